@@ -1,0 +1,1 @@
+"""Offline: data, recipes, the loop, folding, export, evaluation and figures."""

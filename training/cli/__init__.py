@@ -1,0 +1,1 @@
+"""The offline command line, `foldnorm`: one module per command."""

@@ -1,0 +1,48 @@
+"""The errors that a user of the offline tools can cause and mend.
+
+    TrainingError
+    ├── DataError          the dataset is missing, truncated or not the published one
+    ├── RecipeError        a recipe does not exist or holds a wrong key or value
+    ├── CheckpointError    a checkpoint is missing, unreadable or of another run
+    ├── DivergedError      the loss stopped being a number
+    ├── ExportError        a network cannot be written as the graph that was promised
+    └── VerificationError  a proof failed: two networks that must agree do not
+
+The command line prints the message of any of them as one line and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """Root of the tree; the message names the value, what was expected and the remedy."""
+
+    exit_code = 2
+
+
+class DataError(TrainingError):
+    """The dataset on disk is not the published one."""
+
+
+class RecipeError(TrainingError):
+    """A recipe is unknown or does not say what a recipe must say."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot continue the run that was asked for."""
+
+
+class DivergedError(TrainingError):
+    """Training produced a loss that is not finite."""
+
+    exit_code = 1
+
+
+class ExportError(TrainingError):
+    """The exported graph would not be the one that DESIGN promises."""
+
+
+class VerificationError(TrainingError):
+    """Networks that must be equal are not."""
+
+    exit_code = 3

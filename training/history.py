@@ -1,0 +1,49 @@
+"""The learning curve of a run: one JSON object per epoch and line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FILE_NAME = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch gave.
+
+    The training figures are running means over the augmented images while the weights moved, as
+    Keras reports them; the test figures are of the weights at the end of the epoch.
+    """
+
+    epoch: int  # from 1
+    learning_rate: float  # of the last step
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    train_seconds: float
+    test_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON values."""
+        return asdict(self)
+
+
+def write_history(records: Iterable[EpochRecord], path: Path) -> None:
+    """Replace the file with these records."""
+    lines = [json.dumps(record.to_dict()) + "\n" for record in records]
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text("".join(lines), encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """Return the records of a file, in its order."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [EpochRecord(**json.loads(line)) for line in lines if line]

@@ -1,0 +1,74 @@
+"""What a person sees of a run: a bar with throughput and time left, and one line an epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from training.history import EpochRecord
+
+
+class ProgressReport:
+    """Draw the run on a console; where that is no terminal, only the lines are written."""
+
+    def __init__(self, epochs: int, batch_size: int, console: Console | None = None) -> None:
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.console = console or Console()
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[throughput]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("", throughput="")
+
+    def __enter__(self) -> ProgressReport:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Move the bar."""
+        speed = self.bar.tasks[0].speed  # steps per second
+        throughput = f"{speed * self.batch_size:,.0f} images/s" if speed else ""
+        self.bar.update(
+            self.task,
+            description=f"epoch {epoch}/{self.epochs}  loss {loss:.3f}",
+            completed=step,
+            total=steps,
+            throughput=throughput,
+        )
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Write the epoch's line."""
+        self.console.print(
+            f"epoch {record.epoch:>3}/{self.epochs}"
+            f"  train loss {record.train_loss:.4f}  accuracy {record.train_accuracy:.2%}"
+            f"  test loss {record.test_loss:.4f}  accuracy {record.test_accuracy:.2%}"
+            f"  {record.train_seconds:.1f} + {record.test_seconds:.1f} s",
+            highlight=False,
+        )
+        self.bar.reset(self.task, throughput="")

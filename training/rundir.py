@@ -1,0 +1,48 @@
+"""A run on disk: its checkpoint, its learning curve and, if asked for, TensorBoard's events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from training import checkpoint, history
+from training.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.loop import TrainingRun
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One folder per run."""
+
+    path: Path
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.path / checkpoint.FILE_NAME
+
+    @property
+    def history_file(self) -> Path:
+        return self.path / history.FILE_NAME
+
+    def open(self, run: TrainingRun, *, resume: bool) -> None:
+        """Bring the run to where the folder's checkpoint stands, or refuse to overwrite one.
+
+        Raises:
+            CheckpointError: there is a checkpoint and no `resume`, or none to resume from.
+        """
+        if resume:
+            run.restore(checkpoint.load_checkpoint(self.checkpoint_file))
+        elif self.checkpoint_file.exists():
+            raise CheckpointError(
+                f"{self.path} already holds a run; add --resume to continue it, "
+                "or choose another --run-dir"
+            )
+
+    def save(self, run: TrainingRun) -> None:
+        """Write the run's checkpoint, then its learning curve."""
+        checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
+        history.write_history(run.history, self.history_file)

@@ -1,1 +1,4 @@
-"""What a trained network is: its definition (`models.networks`) and its released form (`models.bundle`)."""
+"""What a trained network is.
+
+Its definition is in `models.networks`, its released form in `models.bundle`.
+"""

@@ -51,7 +51,14 @@ def source_commit() -> str | None:
     folder = Path(__file__).parent
     try:
         described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            [  # noqa: S607 - the git on the PATH is the one that made the checkout
+                "git",
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=40",
+                "--exclude=*",
+            ],
             cwd=folder,
             capture_output=True,
             text=True,

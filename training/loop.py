@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from models.history import EpochRecord
 from models.networks import build_network
 from models.networks.keras_cnn import initialize_glorot
 from training.augmentation import augment, scale_images
 from training.checkpoint import Checkpoint, Progress
 from training.errors import CheckpointError, DivergedError
-from training.history import EpochRecord
 from training.optimization import build_optimizer, cross_entropy, learning_rate_at
 from training.seeds import Stream, stream_generator, stream_seed
 
@@ -36,9 +36,11 @@ STEPS_BETWEEN_REPORTS = 25
 class Observer(Protocol):
     """Told what happens; may raise `KeyboardInterrupt` at a step to stop the run there."""
 
-    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None: ...
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Take note of steps done; `epoch` and `step` count from 1, `loss` is the last step's."""
 
-    def on_epoch(self, record: EpochRecord) -> None: ...
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Take note of a finished and measured epoch."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class TrainingRun:
         self.device = device
         network = build_network(recipe.network.architecture, recipe.network.options)
         initialize_glorot(network, stream_generator(seed, Stream.INITIALIZATION))
-        self.network = network.to(device=device, memory_format=torch.channels_last)
+        self.network = network.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.network.parameters(), recipe.optimizer)
         self.progress = Progress()
         self.history: list[EpochRecord] = []
@@ -166,9 +169,9 @@ class TrainingRun:
             return
         rate = self.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}; the "
-            f"likely cause is the learning rate {rate:.2g}, too high for this network: lower it. "
-            "The checkpoint of the last whole epoch is kept"
+            f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}; "
+            f"the likely cause is the learning rate {rate:.2g}, too high for this network: "
+            "lower it. The checkpoint of the last whole epoch is kept"
         )
 
     def checkpoint(self) -> Checkpoint:

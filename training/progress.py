@@ -16,7 +16,7 @@ from rich.progress import (
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from training.history import EpochRecord
+    from models.history import EpochRecord
 
 
 class ProgressReport:

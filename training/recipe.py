@@ -1,23 +1,21 @@
 """Recipes: everything that decides a training run, as data.
 
 A recipe is a TOML file in `training/recipes/` (or any path) read into frozen dataclasses. A key
-that no dataclass has is an error, so a misspelt option cannot be ignored in silence.
+that no dataclass has is an error (`models.records`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from models.records import RecordError, record_from_dict
 from training.errors import RecipeError
 
 RECIPES = Path(__file__).parent / "recipes"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,39 +109,12 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 
 def recipe_from_dict(table: dict[str, Any], source: str) -> Recipe:
-    """Build a recipe from plain values, refusing every unknown key."""
-    return _build(Recipe, table, source)
+    """Build a recipe from plain values, refusing every unknown key.
 
-
-def _build(cls: type[T], table: dict[str, Any], where: str) -> T:
-    """Build a dataclass from a table, nested tables into nested dataclasses."""
-    hints = typing.get_type_hints(cls)
-    fields = {entry.name: entry for entry in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(table) - set(fields))
-    if unknown:
-        raise RecipeError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(fields)}")
-    values = {key: _value(hints[key], value, f"{where}: {key}") for key, value in table.items()}
-    missing = [
-        name
-        for name, entry in fields.items()
-        if name not in values
-        and entry.default is dataclasses.MISSING
-        and entry.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise RecipeError(f"{where}: the key {missing[0]!r} is missing")
-    return cls(**values)
-
-
-def _value(expected: Any, value: Any, where: str) -> Any:
-    """Return a value as the type that its field declares."""
-    if dataclasses.is_dataclass(expected):
-        if not isinstance(value, dict):
-            raise RecipeError(f"{where} must be a table")
-        return _build(typing.cast("type[Any]", expected), value, where)
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    plain = typing.get_origin(expected) or expected
-    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-        raise RecipeError(f"{where} = {value!r} must be a {plain.__name__}")
-    return value
+    Raises:
+        RecipeError: a key or value is wrong.
+    """
+    try:
+        return record_from_dict(Recipe, table, source)
+    except RecordError as exc:
+        raise RecipeError(str(exc)) from exc

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training import checkpoint, history
+from models import history
+from training import checkpoint
 from training.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ class RunDirectory:
 
     @property
     def checkpoint_file(self) -> Path:
+        """Where the run can be taken up again."""
         return self.path / checkpoint.FILE_NAME
 
     @property
     def history_file(self) -> Path:
+        """The learning curve so far."""
         return self.path / history.FILE_NAME
 
     def open(self, run: TrainingRun, *, resume: bool) -> None:

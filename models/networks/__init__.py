@@ -1,4 +1,4 @@
-"""Network definitions in torch, and the factory that builds one from a recipe's `[network]` table."""
+"""Network definitions in torch, and the factory that builds one from a recipe's table."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from torch import nn
 if TYPE_CHECKING:
     import torch
 
-# Keras' defaults in torch's terms: its momentum .99 is the weight of the old value, torch's of the new.
+# Keras' defaults: its momentum .99 is the weight of the old value, torch's that of the new.
 KERAS_BN_MOMENTUM = 0.01
 KERAS_BN_EPS = 1e-3
 

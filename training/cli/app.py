@@ -6,7 +6,12 @@ import sys
 
 import typer
 
+from models.bundle import BundleError
+from training.cli.evaluate import evaluate
+from training.cli.export import export
+from training.cli.report import report
 from training.cli.train import train
+from training.cli.verify import verify
 from training.errors import TrainingError
 
 app = typer.Typer(
@@ -24,16 +29,20 @@ def foldnorm() -> None:
 
 
 app.command()(train)
+app.command()(export)
+app.command()(verify)
+app.command()(evaluate)
+app.command()(report)
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line; an error that the user can mend is one line and no traceback."""
     try:
         app()
-    except TrainingError as error:
+    except (TrainingError, BundleError) as error:
         typer.echo(f"foldnorm: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(getattr(error, "exit_code", 2))
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from training.history import EpochRecord
+    from models.history import EpochRecord
 
 
 def train(
@@ -54,9 +54,7 @@ def train(
     run = TrainingRun(recipe, seed, target)
     directory.open(run, resume=resume)
     train_split, test_split = (DeviceSplit.place(s, target) for s in load_cifar10(data_dir))
-    run.sessions.append(
-        {"first_epoch": run.progress.epoch + 1, **describe_environment(target)}
-    )
+    run.sessions.append({"first_epoch": run.progress.epoch + 1, **describe_environment(target)})
     report = ProgressReport(recipe.epochs, recipe.batch_size)
     with report, interruptible(report) as observer:
         try:

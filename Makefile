@@ -1,0 +1,18 @@
+# Targets install what they need; PYTHON chooses the interpreter, VENV the environment's folder.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: serve test lint format install clean
+
+serve: $(VENV)/.serve ; $(BIN)/foldnorm-serve
+test: $(VENV)/.dev ; $(BIN)/python -m pytest
+lint: $(VENV)/.dev ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+format: $(VENV)/.dev ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .
+install: $(VENV)/.dev
+clean: ; rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python: ; $(PYTHON) -m venv $(VENV)
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python ; $(PIP) install -c constraints.txt -e . && touch $@
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python ; $(PIP) install -c constraints.txt -e '.[dev]' && touch $@ $(VENV)/.serve

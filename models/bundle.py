@@ -1,0 +1,182 @@
+"""What an artefact is: one immutable folder per trained network, and the catalogue of them.
+
+    keras-bn-1.0.0/
+      manifest.json         everything that is known of it (`models.manifest`)
+      model.onnx            what is served
+      model.unfolded.onnx   networks with batch norm: the same before folding
+      history.jsonl         its learning curve (`models.history`)
+      golden.npz            a few real images and their logits in float64 from the unfolded network
+      README.md             the model card, for people
+
+Needs neither torch nor onnx: training and serving share this format, not code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.history import EpochRecord, read_history
+from models.manifest import SCHEMA_VERSION, FileRecord, GraphRecord, Manifest, Variant
+from models.records import RecordError, record_from_dict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MANIFEST_FILE = "manifest.json"
+NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+VERSION_PATTERN = re.compile(r"\d+\.\d+\.\d+")
+
+
+class BundleError(Exception):
+    """An artefact is missing, damaged or of an unknown schema; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Fixed real images (n, 32, 32, 3) uint8 and their logits (n, 10) float64."""
+
+    images: NDArray[np.uint8]
+    logits: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An artefact on disk whose manifest has been read; files are verified as they are read."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """The network's name, such as `keras-bn`."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The release, such as `1.0.0`."""
+        return self.manifest.version
+
+    @property
+    def served_variant(self) -> Variant:
+        """The variant of `model.onnx`: `folded`, or `plain` for a network without batch norm."""
+        return "folded" if "folded" in self.manifest.graphs else "plain"
+
+    def read_graph(self, variant: Variant) -> bytes:
+        """Return the bytes of an ONNX file after checking its hash.
+
+        Raises:
+            BundleError: the artefact has no such variant, or the file is not the released one.
+        """
+        if variant not in self.manifest.graphs:
+            raise BundleError(
+                f"{self.path.name} has no {variant} graph; it has {', '.join(self.manifest.graphs)}"
+            )
+        return self._read(self.manifest.graphs[variant])
+
+    def read_golden(self) -> Golden:
+        """Return the golden images and logits after checking the file's hash."""
+        content = self._read(self.manifest.golden)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return Golden(images=arrays["images"], logits=arrays["logits"])
+
+    def read_history(self) -> list[EpochRecord]:
+        """Return the learning curve after checking the file's hash."""
+        self._read(self.manifest.history)
+        return read_history(self.path / self.manifest.history.file)
+
+    def verify(self) -> None:
+        """Check the hash of every file that the manifest names.
+
+        Raises:
+            BundleError: a file is missing or is not the released one.
+        """
+        for graph in self.manifest.graphs.values():
+            self._read(graph)
+        self._read(self.manifest.golden)
+        self._read(self.manifest.history)
+
+    def _read(self, record: GraphRecord | FileRecord) -> bytes:
+        path = self.path / record.file
+        try:
+            content = path.read_bytes()
+        except OSError as exc:
+            raise BundleError(
+                f"cannot read {path} ({exc.strerror}); the artefact is incomplete, fetch it again"
+            ) from exc
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != record.sha256:
+            raise BundleError(
+                f"{path} has SHA-256 {actual[:12]}…, its manifest says {record.sha256[:12]}…; "
+                "the file was changed or damaged, fetch the artefact again"
+            )
+        return content
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read an artefact's manifest; its other files are verified when they are read.
+
+    Raises:
+        BundleError: no manifest, an unknown schema, or a manifest that is not what it must be.
+    """
+    source = path / MANIFEST_FILE
+    try:
+        table = json.loads(source.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise BundleError(
+            f"cannot read {source} ({exc.strerror}); name the folder of an artefact"
+        ) from exc
+    except ValueError as exc:
+        raise BundleError(f"{source} is not JSON: {exc}") from exc
+    version = table.get("schema_version") if isinstance(table, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{source} has schema_version {version!r}, this version of Foldnorm reads "
+            f"{SCHEMA_VERSION}; use the Foldnorm that wrote it, or export it again"
+        )
+    try:
+        manifest = record_from_dict(Manifest, table, str(source))
+    except RecordError as exc:
+        raise BundleError(str(exc)) from exc
+    _check_names(manifest, source)
+    return Bundle(path, manifest)
+
+
+def _check_names(manifest: Manifest, source: Path) -> None:
+    """Refuse names that would not be one path component or could not stand in a URL."""
+    if not NAME_PATTERN.fullmatch(manifest.name):
+        raise BundleError(f"{source}: name {manifest.name!r} must be lower-case words joined by -")
+    if not VERSION_PATTERN.fullmatch(manifest.version):
+        raise BundleError(f"{source}: version {manifest.version!r} must be like 1.0.0")
+    files = [graph.file for graph in manifest.graphs.values()]
+    for file in (*files, manifest.golden.file, manifest.history.file):
+        if "/" in file or "\\" in file or file.startswith("."):
+            raise BundleError(f"{source}: {file!r} must be a file name inside the artefact")
+
+
+def load_catalogue(folder: Path) -> list[Bundle]:
+    """Return every artefact in a folder, by name and then newest version first.
+
+    Raises:
+        BundleError: the folder holds none, two of the same name and version, or a broken one.
+    """
+    bundles = [load_bundle(manifest.parent) for manifest in folder.glob(f"*/{MANIFEST_FILE}")]
+    if not bundles:
+        raise BundleError(f"no artefact in {folder}: no folder there holds a {MANIFEST_FILE}")
+    bundles.sort(key=lambda bundle: [-int(part) for part in bundle.version.split(".")])
+    bundles.sort(key=lambda bundle: bundle.name)
+    for first, second in pairwise(bundles):
+        if (first.name, first.version) == (second.name, second.version):
+            raise BundleError(
+                f"{first.path} and {second.path} are both {first.name} {first.version}; remove one"
+            )
+    return bundles

@@ -1,0 +1,1 @@
+"""Online: HTTP bytes in, predictions and comparisons out."""

@@ -1,0 +1,95 @@
+"""`foldnorm evaluate`: every metric again, from the ONNX file alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.bundle import BundleError, load_bundle
+from models.manifest import Variant
+from training.data import LABELS, load_test_split
+from training.errors import VerificationError
+from training.inference import GraphRunner
+from training.metrics import measure
+
+if TYPE_CHECKING:
+    from models.manifest import TestMetrics
+
+
+def evaluate(
+    artefact: Annotated[Path, typer.Argument(help="The artefact's folder, or an .onnx file.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    variant: Annotated[
+        str | None, typer.Option(help=f"{', '.join(get_args(Variant))}; default: as served.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+) -> None:
+    """Measure a graph on the test set and compare with the artefact's manifest.
+
+    Exit code 3 if the manifest states another number of correct answers.
+    """
+    if artefact.suffix == ".onnx":
+        content, stated = _read(artefact), None
+    else:
+        bundle = load_bundle(artefact)
+        chosen = _variant(variant) or bundle.served_variant
+        content = bundle.read_graph(chosen)
+        stated = bundle.manifest.metrics.test if chosen == bundle.served_variant else None
+    test = load_test_split(data_dir)
+    measured = measure(
+        GraphRunner(content, threads=threads).logits(test.images), test.labels, LABELS
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(measured), indent=1))
+    else:
+        _print_metrics(measured, stated)
+    if stated and stated.correct != measured.correct:
+        raise VerificationError(
+            f"{artefact}: measured {measured.correct:,} correct, its manifest says "
+            f"{stated.correct:,}; the graph or the manifest is not the released one"
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise BundleError(f"cannot read {path} ({exc.strerror}); name an .onnx file") from exc
+
+
+def _variant(name: str | None) -> Variant | None:
+    for variant in get_args(Variant):
+        if name == variant:
+            return variant  # type: ignore[no-any-return]
+    if name is None:
+        return None
+    raise typer.BadParameter(f"{name!r} is no variant; take one of {', '.join(get_args(Variant))}")
+
+
+def _print_metrics(measured: TestMetrics, stated: TestMetrics | None) -> None:
+    low, high = measured.accuracy_interval_95
+    rows = [
+        ("correct", f"{measured.correct:,}", f"{stated.correct:,}" if stated else ""),
+        ("accuracy", f"{measured.accuracy:.2%}", f"{stated.accuracy:.2%}" if stated else ""),
+        ("95 % interval", f"{low:.2%} to {high:.2%}", ""),
+        ("loss", f"{measured.loss:.5f}", f"{stated.loss:.5f}" if stated else ""),
+        (
+            "expected calibration error",
+            f"{measured.expected_calibration_error:.5f}",
+            f"{stated.expected_calibration_error:.5f}" if stated else "",
+        ),
+    ]
+    for name, share in measured.per_class_accuracy.items():
+        there = f"{stated.per_class_accuracy[name]:.1%}" if stated else ""
+        rows.append((name, f"{share:.1%}", there))
+    table = Table("metric", "measured", "manifest", title=f"{measured.images:,} test images")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

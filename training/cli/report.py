@@ -1,0 +1,30 @@
+"""`foldnorm report`: draw the learning curves of artefacts side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.bundle import load_catalogue
+from training.figures import accuracy_figure, loss_figure, save_figure
+
+
+def report(
+    artifacts: Annotated[Path, typer.Option(help="Folder of artefacts.")] = Path(
+        "models/artifacts"
+    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figures.")] = Path(
+        "docs/figures"
+    ),
+) -> None:
+    """Draw accuracy, and training against test loss, per epoch as SVG."""
+    bundles = load_catalogue(artifacts)
+    output.mkdir(parents=True, exist_ok=True)
+    for name, figure in (
+        ("accuracy.svg", accuracy_figure(bundles)),
+        ("loss.svg", loss_figure(bundles)),
+    ):
+        save_figure(figure, output / name)
+        typer.echo(f"wrote {output / name}")

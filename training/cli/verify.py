@@ -1,0 +1,111 @@
+"""`foldnorm verify`: prove that an artefact's graphs are one and the same network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.bundle import load_bundle
+from training.data import load_test_split
+from training.errors import VerificationError
+from training.trained import network_from_bundle
+from training.verification import Verification, verify_graphs
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from models.manifest import FoldProof
+
+
+def verify(
+    artefact: Annotated[Path, typer.Argument(help="The artefact's folder.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Prove torch = unfolded = folded on the whole test set; exit code 3 if the proof fails."""
+    if threads:
+        torch.set_num_threads(threads)
+    bundle = load_bundle(artefact)
+    bundle.verify()
+    verification = verify_bundle(bundle, data_dir)
+    if as_json:
+        typer.echo(json.dumps({**asdict(verification), "holds": verification.holds}, indent=1))
+    else:
+        _print_verdict(bundle, verification)
+    if not verification.holds:
+        raise VerificationError(f"{artefact}: the proof fails; do not serve this artefact")
+
+
+def verify_bundle(bundle: Bundle, data_dir: Path) -> Verification:
+    """Return the verdict on an artefact, its torch network rebuilt from the unfolded graph."""
+    graphs = bundle.manifest.graphs
+    unfolded = bundle.read_graph("unfolded" if "unfolded" in graphs else "plain")
+    folded = bundle.read_graph("folded") if "folded" in graphs else None
+    images = load_test_split(data_dir).images
+    return verify_graphs(network_from_bundle(bundle), unfolded, folded, images)
+
+
+def _print_verdict(bundle: Bundle, verification: Verification) -> None:
+    console = Console()
+    if bundle.manifest.fold:
+        layers = Table("batch norm", "channels", "folded into", "largest scale")
+        for layer in bundle.manifest.fold.layers:
+            scale = "" if layer.largest_scale is None else f"{layer.largest_scale:.4g}"
+            layers.add_row(layer.norm, str(layer.channels), layer.into or layer.reason, scale)
+        console.print(layers)
+    verdict = Table("measured", "value", "holds if", title=f"{bundle.name} {bundle.version}")
+    for row in _torch_rows(verification) + _fold_rows(verification.fold):
+        verdict.add_row(*row)
+    console.print(verdict)
+    console.print(f"verdict: {'the proof holds' if verification.holds else 'THE PROOF FAILS'}")
+
+
+def _torch_rows(verification: Verification) -> list[tuple[str, str, str]]:
+    torch32 = verification.torch
+    return [
+        ("test images", f"{torch32.images:,}", ""),
+        ("largest logit", f"{torch32.scale:.5g}", ""),
+        ("torch float32, error against float64", f"{torch32.torch_error_float32:.3g}", ""),
+        (
+            "graph as trained, error against float64",
+            f"{torch32.graph_error_float32:.3g}",
+            "<= 3 x torch's + 1e-6 x scale",
+        ),
+        ("labels changed, torch to graph", *_changes(torch32.label_changes)),
+        ("… not explained by rounding", str(torch32.unexplained_label_changes), "= 0"),
+    ]
+
+
+def _fold_rows(fold: FoldProof | None) -> list[tuple[str, str, str]]:
+    if fold is None:
+        return []
+    return [
+        ("algebra of the fold in float64", f"{fold.algebra_error_float64:.3g}", "<= 1e-10 x scale"),
+        (
+            "folded graph, error against float64",
+            f"{fold.folded_error_float32:.3g}",
+            "<= 3 x unfolded's + 1e-6 x scale",
+        ),
+        (
+            "largest logit difference, folded to unfolded",
+            f"{fold.largest_logit_difference:.3g}",
+            "",
+        ),
+        ("mean logit difference", f"{fold.mean_logit_difference:.3g}", ""),
+        ("relative L2 difference", f"{fold.relative_l2_difference:.3g}", ""),
+        ("largest probability difference", f"{fold.largest_probability_difference:.3g}", ""),
+        ("adversarial inputs, error over allowance", f"{fold.adversarial_error_ratio:.3g}", "<= 1"),
+        ("labels changed, unfolded to folded", *_changes(fold.label_changes)),
+        ("… not explained by rounding", str(fold.unexplained_label_changes), "= 0"),
+    ]
+
+
+def _changes(count: int) -> tuple[str, str]:
+    return str(count), "each within the margin rule"

@@ -1,0 +1,106 @@
+"""The proof that folding changed nothing but rounding.
+
+Logits of the same images, four ways:
+
+    truth       the unfolded network in float64
+    algebra     the folded network in float64, its weights never rounded
+    unfolded    the unfolded graph in float32
+    folded      the folded graph in float32, as it is served
+
+and the verdict, which holds if all of these do:
+
+    1  the algebra is right     max |algebra - truth|  <= 1e-10 * scale
+    2  no precision is lost     max |folded - truth|   <= 3 * max |unfolded - truth| + 1e-6 * scale
+    3  no label changes unless the two best classes were closer than rounding can tell:
+       margin of unfolded < 2 * max |folded - unfolded|
+    4  both 1 and 2 hold on adversarial inputs too
+
+where scale = max |truth|. A fixed tolerance would either miss faults or reject rounding; this one
+measures the rounding that the unfolded network has anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.manifest import FoldProof
+from training.metrics import log_softmax
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ALGEBRA_TOLERANCE = 1e-10
+ERROR_FACTOR = 3.0
+ERROR_FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class FourLogits:
+    """Logits (N, C) of the same inputs, as the module says."""
+
+    truth: NDArray[np.float64]
+    algebra: NDArray[np.float64]
+    unfolded: NDArray[np.float32]
+    folded: NDArray[np.float32]
+
+    @property
+    def scale(self) -> float:
+        """Largest absolute logit."""
+        return float(np.abs(self.truth).max())
+
+    def algebra_ratio(self) -> float:
+        """Return the float64 error over its tolerance; at most 1 where the algebra is right."""
+        return largest_difference(self.algebra, self.truth) / (ALGEBRA_TOLERANCE * self.scale)
+
+    def precision_ratio(self) -> float:
+        """Return the folded error over its allowance; at most 1 where no precision is lost."""
+        allowance = ERROR_FACTOR * largest_difference(self.unfolded, self.truth)
+        allowance += ERROR_FLOOR * self.scale
+        return largest_difference(self.folded, self.truth) / allowance
+
+
+def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
+    """Return the verdict on the test images and on adversarial inputs."""
+    changes, unexplained = label_changes(test.unfolded, test.folded)
+    difference = np.abs(test.folded.astype(np.float64) - test.unfolded)
+    adversarial_ratio = max(adversarial.algebra_ratio(), adversarial.precision_ratio())
+    return FoldProof(
+        images=len(test.truth),
+        scale=test.scale,
+        algebra_error_float64=largest_difference(test.algebra, test.truth),
+        unfolded_error_float32=largest_difference(test.unfolded, test.truth),
+        folded_error_float32=largest_difference(test.folded, test.truth),
+        largest_logit_difference=float(difference.max()),
+        mean_logit_difference=float(difference.mean()),
+        relative_l2_difference=float(np.linalg.norm(difference) / np.linalg.norm(test.unfolded)),
+        largest_probability_difference=float(
+            np.abs(softmax(test.folded) - softmax(test.unfolded)).max()
+        ),
+        adversarial_error_ratio=adversarial_ratio,
+        label_changes=changes,
+        unexplained_label_changes=unexplained,
+        holds=max(test.algebra_ratio(), test.precision_ratio(), adversarial_ratio) <= 1
+        and unexplained == 0,
+    )
+
+
+def largest_difference(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
+    """Return max |left - right|, infinite where either is not a number."""
+    difference = np.abs(left.astype(np.float64) - right)
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+
+def label_changes(unfolded: NDArray[np.float32], folded: NDArray[np.float32]) -> tuple[int, int]:
+    """Return how many labels differ, and how many of those rounding does not explain."""
+    changed = unfolded.argmax(axis=1) != folded.argmax(axis=1)
+    second, best = np.sort(unfolded[changed].astype(np.float64), axis=1)[:, -2:].T
+    unexplained = best - second >= 2 * largest_difference(folded, unfolded)
+    return int(changed.sum()), int(unexplained.sum())
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the softmax over the last axis in float64."""
+    return np.exp(log_softmax(logits.astype(np.float64)))

@@ -1,0 +1,236 @@
+"""Releasing a run: graphs, proof, metrics and history become one immutable artefact.
+
+The artefact is put together in a temporary folder beside its place, flushed to disk and renamed,
+so a folder of that name is always whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import statistics
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from models.bundle import MANIFEST_FILE, Bundle, load_bundle
+from models.history import EpochRecord, write_history
+from models.manifest import (
+    SCHEMA_VERSION,
+    BestEpoch,
+    FileRecord,
+    FoldedLayer,
+    FoldReport,
+    GraphRecord,
+    Manifest,
+    Metrics,
+    Provenance,
+    TensorSpec,
+    Variant,
+)
+from training.data import LABELS, PUBLISHED_MD5, Split
+from training.environment import describe_environment
+from training.errors import ExportError, VerificationError
+from training.export import export_onnx
+from training.folding.torch_modules import fold_batch_norms
+from training.graph_statistics import multiply_accumulates, node_counts, parameter_count
+from training.inference import GraphRunner
+from training.latency import measure_latency
+from training.metrics import measure
+from training.model_card import write_model_card
+from training.served_network import INPUT_NAME, OUTPUT_NAMES
+from training.trained import network_from_checkpoint
+from training.verification import Verification, exact_logits, verify_graphs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import onnx
+    from torch import nn
+
+    from training.checkpoint import Checkpoint
+    from training.recipe import Recipe
+
+GRAPH_FILES: dict[Variant, str] = {
+    "folded": "model.onnx",
+    "plain": "model.onnx",
+    "unfolded": "model.unfolded.onnx",
+}
+GOLDEN_FILE = "golden.npz"
+HISTORY_FILE = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The ONNX graphs of a network, and what became of its batch norms."""
+
+    models: dict[Variant, onnx.ModelProto]
+    layers: tuple[FoldedLayer, ...]
+
+    @property
+    def contents(self) -> dict[Variant, bytes]:
+        """The files' bytes."""
+        return {variant: model.SerializeToString() for variant, model in self.models.items()}
+
+
+def release(checkpoint: Checkpoint, version: str, test: Split, folder: Path) -> Bundle:
+    """Write the artefact NAME-VERSION of a run into the folder and return it.
+
+    Raises:
+        ExportError: the run has no finished epoch, or the artefact exists already.
+        VerificationError: the graphs are not the network; nothing is written.
+    """
+    if not checkpoint.history:
+        raise ExportError("the run has no finished epoch yet; train at least one")
+    network, recipe = network_from_checkpoint(checkpoint)
+    target = folder / f"{recipe.name}-{version}"
+    if target.exists():
+        raise ExportError(f"{target} exists, and a release is never changed; raise --version")
+    graphs = export_graphs(network)
+    verification = verify_artefact_graphs(network, graphs.contents, test)
+    with _new_folder(target) as temporary:
+        manifest = _manifest(checkpoint, recipe, version, graphs, verification, test)
+        _write_files(temporary, network, checkpoint, graphs, test)
+        manifest = replace(
+            manifest,
+            golden=_file_record(temporary / GOLDEN_FILE),
+            history=_file_record(temporary / HISTORY_FILE),
+        )
+        text = json.dumps(asdict(manifest), indent=1) + "\n"
+        (temporary / MANIFEST_FILE).write_text(text, encoding="utf-8")
+        write_model_card(load_bundle(temporary))
+    return load_bundle(target)
+
+
+def export_graphs(network: nn.Module) -> Graphs:
+    """Return the served graph, and the unfolded one of a network with batch norm."""
+    exported = export_onnx(network)
+    if not node_counts(exported).get("BatchNormalization"):
+        return Graphs({"plain": exported}, ())
+    folded = fold_batch_norms(network, torch.zeros(2, 3, 32, 32))
+    return Graphs({"folded": export_onnx(folded.network), "unfolded": exported}, folded.layers)
+
+
+def verify_artefact_graphs(
+    network: nn.Module, contents: dict[Variant, bytes], test: Split
+) -> Verification:
+    """Prove that an artefact's graphs are this network.
+
+    Raises:
+        VerificationError: they are not.
+    """
+    unfolded = contents.get("unfolded") or contents["plain"]
+    verification = verify_graphs(network, unfolded, contents.get("folded"), test.images)
+    if not verification.holds:
+        raise VerificationError(f"the proof fails, nothing is released: {verification}")
+    return verification
+
+
+def _manifest(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    version: str,
+    graphs: Graphs,
+    verification: Verification,
+    test: Split,
+) -> Manifest:
+    """Return the manifest, but for the records of the files that are not written yet."""
+    served = graphs.contents.get("folded") or graphs.contents["plain"]
+    history = [EpochRecord(**row) for row in checkpoint.history]
+    best = max(history, key=lambda record: record.test_accuracy)
+    pending = FileRecord("", "")
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=recipe.name,
+        version=version,
+        title=recipe.title,
+        labels=LABELS,
+        input=TensorSpec(INPUT_NAME, "uint8", ("N", 32, 32, 3)),
+        outputs=tuple(TensorSpec(name, "float32", ("N", len(LABELS))) for name in OUTPUT_NAMES),
+        graphs=_graph_records(graphs),
+        golden=pending,
+        history=pending,
+        fold=FoldReport(graphs.layers, verification.fold) if verification.fold else None,
+        metrics=Metrics(
+            test=measure(GraphRunner(served).logits(test.images), test.labels, LABELS),
+            best_epoch=BestEpoch(best.epoch, best.test_accuracy),
+        ),
+        provenance=_provenance(checkpoint, history),
+    )
+
+
+def _graph_records(graphs: Graphs) -> dict[Variant, GraphRecord]:
+    latency = measure_latency(graphs.contents)
+    return {
+        variant: GraphRecord(
+            file=GRAPH_FILES[variant],
+            sha256=hashlib.sha256(content).hexdigest(),
+            size_bytes=len(content),
+            opset=graphs.models[variant].opset_import[0].version,
+            nodes=node_counts(graphs.models[variant]),
+            parameters=parameter_count(graphs.models[variant]),
+            macs=multiply_accumulates(graphs.models[variant]),
+            latency=latency[variant],
+        )
+        for variant, content in graphs.contents.items()
+    }
+
+
+def _provenance(checkpoint: Checkpoint, history: list[EpochRecord]) -> Provenance:
+    seconds = [record.train_seconds for record in history]
+    return Provenance(
+        recipe=checkpoint.recipe,
+        seed=checkpoint.seed,
+        epochs=len(history),
+        data_md5=PUBLISHED_MD5,
+        sessions=tuple(checkpoint.sessions),
+        median_epoch_seconds=round(statistics.median(seconds), 3),
+        total_seconds=round(sum(seconds), 3),
+        export=describe_environment(torch.device("cpu")),
+    )
+
+
+def _write_files(
+    folder: Path, network: nn.Module, checkpoint: Checkpoint, graphs: Graphs, test: Split
+) -> None:
+    for variant, content in graphs.contents.items():
+        (folder / GRAPH_FILES[variant]).write_bytes(content)
+    write_history((EpochRecord(**row) for row in checkpoint.history), folder / HISTORY_FILE)
+    firsts = [int(np.flatnonzero(test.labels == label)[0]) for label in range(len(LABELS))]
+    images = test.images[firsts]  # the first test image of each class
+    logits = exact_logits(network, images)
+    np.savez_compressed(folder / GOLDEN_FILE, images=images, logits=logits)
+
+
+def _file_record(path: Path) -> FileRecord:
+    return FileRecord(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `target` at the end, and vanishes on an error."""
+    temporary = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for path in (*temporary.iterdir(), temporary):
+            _flush_to_disk(path)
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

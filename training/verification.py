@@ -1,0 +1,130 @@
+"""torch = unfolded graph = folded graph, on the whole test set: the evidence behind an artefact."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.folding.adversarial import adversarial_images
+from training.folding.proof import (
+    ERROR_FACTOR,
+    ERROR_FLOOR,
+    FourLogits,
+    label_changes,
+    largest_difference,
+    prove,
+)
+from training.folding.torch_modules import fold_batch_norms
+from training.inference import BATCH_SIZE, GraphRunner
+from training.served_network import ServedNetwork
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from models.manifest import FoldProof
+
+
+@dataclass(frozen=True)
+class TorchAgreement:
+    """A graph against the torch network that it was exported from, as largest logit errors."""
+
+    images: int
+    scale: float
+    torch_error_float32: float
+    graph_error_float32: float
+    label_changes: int
+    unexplained_label_changes: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the graph is as near to the float64 truth as torch's own rounding allows."""
+        allowance = ERROR_FACTOR * self.torch_error_float32 + ERROR_FLOOR * self.scale
+        return self.graph_error_float32 <= allowance and not self.unexplained_label_changes
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was proved of an artefact: its graph is the torch network, its fold changed nothing."""
+
+    torch: TorchAgreement
+    fold: FoldProof | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether every part of it holds."""
+        return self.torch.holds and (self.fold is None or self.fold.holds)
+
+
+def verify_graphs(
+    network: nn.Module,
+    unfolded: bytes,
+    folded: bytes | None,
+    images: NDArray[np.uint8],
+) -> Verification:
+    """Compare a torch network in inference mode with its graphs on images (N, 32, 32, 3).
+
+    `unfolded` is the graph that was exported as the network stands; `folded` the one without
+    batch norm, None for a network that has none. Both run unoptimized but for the folded one,
+    which runs as it is served.
+    """
+    truth = exact_logits(network, images)
+    unfolded_runner = GraphRunner(unfolded, "disable_all")
+    unfolded_logits = unfolded_runner.logits(images)
+    agreement = _torch_agreement(truth, float32_logits(network, images), unfolded_logits)
+    if folded is None:
+        return Verification(agreement, None)
+    example = torch.zeros(2, 3, 32, 32, dtype=torch.float64)
+    algebra = fold_batch_norms(double(network), example).network
+    folded_runner = GraphRunner(folded, "enable_all")
+    test = FourLogits(
+        truth, exact_logits(algebra, images), unfolded_logits, folded_runner.logits(images)
+    )
+    hostile = adversarial_images()
+    adversarial = FourLogits(
+        exact_logits(network, hostile),
+        exact_logits(algebra, hostile),
+        unfolded_runner.logits(hostile),
+        folded_runner.logits(hostile),
+    )
+    return Verification(agreement, prove(test, adversarial))
+
+
+def double(network: nn.Module) -> nn.Module:
+    """Return a float64 copy of the network in inference mode."""
+    return copy.deepcopy(network).double().eval()
+
+
+def exact_logits(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the logits (N, 10) float64 of the network computed in float64."""
+    return _logits(double(network), images).double().numpy()
+
+
+def float32_logits(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the logits (N, 10) float32 of a network as torch computes them."""
+    return _logits(network, images).float().numpy()
+
+
+@torch.inference_mode()
+def _logits(network: nn.Module, images: NDArray[np.uint8]) -> torch.Tensor:
+    served = ServedNetwork(network).eval()
+    batches = torch.from_numpy(images).split(BATCH_SIZE)
+    return torch.cat([served(batch)[0] for batch in batches])
+
+
+def _torch_agreement(
+    truth: NDArray[np.float64], torch32: NDArray[np.float32], graph32: NDArray[np.float32]
+) -> TorchAgreement:
+    changes, unexplained = label_changes(torch32, graph32)
+    return TorchAgreement(
+        images=len(truth),
+        scale=float(np.abs(truth).max()),
+        torch_error_float32=largest_difference(torch32, truth),
+        graph_error_float32=largest_difference(graph32, truth),
+        label_changes=changes,
+        unexplained_label_changes=unexplained,
+    )

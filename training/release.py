@@ -27,6 +27,7 @@ from models.manifest import (
     FoldedLayer,
     FoldReport,
     GraphRecord,
+    Latency,
     Manifest,
     Metrics,
     Provenance,
@@ -40,7 +41,7 @@ from training.export import export_onnx
 from training.folding.torch_modules import fold_batch_norms
 from training.graph_statistics import multiply_accumulates, node_counts, parameter_count
 from training.inference import GraphRunner
-from training.latency import measure_latency
+from training.latency import ROUNDS, measure_latency
 from training.metrics import measure
 from training.model_card import write_model_card
 from training.served_network import INPUT_NAME, OUTPUT_NAMES
@@ -48,7 +49,7 @@ from training.trained import network_from_checkpoint
 from training.verification import Verification, exact_logits, verify_graphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import onnx
@@ -79,8 +80,12 @@ class Graphs:
         return {variant: model.SerializeToString() for variant, model in self.models.items()}
 
 
-def release(checkpoint: Checkpoint, version: str, test: Split, folder: Path) -> Bundle:
+def release(
+    checkpoint: Checkpoint, version: str, test: Split, folder: Path, latency_rounds: int = ROUNDS
+) -> Bundle:
     """Write the artefact NAME-VERSION of a run into the folder and return it.
+
+    `test` is the published test set; the run times are medians over `latency_rounds` rounds.
 
     Raises:
         ExportError: the run has no finished epoch, or the artefact exists already.
@@ -95,7 +100,8 @@ def release(checkpoint: Checkpoint, version: str, test: Split, folder: Path) -> 
     graphs = export_graphs(network)
     verification = verify_artefact_graphs(network, graphs.contents, test)
     with _new_folder(target) as temporary:
-        manifest = _manifest(checkpoint, recipe, version, graphs, verification, test)
+        records = _graph_records(graphs, measure_latency(graphs.contents, rounds=latency_rounds))
+        manifest = _manifest(checkpoint, recipe, version, graphs, records, verification, test)
         _write_files(temporary, network, checkpoint, graphs, test)
         manifest = replace(
             manifest,
@@ -137,6 +143,7 @@ def _manifest(
     recipe: Recipe,
     version: str,
     graphs: Graphs,
+    records: dict[Variant, GraphRecord],
     verification: Verification,
     test: Split,
 ) -> Manifest:
@@ -153,7 +160,7 @@ def _manifest(
         labels=LABELS,
         input=TensorSpec(INPUT_NAME, "uint8", ("N", 32, 32, 3)),
         outputs=tuple(TensorSpec(name, "float32", ("N", len(LABELS))) for name in OUTPUT_NAMES),
-        graphs=_graph_records(graphs),
+        graphs=records,
         golden=pending,
         history=pending,
         fold=FoldReport(graphs.layers, verification.fold) if verification.fold else None,
@@ -165,8 +172,9 @@ def _manifest(
     )
 
 
-def _graph_records(graphs: Graphs) -> dict[Variant, GraphRecord]:
-    latency = measure_latency(graphs.contents)
+def _graph_records(
+    graphs: Graphs, latency: Mapping[Variant, tuple[Latency, ...]]
+) -> dict[Variant, GraphRecord]:
     return {
         variant: GraphRecord(
             file=GRAPH_FILES[variant],

@@ -12,12 +12,11 @@ from torch import nn
 
 from training.folding.adversarial import adversarial_images
 from training.folding.proof import (
-    ERROR_FACTOR,
-    ERROR_FLOOR,
     FourLogits,
     label_changes,
     largest_difference,
     prove,
+    rounding_allowance,
 )
 from training.folding.torch_modules import fold_batch_norms
 from training.inference import BATCH_SIZE, GraphRunner
@@ -43,7 +42,7 @@ class TorchAgreement:
     @property
     def holds(self) -> bool:
         """Whether the graph is as near to the float64 truth as torch's own rounding allows."""
-        allowance = ERROR_FACTOR * self.torch_error_float32 + ERROR_FLOOR * self.scale
+        allowance = rounding_allowance(self.torch_error_float32, self.scale)
         return self.graph_error_float32 <= allowance and not self.unexplained_label_changes
 
 
@@ -119,11 +118,13 @@ def _logits(network: nn.Module, images: NDArray[np.uint8]) -> torch.Tensor:
 def _torch_agreement(
     truth: NDArray[np.float64], torch32: NDArray[np.float32], graph32: NDArray[np.float32]
 ) -> TorchAgreement:
-    changes, unexplained = label_changes(torch32, graph32)
+    scale = float(np.abs(truth).max())
+    torch_error = largest_difference(torch32, truth)
+    changes, unexplained = label_changes(torch32, graph32, rounding_allowance(torch_error, scale))
     return TorchAgreement(
         images=len(truth),
-        scale=float(np.abs(truth).max()),
-        torch_error_float32=largest_difference(torch32, truth),
+        scale=scale,
+        torch_error_float32=torch_error,
         graph_error_float32=largest_difference(graph32, truth),
         label_changes=changes,
         unexplained_label_changes=unexplained,

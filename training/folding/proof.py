@@ -10,13 +10,15 @@ Logits of the same images, four ways:
 and the verdict, which holds if all of these do:
 
     1  the algebra is right     max |algebra - truth|  <= 1e-10 * scale
-    2  no precision is lost     max |folded - truth|   <= 3 * max |unfolded - truth| + 1e-6 * scale
-    3  no label changes unless the two best classes were closer than rounding can tell:
-       margin of unfolded < 2 * max |folded - unfolded|
+    2  no precision is lost     max |folded - truth|   <= allowance
+    3  no label changes unless the unfolded network's two best classes were closer than rounding
+       can tell: margin < 2 * allowance
     4  both 1 and 2 hold on adversarial inputs too
 
-where scale = max |truth|. A fixed tolerance would either miss faults or reject rounding; this one
-measures the rounding that the unfolded network has anyway.
+where scale = max |truth| and allowance = 3 * max |unfolded - truth| + 1e-6 * scale. A fixed
+tolerance would either miss faults or reject rounding; this one measures the rounding that the
+unfolded network has anyway. Rule 3 must not take the observed difference for the allowance: no
+label can change unless the margin is at most twice that, so the rule would accept every fault.
 """
 
 from __future__ import annotations
@@ -57,14 +59,17 @@ class FourLogits:
 
     def precision_ratio(self) -> float:
         """Return the folded error over its allowance; at most 1 where no precision is lost."""
-        allowance = ERROR_FACTOR * largest_difference(self.unfolded, self.truth)
-        allowance += ERROR_FLOOR * self.scale
-        return largest_difference(self.folded, self.truth) / allowance
+        return largest_difference(self.folded, self.truth) / self.allowance
+
+    @property
+    def allowance(self) -> float:
+        """Largest error that is still rounding."""
+        return rounding_allowance(largest_difference(self.unfolded, self.truth), self.scale)
 
 
 def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
     """Return the verdict on the test images and on adversarial inputs."""
-    changes, unexplained = label_changes(test.unfolded, test.folded)
+    changes, unexplained = label_changes(test.unfolded, test.folded, test.allowance)
     difference = np.abs(test.folded.astype(np.float64) - test.unfolded)
     adversarial_ratio = max(adversarial.algebra_ratio(), adversarial.precision_ratio())
     return FoldProof(
@@ -87,17 +92,24 @@ def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
     )
 
 
+def rounding_allowance(error: float, scale: float) -> float:
+    """Return the error that rounding explains where float32 is known to make one of `error`."""
+    return ERROR_FACTOR * error + ERROR_FLOOR * scale
+
+
 def largest_difference(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
     """Return max |left - right|, infinite where either is not a number."""
     difference = np.abs(left.astype(np.float64) - right)
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
-def label_changes(unfolded: NDArray[np.float32], folded: NDArray[np.float32]) -> tuple[int, int]:
+def label_changes(
+    unfolded: NDArray[np.float32], folded: NDArray[np.float32], allowance: float
+) -> tuple[int, int]:
     """Return how many labels differ, and how many of those rounding does not explain."""
     changed = unfolded.argmax(axis=1) != folded.argmax(axis=1)
     second, best = np.sort(unfolded[changed].astype(np.float64), axis=1)[:, -2:].T
-    unexplained = best - second >= 2 * largest_difference(folded, unfolded)
+    unexplained = best - second >= 2 * allowance
     return int(changed.sum()), int(unexplained.sum())
 
 

@@ -1,0 +1,216 @@
+"""From a checkpoint to an artefact: what is written, and what stops it from being written."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from models.bundle import BundleError, load_bundle
+from models.history import EpochRecord
+from models.networks import build_network
+from training.checkpoint import Checkpoint, Progress
+from training.data import Split
+from training.errors import ExportError, VerificationError
+from training.figures import accuracy_figure, loss_figure, save_figure
+from training.inference import GraphRunner
+from training.metrics import measure
+from training.recipe import load_recipe
+from training.release import release
+from training.trained import network_from_bundle
+from training.verification import exact_logits, verify_graphs
+
+SAMPLE = Path(__file__).parents[2] / "fixtures" / "cifar10-test-100.npz"
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """100 real test images, ten of each class."""
+    with np.load(SAMPLE) as arrays:
+        return Split(arrays["images"], arrays["labels"])
+
+
+def checkpoint(recipe_name, seed=0):
+    """A run of two epochs whose weights and statistics are random."""
+    recipe = load_recipe(recipe_name)
+    torch.manual_seed(seed)
+    network = build_network(recipe.network.architecture, recipe.network.options)
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(std=0.3)
+            module.running_var.uniform_(1e-3, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.3, 1.7)
+            torch.nn.init.normal_(module.bias)
+    row = EpochRecord(1, recipe.optimizer.learning_rate, 1.5, 0.4, 1.4, 0.5, 100.0, 5.0)
+    history = [row.to_dict(), replace(row, epoch=2, test_accuracy=0.45).to_dict()]
+    session = {
+        "first_epoch": 1,
+        "started": "2026-01-01T00:00:00+00:00",
+        "commit": "0" * 40,
+        "versions": {"torch": "2.13.0"},
+        "device": "cpu",
+        "hardware": "a processor",
+        "threads": 1,
+    }
+    return Checkpoint(
+        recipe.to_dict(), 7, Progress(epoch=2), network.state_dict(), {}, history, [session]
+    )
+
+
+@pytest.fixture(scope="module", params=["keras-bn", "keras-baseline"])
+def bundle(request, sample, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifacts")
+    return release(checkpoint(request.param), "1.2.3", sample, folder, latency_rounds=1)
+
+
+def graph_of(bundle, variant):
+    return onnx.load_from_string(bundle.read_graph(variant))
+
+
+def operators(model):
+    return [node.op_type for node in model.graph.node]
+
+
+def test_the_folder_holds_what_the_manifest_names_and_a_card(bundle):
+    bundle.verify()
+    named = {graph.file for graph in bundle.manifest.graphs.values()}
+    expected = named | {"golden.npz", "history.jsonl", "manifest.json", "README.md"}
+    assert expected == {path.name for path in bundle.path.iterdir()}
+    assert bundle.path.name == f"{bundle.name}-1.2.3"
+
+
+def test_the_served_graph_has_no_batch_norm_and_the_unfolded_one_six(bundle):
+    served = operators(graph_of(bundle, bundle.served_variant))
+    assert "BatchNormalization" not in served
+    assert [served.count("Conv"), served.count("Gemm")] == [4, 2]
+    if bundle.name == "keras-bn":
+        assert operators(graph_of(bundle, "unfolded")).count("BatchNormalization") == 6
+
+
+def test_the_graphs_hold_no_debris_and_no_trace_of_where_they_were_made(bundle):
+    for variant in bundle.manifest.graphs:
+        model = graph_of(bundle, variant)
+        debris = {"Identity", "Constant", "Shape", "Concat", "Expand", "CastLike", "Squeeze"}
+        assert set() == debris & set(operators(model))
+        assert str(Path.cwd()).encode() not in bundle.read_graph(variant)
+        assert b"training/" not in bundle.read_graph(variant)
+
+
+def test_the_graph_takes_bytes_of_any_batch_size(bundle, sample):
+    runner = GraphRunner(bundle.read_graph(bundle.served_variant))
+    for size in (1, 2, 7, 100):
+        logits, probabilities = runner.run(sample.images[:size])
+        assert logits.shape == probabilities.shape == (size, 10)
+        assert np.abs(probabilities.sum(axis=1) - 1).max() < 10 * np.finfo(np.float32).eps
+
+
+def test_the_manifest_states_what_the_graph_gives(bundle, sample):
+    logits = GraphRunner(bundle.read_graph(bundle.served_variant)).logits(sample.images)
+    measured = measure(logits, sample.labels, bundle.manifest.labels)
+    assert measured == bundle.manifest.metrics.test
+    assert bundle.manifest.metrics.best_epoch.epoch == 1
+    assert bundle.manifest.graphs[bundle.served_variant].parameters == 1_250_858
+    assert bundle.manifest.graphs[bundle.served_variant].macs == 20_741_120
+
+
+def test_the_network_comes_back_from_the_graph_to_the_bit(bundle):
+    original = checkpoint(bundle.name).network
+    restored = network_from_bundle(bundle).state_dict()
+    weights = {name for name in original if not name.endswith("num_batches_tracked")}
+    assert all(torch.equal(original[name], restored[name]) for name in weights)
+
+
+def test_the_golden_logits_are_the_unfolded_networks_in_float64(bundle):
+    golden = bundle.read_golden()
+    assert golden.logits.dtype == np.float64
+    expected = exact_logits(network_from_bundle(bundle), golden.images)
+    assert (expected == golden.logits).all()
+
+
+def test_the_proof_holds_and_is_in_the_manifest(bundle, sample):
+    assert (bundle.manifest.fold is not None) == (bundle.name == "keras-bn")
+    if bundle.manifest.fold:
+        assert bundle.manifest.fold.proof.holds
+        assert sum(layer.into is not None for layer in bundle.manifest.fold.layers) == 6
+
+
+@pytest.mark.parametrize("bundle", ["keras-bn"], indirect=True)
+@pytest.mark.parametrize(
+    ("weight", "fault"),
+    [
+        (
+            "network.conv2.weight",
+            lambda w: w * np.where(np.arange(32) == 5, 1.01, 1).reshape(-1, 1, 1, 1),
+        ),
+        ("network.dense1.bias", lambda b: b * 0),
+        ("network.conv4.bias", lambda b: b + 1e-3),
+    ],
+    ids=["a channel scaled by 1.01", "beta dropped", "a bias off by 0.001"],
+)
+def test_the_proof_rejects_a_wrong_folded_graph(bundle, sample, weight, fault):
+    model = graph_of(bundle, "folded")
+    (tensor,) = [t for t in model.graph.initializer if t.name == weight]
+    wrong = fault(onnx.numpy_helper.to_array(tensor)).astype(np.float32)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(wrong, weight))
+    verification = verify_graphs(
+        network_from_bundle(bundle),
+        bundle.read_graph("unfolded"),
+        model.SerializeToString(),
+        sample.images,
+    )
+    assert verification.torch.holds
+    assert not verification.holds
+
+
+def test_a_release_is_never_overwritten(bundle, sample):
+    before = (bundle.path / "manifest.json").read_bytes()
+    with pytest.raises(ExportError, match=r"raise --version"):
+        release(checkpoint(bundle.name), "1.2.3", sample, bundle.path.parent, latency_rounds=1)
+    assert (bundle.path / "manifest.json").read_bytes() == before
+
+
+def test_a_run_without_an_epoch_is_not_released(sample, tmp_path):
+    empty = replace(checkpoint("keras-bn"), history=[])
+    with pytest.raises(ExportError, match="no finished epoch"):
+        release(empty, "1.0.0", sample, tmp_path)
+
+
+def test_a_failed_release_leaves_nothing_behind(sample, tmp_path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("training.release.write_model_card", fail)
+    with pytest.raises(OSError, match="disk full"):
+        release(checkpoint("keras-bn"), "1.0.0", sample, tmp_path, latency_rounds=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_variance_stops_the_release(sample, tmp_path):
+    broken = checkpoint("keras-bn")
+    broken.network["conv2_bn.running_var"][3] = -1.0
+    with pytest.raises(VerificationError):
+        release(broken, "1.0.0", sample, tmp_path, latency_rounds=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_figures_are_drawn_from_the_histories_and_are_reproducible(bundle, tmp_path):
+    for name, draw in (("accuracy", accuracy_figure), ("loss", loss_figure)):
+        first, second = tmp_path / f"{name}-1.svg", tmp_path / f"{name}-2.svg"
+        save_figure(draw([bundle]), first)
+        save_figure(draw([bundle]), second)
+        assert first.read_bytes() == second.read_bytes()
+        assert bundle.name in first.read_text()
+
+
+def test_weights_of_another_network_are_noticed(bundle, tmp_path):
+    copy = shutil.copytree(bundle.path, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    options = manifest["provenance"]["recipe"]["network"]["options"]
+    options["batch_norm"] = not options["batch_norm"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"disagree on|do not fit"):
+        network_from_bundle(load_bundle(copy))

@@ -9,6 +9,7 @@ import typer
 
 from models.bundle import load_catalogue
 from training.figures import accuracy_figure, loss_figure, save_figure
+from training.summary import results_table
 
 
 def report(
@@ -19,7 +20,7 @@ def report(
         "docs/figures"
     ),
 ) -> None:
-    """Draw accuracy, and training against test loss, per epoch as SVG."""
+    """Draw accuracy, and training against test loss, per epoch as SVG; write the results' table."""
     bundles = load_catalogue(artifacts)
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in (
@@ -28,3 +29,5 @@ def report(
     ):
         save_figure(figure, output / name)
         typer.echo(f"wrote {output / name}")
+    (output / "results.md").write_text(results_table(bundles), encoding="utf-8")
+    typer.echo(f"wrote {output / 'results.md'}")

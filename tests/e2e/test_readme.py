@@ -1,0 +1,250 @@
+"""README's commands, run as they are written: only the port and the folders are the test's own."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARTIFACTS = ROOT / "models" / "artifacts"
+BIN = Path(sys.executable).parent
+
+
+def commands(heading):
+    """Return the lines of the bash blocks under a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def of(program, lines):
+    return [line for line in lines if line.startswith(program)]
+
+
+def test_every_command_of_the_readme_is_run_by_a_test_below():
+    known = ("make serve", "make install", ". .venv", "curl ", "docker ", "foldnorm ")
+    assert [
+        line for line in commands("Serve") + commands("Train") if not line.startswith(known)
+    ] == []
+    assert README.count("```bash") == 7
+
+
+def test_every_file_that_the_readme_names_exists():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert len(links) >= 6
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    tree = README.split("## The tree")[1].split("\n[")[0]
+    names, folder = [], ""
+    for line in tree.splitlines():
+        entry = re.match(r"    (  )?(\S+) ", line)
+        if entry:
+            folder = folder if entry[1] else entry[2]
+            names.append(folder + entry[2] if entry[1] else entry[2])
+    assert len(names) > 15
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_make_install_and_the_activation_name_the_same_environment():
+    dry_run = subprocess.run(
+        ["make", "--dry-run", "--always-make", "install"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ".venv/bin/python -m pip" in dry_run.stdout
+    assert ". .venv/bin/activate" in commands("Train")
+
+
+@pytest.fixture(scope="module")
+def port():
+    """Run `make serve` on a free port, and hold it to a clean end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number = probe.getsockname()[1]
+    environment = {**os.environ, "FOLDNORM_PORT": str(number)}
+    # What runs the tests is installed already: -o keeps make from installing it again.
+    server = subprocess.Popen(
+        ["make", "-o", f"{sys.prefix}/.serve", f"VENV={sys.prefix}", "serve"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        wait_until_ready(server, number)
+        yield number
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate(timeout=30)
+
+
+def wait_until_ready(server, number, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            pytest.fail(f"make serve ended: {server.stdout.read().decode()}")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{number}/health/ready", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    pytest.fail(f"make serve was not ready within {seconds} s")
+
+
+@pytest.mark.skipif(not ARTIFACTS.is_dir(), reason="no artefact is released in models/artifacts")
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize("command", of("curl", commands("Serve")))
+def test_a_curl_command_is_answered(command, port):
+    line = command.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    line = line.replace("curl -s", "curl --fail-with-body --max-time 60 -s")
+    answer = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, check=False)
+    assert answer.returncode == 0, answer.stdout
+    if "/metrics" in command:
+        assert b"foldnorm_" in answer.stdout
+    elif "predict" in command:
+        predictions = json.loads(answer.stdout)["predictions"]
+        labels = [prediction["label"] for prediction in predictions]
+        assert labels == re.findall(r"docs/images/(\w+)\.png", command)
+    else:
+        assert json.loads(answer.stdout)
+
+
+def has_docker():
+    probe = shutil.which("docker") and subprocess.run(
+        ["docker", "info"], capture_output=True, check=False
+    )
+    return bool(probe) and probe.returncode == 0
+
+
+@pytest.mark.skipif(not has_docker(), reason="no Docker engine answers here")
+def test_the_image_is_built():
+    (build,) = of("docker build", commands("Serve"))
+    subprocess.run(build, shell=True, cwd=ROOT, check=True, timeout=1800)
+
+
+@pytest.fixture(scope="module")
+def workplace(data_dir, tmp_path_factory):
+    """A folder as a reader has it after `make install`: the sources' artefacts, and the dataset."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "data").symlink_to(data_dir.resolve())
+    (folder / "models").mkdir()
+    shutil.copytree(ARTIFACTS, folder / "models" / "artifacts")
+    return folder
+
+
+def run(command, folder, seconds=600):
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        command.split(),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not ARTIFACTS.is_dir(), reason="no artefact is released in models/artifacts")
+class TestTraining:
+    """The commands under Train, in their order and in one folder."""
+
+    def test_fetch_finds_a_complete_dataset_and_leaves_it(self, workplace):
+        (fetch,) = of("foldnorm fetch", commands("Train"))
+        result = run(fetch, workplace)
+        assert result.returncode == 0, result.stderr
+
+    def test_train_starts_and_stops_on_ctrl_c(self, workplace):
+        (train,) = of("foldnorm train", commands("Train"))
+        process = subprocess.Popen(
+            [BIN / "foldnorm", *train.split()[1:], "--threads", "1"],
+            cwd=workplace,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        checkpoint = workplace / "runs" / "keras-bn-seed7" / "checkpoint.pt"
+        interrupt_once_it_trains(process)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 130, errors
+        assert "--resume" in errors
+        assert checkpoint.is_file()
+
+    def test_export_releases_the_run(self, workplace):
+        restore_run(workplace, "keras-bn")
+        (export,) = of("foldnorm export", commands("Train"))
+        result = run(export, workplace)
+        assert result.returncode == 0, result.stderr
+        manifests = [
+            json.loads((workplace / "models/artifacts" / name / "manifest.json").read_text())
+            for name in ("keras-bn-1.0.0", "keras-bn-1.0.1")
+        ]
+        assert (
+            manifests[0]["metrics"]["test"]["correct"] == manifests[1]["metrics"]["test"]["correct"]
+        )
+        assert manifests[0]["golden"] == manifests[1]["golden"]
+
+    @pytest.mark.parametrize(
+        "command",
+        of("foldnorm verify", commands("Train")) + of("foldnorm evaluate", commands("Train")),
+    )
+    def test_what_is_released_is_proved_and_measured_again(self, command, workplace):
+        result = run(command, workplace)
+        assert result.returncode == 0, result.stderr
+        if "verify" in command:
+            assert "the proof holds" in result.stdout
+
+    def test_report_draws_the_figures(self, workplace):
+        result = run("foldnorm report", workplace)
+        assert result.returncode == 0, result.stderr
+        figures = {path.name for path in (workplace / "docs" / "figures").iterdir()}
+        assert figures == {"accuracy.svg", "loss.svg", "results.md"}
+
+
+def interrupt_once_it_trains(process):
+    """Send Ctrl-C; before its handler stands the process would end without a checkpoint."""
+    deadline = time.monotonic() + 60
+    status = Path(f"/proc/{process.pid}/status")
+    while time.monotonic() < deadline and process.poll() is None:
+        caught = int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16)
+        if caught >> (signal.SIGTERM - 1) & 1:  # Python itself catches SIGINT, we SIGTERM as well
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+
+
+def restore_run(workplace, name):
+    """Put the released network where the run of the same recipe would have left it."""
+    from models.bundle import load_bundle
+    from training.checkpoint import Checkpoint, Progress, save_checkpoint
+    from training.rundir import RunDirectory
+    from training.trained import network_from_bundle
+
+    bundle = load_bundle(ARTIFACTS / f"{name}-1.0.0")
+    provenance = bundle.manifest.provenance
+    history = bundle.read_history()
+    save_checkpoint(
+        Checkpoint(
+            recipe=provenance.recipe,
+            seed=provenance.seed,
+            progress=Progress(epoch=len(history)),
+            network=network_from_bundle(bundle).state_dict(),
+            optimizer={},
+            history=[record.to_dict() for record in history],
+            sessions=list(provenance.sessions),
+        ),
+        RunDirectory(workplace / "runs" / f"{name}-seed{provenance.seed}").checkpoint_file,
+    )

@@ -1,0 +1,103 @@
+"""What is stated of the released artefacts, against the artefacts."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import load_catalogue
+from training.figures import accuracy_figure, loss_figure, save_figure
+from training.folding.proof import rounding_allowance
+from training.inference import GraphRunner
+from training.model_card import CARD_FILE, model_card
+from training.summary import results_table
+
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = ROOT / "models" / "artifacts"
+SAMPLE = ROOT / "tests" / "fixtures" / "cifar10-test-100.npz"
+
+pytestmark = pytest.mark.skipif(
+    not ARTIFACTS.is_dir(), reason="no artefact is released in models/artifacts"
+)
+
+
+@pytest.fixture(scope="module")
+def bundles():
+    return load_catalogue(ARTIFACTS)
+
+
+def by_name(bundles):
+    return {bundle.name: bundle for bundle in bundles}
+
+
+def test_every_file_is_the_released_one(bundles):
+    for bundle in bundles:
+        bundle.verify()
+
+
+def test_the_cards_say_what_the_manifests_say(bundles):
+    for bundle in bundles:
+        assert (bundle.path / CARD_FILE).read_text(encoding="utf-8") == model_card(bundle.manifest)
+
+
+def test_the_readme_shows_the_results_of_the_artefacts(bundles):
+    assert results_table(bundles) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_figures_are_those_of_the_histories(bundles, tmp_path):
+    for name, draw in (("accuracy.svg", accuracy_figure), ("loss.svg", loss_figure)):
+        save_figure(draw(bundles), tmp_path / name)
+        shown = (ROOT / "docs" / "figures" / name).read_text(encoding="utf-8")
+        drawn = (tmp_path / name).read_text(encoding="utf-8")
+        assert re.findall(r"<path d=\"[^\"]*\"", shown) == re.findall(r"<path d=\"[^\"]*\"", drawn)
+
+
+def test_batch_norm_gains_what_the_reference_reports(bundles):
+    """The reference: 77 to 79 % without, 87 % with batch norm, 79 % within the first epochs."""
+    artefacts = by_name(bundles)
+    accuracy = {name: b.manifest.metrics.test.accuracy for name, b in artefacts.items()}
+    assert accuracy["keras-bn"] - accuracy["keras-baseline"] >= 0.08
+    first = next(r.epoch for r in artefacts["keras-bn"].read_history() if r.test_accuracy >= 0.79)
+    assert first <= 8
+
+
+def test_the_metrics_are_of_the_last_epoch(bundles):
+    """Exported and trained networks may differ by rounding, in a few of 10,000 labels."""
+    for bundle in bundles:
+        history = bundle.read_history()
+        assert len(history) == bundle.manifest.provenance.epochs == 50
+        assert abs(history[-1].test_accuracy - bundle.manifest.metrics.test.accuracy) <= 5e-4
+
+
+def test_each_sample_image_is_right_or_wrong_as_the_manifest_says(bundles):
+    with np.load(SAMPLE) as sample:
+        images, labels, indices = sample["images"], sample["labels"], sample["indices"]
+    for bundle in bundles:
+        for variant in bundle.manifest.graphs:
+            predicted = GraphRunner(bundle.read_graph(variant)).logits(images).argmax(axis=1)
+            expected = bundle.manifest.metrics.test.correct_mask()[indices]
+            assert expected.tolist() == (predicted == labels).tolist()
+
+
+def test_the_golden_logits_are_met_and_those_of_the_other_network_are_not(bundles):
+    for bundle in bundles:
+        golden = bundle.read_golden()
+        scale = np.abs(golden.logits).max()
+        logits = GraphRunner(bundle.read_graph(bundle.served_variant)).logits(golden.images)
+        # float32 rounds each of some hundred sums; 1e-6 of scale is what the unfolded graph errs by
+        allowance = rounding_allowance(1e-6 * scale, scale)
+        assert np.abs(logits - golden.logits).max() <= allowance
+        others = [b for b in bundles if b.name != bundle.name]
+        for other in others:
+            wrong = GraphRunner(other.read_graph(other.served_variant)).logits(golden.images)
+            assert np.abs(wrong - golden.logits).max() > 1000 * allowance
+
+
+def test_every_proof_holds(bundles):
+    fold = by_name(bundles)["keras-bn"].manifest.fold
+    assert fold.proof.holds
+    assert fold.proof.images == 10_000
+    assert fold.proof.unexplained_label_changes == 0
+    assert fold.proof.algebra_error_float64 <= 1e-10 * fold.proof.scale
+    assert [layer.into is not None for layer in fold.layers] == [True] * 6

@@ -1,0 +1,172 @@
+"""Requests that arrive while the model is busy run together when it is free.
+
+    submit(item) ──► queue ──► [items that waited] ──► run_batch ──► one result each
+
+The batcher adds no delay: an idle one runs what it gets at once, a busy one takes whatever queued
+up meanwhile. It knows nothing of images or models: an item has a size, and sizes bound the queue
+and the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from service.errors import DrainingError, OverloadedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PACE_WEIGHT = 0.2  # of the newest batch in the running mean of seconds per unit of size
+
+
+@dataclass(eq=False)
+class _Entry(Generic[Item, Result]):
+    item: Item
+    size: int
+    alone: bool
+    future: asyncio.Future[Result]
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs submitted items in batches, one batch at a time, in the order of their arrival.
+
+    A caller that is cancelled leaves its batch-mates unharmed, and its place in the queue free.
+    """
+
+    def __init__(
+        self,
+        run_batch: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        capacity: int,
+        max_batch: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._run_batch = run_batch
+        self._capacity = capacity
+        self._max_batch = max_batch
+        self._clock = clock
+        self._queue: deque[_Entry[Item, Result]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+        self._running_size = 0
+        self._seconds_per_unit = 0.0
+        self.queued_size = 0
+
+    async def submit(self, item: Item, size: int = 1, *, alone: bool = False) -> Result:
+        """Return the item's result; one submitted `alone` shares its batch with no other.
+
+        Raises:
+            OverloadedError: the queue has no room for it.
+            DrainingError: the batcher is closed.
+            Exception: what `run_batch` raised for the batch that the item was in.
+        """
+        self._admit(size)
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        entry = _Entry(item, size, alone, future)
+        self._queue.append(entry)
+        self.queued_size += size
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        try:
+            return await future
+        finally:
+            self._forget(entry)
+
+    async def close(self) -> None:
+        """Take nothing new and finish what was accepted."""
+        self._closed = True
+        if self._worker is not None:
+            await self._worker
+
+    def retry_after_s(self) -> float:
+        """Return when the queue is expected to be empty, from the pace of the latest batches."""
+        return (self.queued_size + self._running_size) * self._seconds_per_unit
+
+    def _admit(self, size: int) -> None:
+        if self._closed:
+            raise DrainingError(
+                "this process is about to stop and takes nothing new; try again elsewhere or "
+                "when it is back",
+                self.retry_after_s(),
+            )
+        if self.queued_size + size > self._capacity:
+            raise OverloadedError(
+                f"{self.queued_size} images are waiting and this request brings {size}; at most "
+                f"{self._capacity} may wait; try again later or send fewer",
+                self.retry_after_s(),
+            )
+
+    def _forget(self, entry: _Entry[Item, Result]) -> None:
+        """Free the place of an entry whose caller left while it waited."""
+        if entry in self._queue:
+            self._queue.remove(entry)
+            self.queued_size -= entry.size
+
+    async def _work(self) -> None:
+        try:
+            while batch := self._take():
+                await self._run(batch)
+        finally:
+            self._worker = None
+            for entry in self._queue:  # empty unless the event loop itself is being torn down
+                entry.future.cancel()
+
+    def _take(self) -> list[_Entry[Item, Result]]:
+        """Take from the queue what fits into one batch, skipping those whose callers left."""
+        batch: list[_Entry[Item, Result]] = []
+        size = 0
+        while self._queue:
+            entry = self._queue[0]
+            full = size + entry.size > self._max_batch
+            if batch and (full or entry.alone or batch[0].alone):
+                break
+            self._queue.popleft()
+            self.queued_size -= entry.size
+            if not entry.future.done():
+                batch.append(entry)
+                size += entry.size
+        return batch
+
+    async def _run(self, batch: list[_Entry[Item, Result]]) -> None:
+        started = self._clock()
+        self._running_size = sum(entry.size for entry in batch)
+        try:
+            results = await self._run_batch([entry.item for entry in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"a batch of {len(batch)} items gave {len(results)} results")
+        except Exception as error:
+            _fail(batch, error)
+        except asyncio.CancelledError:
+            for entry in batch:
+                entry.future.cancel()
+            raise
+        else:
+            _resolve(batch, results)
+        finally:
+            self._learn_pace(self._clock() - started)
+            self._running_size = 0
+
+    def _learn_pace(self, seconds: float) -> None:
+        latest = seconds / self._running_size
+        previous = self._seconds_per_unit or latest
+        self._seconds_per_unit = (1 - PACE_WEIGHT) * previous + PACE_WEIGHT * latest
+
+
+def _resolve(batch: Sequence[_Entry[Item, Result]], results: Sequence[Result]) -> None:
+    for entry, result in zip(batch, results, strict=True):
+        if not entry.future.done():
+            entry.future.set_result(result)
+
+
+def _fail(batch: Sequence[_Entry[Item, Result]], error: Exception) -> None:
+    for entry in batch:
+        if not entry.future.done():
+            entry.future.set_exception(error)
+            entry.future.exception()  # a caller cancelled just now never asks: no warning for it

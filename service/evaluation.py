@@ -1,0 +1,148 @@
+"""The artefacts' evaluations side by side, from their manifests and histories alone.
+
+Answers `GET /v1/compare`: no dataset is needed, and artefacts never change, so it is computed once.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
+
+from models.history import EpochRecord
+from models.manifest import BestEpoch, FoldReport, GraphRecord, TestMetrics, Variant
+from service.significance import mcnemar_exact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.bundle import Bundle
+
+THRESHOLDS = (0.70, 0.75, 0.79)  # those that the reference experiment states
+TEST_FILE = "test_batch"
+
+
+class EpochsTo(BaseModel):
+    """How soon a test accuracy was reached first."""
+
+    test_accuracy: float
+    epoch: int | None = Field(description="Null: never within the epochs trained.")
+
+
+class TrainingCost(BaseModel):
+    """What the training took."""
+
+    epochs: int
+    median_epoch_seconds: float
+    total_seconds: float
+    hardware: str
+
+
+class ModelEvaluation(BaseModel):
+    """Everything that was measured of one artefact."""
+
+    name: str
+    version: str
+    title: str
+    test: TestMetrics = Field(description="Single view, last epoch.")
+    best_epoch: BestEpoch = Field(description="Selected on the test set: it estimates nothing.")
+    epochs_to: list[EpochsTo]
+    history: list[EpochRecord]
+    training: TrainingCost
+    graphs: dict[Variant, GraphRecord] = Field(
+        description="Per variant: parameters, MACs, size, operators, and run time alone in "
+        "onnxruntime at both extremes of its optimization."
+    )
+    fold: FoldReport | None = Field(description="Null for a network without batch norm.")
+
+
+class PairedTest(BaseModel):
+    """McNemar's exact test on the predictions for the same test images."""
+
+    images: int
+    only_first_right: int
+    only_second_right: int
+    p_value: float
+
+
+class PairComparison(BaseModel):
+    """Two artefacts against each other."""
+
+    first: str
+    second: str
+    accuracy_difference: float = Field(description="Second minus first, as a share.")
+    mcnemar: PairedTest | None = Field(
+        description="Null where the two were measured on different test images."
+    )
+
+
+class EvaluationComparison(BaseModel):
+    """Answer of `GET /v1/compare`."""
+
+    models: list[ModelEvaluation]
+    pairs: list[PairComparison]
+
+
+def compare_evaluations(bundles: Sequence[Bundle]) -> EvaluationComparison:
+    """Return each artefact's evaluation, and every two of them against each other."""
+    return EvaluationComparison(
+        models=[_evaluation(bundle) for bundle in bundles],
+        pairs=[_pair(first, second) for first, second in combinations(bundles, 2)],
+    )
+
+
+def _evaluation(bundle: Bundle) -> ModelEvaluation:
+    manifest = bundle.manifest
+    history = bundle.read_history()
+    provenance = manifest.provenance
+    return ModelEvaluation(
+        name=manifest.name,
+        version=manifest.version,
+        title=manifest.title,
+        test=manifest.metrics.test,
+        best_epoch=manifest.metrics.best_epoch,
+        epochs_to=[_epochs_to(history, threshold) for threshold in THRESHOLDS],
+        history=history,
+        training=TrainingCost(
+            epochs=provenance.epochs,
+            median_epoch_seconds=provenance.median_epoch_seconds,
+            total_seconds=provenance.total_seconds,
+            hardware=", ".join(dict.fromkeys(str(s["hardware"]) for s in provenance.sessions)),
+        ),
+        graphs=manifest.graphs,
+        fold=manifest.fold,
+    )
+
+
+def _epochs_to(history: Sequence[EpochRecord], threshold: float) -> EpochsTo:
+    reached = (record.epoch for record in history if record.test_accuracy >= threshold)
+    return EpochsTo(test_accuracy=threshold, epoch=next(reached, None))
+
+
+def _pair(first: Bundle, second: Bundle) -> PairComparison:
+    left, right = first.manifest.metrics.test, second.manifest.metrics.test
+    return PairComparison(
+        first=f"{first.name}@{first.version}",
+        second=f"{second.name}@{second.version}",
+        accuracy_difference=right.accuracy - left.accuracy,
+        mcnemar=_paired_test(left, right) if _same_test_set(first, second) else None,
+    )
+
+
+def _same_test_set(first: Bundle, second: Bundle) -> bool:
+    left, right = first.manifest, second.manifest
+    return left.metrics.test.images == right.metrics.test.images and left.provenance.data_md5.get(
+        TEST_FILE
+    ) == right.provenance.data_md5.get(TEST_FILE)
+
+
+def _paired_test(left: TestMetrics, right: TestMetrics) -> PairedTest:
+    first, second = left.correct_mask(), right.correct_mask()
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return PairedTest(
+        images=left.images,
+        only_first_right=only_first,
+        only_second_right=only_second,
+        p_value=mcnemar_exact(only_first, only_second),
+    )

@@ -1,0 +1,58 @@
+"""Ready means: every model has just answered a golden image right."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from models.bundle import Golden
+from service.errors import ModelRefusedError
+from service.proofs import check_golden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    from service.served_model import ServedModel
+
+FRESH_SECONDS = 1.0  # probes that come faster than that share one answer
+
+
+class Readiness:
+    """Asks the models at most once in `FRESH_SECONDS`, however many probes come."""
+
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        executor: Executor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._models = models
+        self._executor = executor
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._proven_at: float | None = None
+
+    async def check(self) -> None:
+        """Return if every model answers right.
+
+        Raises:
+            ModelRefusedError: one does not.
+        """
+        async with self._lock:
+            now = self._clock()
+            if self._proven_at is not None and now - self._proven_at < FRESH_SECONDS:
+                return
+            loop = asyncio.get_running_loop()
+            for model in self._models:
+                await loop.run_in_executor(self._executor, _check, model)
+            self._proven_at = now
+
+
+def _check(model: ServedModel) -> None:
+    first = Golden(images=model.golden.images[:1], logits=model.golden.logits[:1])
+    try:
+        check_golden(model.session, first)
+    except ModelRefusedError as exc:
+        raise ModelRefusedError(f"{model.name} {model.version} is not ready: {exc}") from exc

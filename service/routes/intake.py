@@ -1,0 +1,114 @@
+"""What both image routes do first: admit the request, read its images, decode them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import (
+    BodyTooLargeError,
+    DeadlineExceededError,
+    DrainingError,
+    MalformedRequestError,
+    OverloadedError,
+    TooManyPixelsError,
+    UndecodableImageError,
+    UnknownModelError,
+    UnsupportedMediaError,
+)
+from service.payload import read_images
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from service.state import ServiceState
+
+ERRORS = (
+    MalformedRequestError,
+    UnknownModelError,
+    BodyTooLargeError,
+    UnsupportedMediaError,
+    UndecodableImageError,
+    TooManyPixelsError,
+    OverloadedError,
+    DrainingError,
+    DeadlineExceededError,
+)
+
+BODY_SCHEMA: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One image as it is, or several as multipart parts or JSON, all of them "
+        "named `images`.",
+        "content": {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "items": {"type": "string"},
+                            "description": "Base64, or `data:` URLs with base64.",
+                        }
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Decoded images (N, 32, 32, 3), and how long decoding took, its wait for a thread included."""
+
+    images: NDArray[np.uint8]
+    decode_ms: float
+
+
+async def take_images(request: Request, service: ServiceState) -> Intake:
+    """Read and decode the images of a request, and count them for its log line."""
+    contents = await read_images(request, service.limits)
+    started = time.perf_counter()
+    images = await service.decode(contents)
+    decode_ms = elapsed_ms(started)
+    request.state.images = len(images)
+    service.metrics.count_images(len(images))
+    service.metrics.observe_stage("decode", decode_ms)
+    return Intake(images, decode_ms)
+
+
+def check_top_k(top_k: int, classes: int) -> None:
+    """Refuse more labels than there are.
+
+    Raises:
+        MalformedRequestError: `top_k` is not between 1 and the number of classes.
+    """
+    if not 1 <= top_k <= classes:
+        raise MalformedRequestError(
+            f"top_k={top_k} is out of range; the model knows {classes} classes, ask for 1 to "
+            f"{classes}"
+        )
+
+
+def elapsed_ms(started: float) -> float:
+    """Return the milliseconds since a reading of the performance counter."""
+    return (time.perf_counter() - started) * 1000

@@ -1,0 +1,138 @@
+"""What an operator can set: environment variables that start with `FOLDNORM_`.
+
+One frozen object, made once when the process starts and handed down. A variable that is not known
+is an error: a misspelt limit must not be ignored in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+import models
+from service.cpus import available_cpus
+from service.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Self
+
+PREFIX = "FOLDNORM_"
+SHIPPED_ARTIFACTS = Path(models.__file__).resolve().parent / "artifacts"
+
+Cuda = Literal["auto", "on", "off"]
+Optimization = Literal["disable_all", "basic", "extended", "enable_all"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a value that it cannot have; the message names it."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    artifacts: Path = Field(
+        SHIPPED_ARTIFACTS, description="Folder of the artefacts to serve, one folder each."
+    )
+    default_model: str | None = Field(
+        None,
+        description="Model that answers when a request names none. Unset: `keras-bn` if it is "
+        "served, else the first folded model, else the first model.",
+    )
+    max_body_bytes: int = Field(
+        Limits.max_body_bytes, ge=1, description="Largest request body in bytes."
+    )
+    max_images: int = Field(Limits.max_images, ge=1, description="Most images in one request.")
+    max_pixels: int = Field(
+        Limits.max_pixels, ge=1, description="Most pixels of one image, as its header announces."
+    )
+    max_requests: int = Field(
+        256, ge=1, description="Most requests in progress at once; more are answered 503."
+    )
+    deadline_ms: int = Field(
+        10_000, ge=1, description="Longest time to an answer, reading the body included."
+    )
+    queue_capacity_images: int = Field(
+        512, ge=1, description="Most images that wait for one model; more are answered 503."
+    )
+    max_batch_images: int = Field(
+        64, ge=1, description="Most images of different requests that run as one batch."
+    )
+    threads: int = Field(
+        default_factory=available_cpus,
+        ge=1,
+        description="Threads that run a model, and threads that decode images. Unset: the CPUs "
+        "that this process may use by its affinity and its control group.",
+    )
+    cuda: Cuda = Field(
+        "auto",
+        description="`auto` uses CUDA where it can be loaded, `on` refuses to start without it, "
+        "`off` never looks for it.",
+    )
+    graph_optimization: Optimization = Field(
+        "enable_all", description="How far onnxruntime rewrites a graph when it loads it."
+    )
+    log_level: LogLevel = Field("info", description="Least severe level that is logged.")
+    drain_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="Longest time for requests in progress to finish after SIGTERM.",
+    )
+
+    @model_validator(mode="after")
+    def _check_capacities(self) -> Self:
+        if not self.max_images <= self.max_batch_images <= self.queue_capacity_images:
+            raise ValueError(
+                f"max_images ({self.max_images}) must be at most max_batch_images "
+                f"({self.max_batch_images}), and that at most queue_capacity_images "
+                f"({self.queue_capacity_images}); raise the later ones or lower the first"
+            )
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """Return what one request may bring."""
+        return Limits(self.max_body_bytes, self.max_images, self.max_pixels)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Return the settings of this process's environment; `overrides` win over it.
+
+    Raises:
+        SettingsError: an unknown `FOLDNORM_` variable, or a value that does not fit.
+    """
+    _check_known(os.environ)
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        raise SettingsError("; ".join(_describe(error) for error in exc.errors())) from exc
+
+
+def variable_name(field: str) -> str:
+    """Return the environment variable that sets a field."""
+    return PREFIX + field.upper()
+
+
+def _check_known(variables: Iterable[str]) -> None:
+    known = [variable_name(field) for field in Settings.model_fields]
+    for variable in sorted(variables):
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            nearest = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.0)[0]
+            raise SettingsError(f"unknown setting {variable}; did you mean {nearest}?")
+
+
+def _describe(error: Any) -> str:
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
+    variable = variable_name(str(error["loc"][0]))
+    return f"{variable}={error['input']!r} does not fit: {error['msg']}"

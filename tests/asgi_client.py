@@ -1,0 +1,94 @@
+"""An HTTP client for an application in this process: no socket, no second thread of requests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from starlette.types import ASGIApp, Message
+
+SECONDS = 30  # no answer is worth waiting longer for: the application hangs
+
+
+class AppClient:
+    """Runs the application's lifespan and its requests on an event loop of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        self._runner.run(self._start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._stop())
+        self._runner.close()
+
+    def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """Send one request and wait for its answer."""
+        return self.run(self.http.request(method, url, **options))
+
+    def get(self, url: str, **options: Any) -> httpx.Response:
+        return self.request("GET", url, **options)
+
+    def post(self, url: str, **options: Any) -> httpx.Response:
+        return self.request("POST", url, **options)
+
+    def raw_request(self, method: str, path: str, query: bytes) -> httpx.Response:
+        """Send what no client library would: any bytes as a query, and no body."""
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": query,
+            "headers": [(b"content-type", b"image/png")],
+            "server": ("foldnorm.test", 80),
+            "client": ("127.0.0.1", 1),
+        }
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(dict(message))
+
+        self.run(self._app(scope, receive, send))
+        content = b"".join(message.get("body", b"") for message in sent)
+        return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=content)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run anything on the application's loop, in bounded time."""
+
+        async def bounded() -> Any:
+            async with asyncio.timeout(SECONDS):
+                return await work
+
+        return self._runner.run(bounded())
+
+    async def _start(self) -> None:
+        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        lifespan = self._app(scope, self._to_app.get, self._from_app.put)
+        self._lifespan = asyncio.ensure_future(lifespan)
+        await self._to_app.put({"type": "lifespan.startup"})
+        assert (await self._from_app.get())["type"] == "lifespan.startup.complete"
+        transport = httpx.ASGITransport(self._app)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://foldnorm.test")
+
+    async def _stop(self) -> None:
+        await self.http.aclose()
+        await self._to_app.put({"type": "lifespan.shutdown"})
+        await self._lifespan

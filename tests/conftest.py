@@ -1,0 +1,58 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from tests import synthetic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+RELEASED = Path(__file__).resolve().parent.parent / "models" / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the synthetic twins `tiny-plain` and `tiny-bn`."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    synthetic.write_artifact(folder, "tiny-plain", norms=False, seed=1)
+    synthetic.write_artifact(folder, "tiny-bn", norms=True, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def released_artifacts() -> Path:
+    """The folder of the artefacts that ship."""
+    if not any(RELEASED.glob("*/manifest.json")):
+        pytest.skip(f"no released artefact in {RELEASED}: train and export the networks first")
+    return RELEASED
+
+
+@pytest.fixture(scope="session")
+def png() -> Callable[[NDArray[np.uint8]], bytes]:
+    """Encodes an image (H, W, 3) as PNG, which loses nothing."""
+
+    def encode(image: NDArray[np.uint8]) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test."""
+    import os
+
+    for variable in [name for name in os.environ if name.upper().startswith("FOLDNORM_")]:
+        monkeypatch.delenv(variable)

@@ -1,0 +1,21 @@
+"""The whole application around real onnxruntime, without a socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.app import create_app
+from service.settings import Settings
+from tests.asgi_client import AppClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def client(artifacts: Path) -> Iterator[AppClient]:
+    with AppClient(create_app(Settings(artifacts=artifacts, threads=1))) as client:
+        yield client

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.bundle import load_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.asgi_client import AppClient
+
+
+def test_the_list_names_every_variant_and_one_default(client: AppClient) -> None:
+    body = client.get("/v1/models").json()
+    listed = [(entry["name"], entry["variant"], entry["default"]) for entry in body["models"]]
+    assert listed == [
+        ("tiny-bn", "folded", True),
+        ("tiny-bn-unfolded", "unfolded", False),
+        ("tiny-plain", "plain", False),
+    ]
+    assert body["provider"] == "CPUExecutionProvider"
+
+
+def test_a_card_says_what_the_manifest_says(client: AppClient, artifacts: Path) -> None:
+    manifest = load_bundle(artifacts / "tiny-bn-1.0.0").manifest
+    card = client.get("/v1/models/tiny-bn-unfolded").json()
+    assert manifest.graphs["unfolded"].sha256 == card["graph"]["sha256"]
+    assert manifest.metrics.test.accuracy == card["metrics"]["test"]["accuracy"]
+    assert card["fold"]["proof"]["holds"]
+    assert card["proof"]["golden_error"] <= card["proof"]["golden_tolerance"]
+    assert card["proof"]["neighbour_difference"] <= card["proof"]["neighbour_tolerance"]
+
+
+def test_a_history_has_a_record_per_epoch(client: AppClient) -> None:
+    body = client.get("/v1/models/tiny-plain@1.0.0/history").json()
+    assert [record["epoch"] for record in body["epochs"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_unknown_model_has_no_card(client: AppClient) -> None:
+    for path in ("/v1/models/nope", "/v1/models/nope/history", "/v1/models/tiny-bn@9.9.9"):
+        response = client.get(path)
+        assert response.status_code == 404
+        assert response.json()["type"] == "urn:foldnorm:problem:unknown-model"
+
+
+def test_the_evaluations_stand_side_by_side(client: AppClient) -> None:
+    response = client.get("/v1/compare")
+    assert response.status_code == 200
+    assert "tiny-bn" in response.text
+    assert "tiny-plain" in response.text
+
+
+def test_the_documentation_is_served(client: AppClient) -> None:
+    assert client.get("/docs").status_code == 200

@@ -1,0 +1,110 @@
+"""Probes, metrics, overload and draining of the whole application."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from service.app import build_app, build_state
+from service.settings import Settings
+from tests.asgi_client import AppClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import httpx
+    from numpy.typing import NDArray
+
+    from service.state import ServiceState
+
+IMAGE = np.full((32, 32, 3), 128, np.uint8)
+
+
+@pytest.fixture
+def state(artifacts: Path) -> ServiceState:
+    return build_state(
+        Settings(
+            artifacts=artifacts,
+            threads=1,
+            max_images=1,
+            max_batch_images=1,
+            queue_capacity_images=1,
+            max_requests=4,
+        )
+    )
+
+
+@pytest.fixture
+def client(state: ServiceState) -> Iterator[AppClient]:
+    with AppClient(build_app(state)) as client:
+        yield client
+
+
+def test_a_working_service_is_started_live_and_ready(client: AppClient) -> None:
+    for probe, status in (("startup", "started"), ("live", "live"), ("ready", "ready")):
+        response = client.get(f"/health/{probe}")
+        assert (200, {"status": status}) == (response.status_code, response.json())
+
+
+def test_a_draining_service_is_live_but_not_ready_and_takes_nothing(
+    state: ServiceState, client: AppClient
+) -> None:
+    state.lifecycle.start_draining()
+    assert client.get("/health/live").status_code == 200
+    assert client.get("/metrics").status_code == 200
+    refusals = [client.get("/health/ready"), client.get("/v1/compare"), client.post("/v1/predict")]
+    for response in refusals:
+        assert response.status_code == 503
+        assert response.json()["type"] == "urn:foldnorm:problem:draining"
+        assert response.headers["retry-after"] == "1"
+
+
+def test_more_requests_than_there_is_room_for_are_refused_and_counted(
+    client: AppClient, png: Callable[[NDArray[np.uint8]], bytes]
+) -> None:
+    async def burst() -> list[httpx.Response]:
+        posts = [
+            client.http.post(
+                "/v1/predict", content=png(IMAGE), headers={"content-type": "image/png"}
+            )
+            for _ in range(12)
+        ]
+        return await asyncio.gather(*posts)
+
+    responses = client.run(burst())
+    statuses = [response.status_code for response in responses]
+    assert {200, 503} == set(statuses)
+    for response in responses:
+        if response.status_code == 503:
+            assert response.json()["type"] == "urn:foldnorm:problem:overloaded"
+            assert int(response.headers["retry-after"]) >= 1
+    text = client.get("/metrics").text
+    refused = float(statuses.count(503))
+    assert f'foldnorm_rejections_total{{reason="overloaded"}} {refused}' in text
+
+
+def test_a_request_is_counted_under_its_route(client: AppClient) -> None:
+    client.get("/v1/models/tiny-bn")
+    client.get("/v1/models/tiny-plain")
+    text = client.get("/metrics").text
+    counted = 'foldnorm_requests_total{method="GET",route="/v1/models/{name}",status="200"} 2.0'
+    assert counted in text
+
+
+def test_a_deadline_ends_a_body_that_never_comes(artifacts: Path) -> None:
+    state = build_state(Settings(artifacts=artifacts, threads=1, deadline_ms=1))
+
+    async def never() -> object:
+        await asyncio.Event().wait()
+        yield b""
+
+    with AppClient(build_app(state)) as client:
+        response = client.post(
+            "/v1/predict", content=never(), headers={"content-type": "image/png"}
+        )
+    assert response.status_code == 504
+    assert response.json()["type"] == "urn:foldnorm:problem:deadline-exceeded"

@@ -1,0 +1,94 @@
+"""What keeps the process from starting, with real graphs in real onnxruntime."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models.bundle import BundleError
+from service.app import build_state
+from service.errors import ModelRefusedError
+from service.providers import CPU, Provider
+from service.session import OrtSession
+from service.settings import Settings
+from tests import synthetic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+
+NETWORK = synthetic.random_network(7, norms=True)
+OTHER = synthetic.random_network(8, norms=True)
+
+
+def start(folder: Path) -> None:
+    build_state(Settings(artifacts=folder, threads=1, cuda="off"))
+
+
+def artifact(
+    folder: Path, unfolded: onnx.ModelProto, folded: onnx.ModelProto | None = None
+) -> None:
+    graphs = {"folded": folded or synthetic.build_graph(NETWORK.folded()), "unfolded": unfolded}
+    synthetic.write_graphs(folder, "bad-bn", "1.0.0", graphs, NETWORK)
+
+
+def test_a_sound_artefact_starts(tmp_path: Path) -> None:
+    artifact(tmp_path, synthetic.build_graph(NETWORK))
+    start(tmp_path)
+
+
+def test_a_graph_in_training_mode_is_refused(tmp_path: Path) -> None:
+    artifact(tmp_path, synthetic.build_graph(NETWORK, training_mode=1))
+    with pytest.raises(ModelRefusedError, match=r"bad-bn-unfolded 1\.0\.0 .*in training mode"):
+        start(tmp_path)
+
+
+def test_a_graph_that_centres_by_its_batch_is_refused(tmp_path: Path) -> None:
+    artifact(tmp_path, synthetic.build_graph(NETWORK, batch_dependent=True))
+    with pytest.raises(ModelRefusedError, match="golden logits are off"):
+        start(tmp_path)
+
+
+def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    artifact(tmp_path, synthetic.build_graph(NETWORK), synthetic.build_graph(OTHER.folded()))
+    with pytest.raises(ModelRefusedError, match=r"bad-bn 1\.0\.0 .*golden logits are off"):
+        start(tmp_path)
+
+
+def test_a_changed_file_is_refused(tmp_path: Path, artifacts: Path) -> None:
+    copy = tmp_path / "tiny-plain-1.0.0"
+    shutil.copytree(artifacts / "tiny-plain-1.0.0", copy)
+    with (copy / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"model\.onnx has SHA-256"):
+        start(tmp_path)
+
+
+def test_a_graph_of_another_interface_is_refused() -> None:
+    model = synthetic.build_graph(NETWORK)
+    model.graph.input[0].name = "picture"
+    model.graph.node[0].input[0] = "picture"
+    with pytest.raises(ModelRefusedError, match=r"picture.* a served graph maps image uint8"):
+        open_session(model.SerializeToString())
+
+
+def test_bytes_that_onnxruntime_cannot_load_are_refused() -> None:
+    with pytest.raises(ModelRefusedError, match="onnxruntime cannot load the graph"):
+        open_session(b"\x00garbage")
+
+
+@pytest.mark.parametrize("optimization", ["disable_all", "basic", "extended", "enable_all"])
+def test_every_level_of_optimization_gives_the_same_logits(optimization: str) -> None:
+    images = synthetic.random_images(7, 4)
+    session = open_session(synthetic.build_graph(NETWORK).SerializeToString(), optimization)
+    truth = NETWORK.logits(images)
+    # The golden tolerance that service.proofs derives.
+    assert abs(session.run(images).logits - truth).max() <= 6.2e-5 * abs(truth).max()
+
+
+def open_session(graph: bytes, optimization: str = "enable_all") -> OrtSession:
+    provider = Provider(CPU, "a test")
+    return OrtSession(graph, provider=provider, threads=1, optimization=optimization)

@@ -45,6 +45,7 @@ def configure_logging(level: str) -> None:
             "loggers": {
                 "uvicorn": {"handlers": [], "level": level.upper(), "propagate": True},
                 "uvicorn.error": {"handlers": [], "level": "WARNING", "propagate": True},
+                "python_multipart": {"level": "ERROR"},  # any caller can make it warn, per byte
                 "uvicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
             },
         }

@@ -137,7 +137,7 @@ async def _from_multipart(headers: Headers, body: bytes, limits: Limits) -> list
         yield body
 
     # One more than the limit may pass here, so that too many images are told from a bad form.
-    parser = MultiPartParser(headers, stream(), max_files=limits.max_images + 1, max_fields=0)
+    parser = _WholeFormParser(headers, stream(), max_files=limits.max_images + 1, max_fields=0)
     parser.spool_max_size = limits.max_body_bytes
     try:
         form = await parser.parse()
@@ -151,9 +151,29 @@ async def _from_multipart(headers: Headers, body: bytes, limits: Limits) -> list
     except Exception as exc:  # a missing boundary or a broken header surfaces in many ways
         raise MalformedRequestError("the multipart body cannot be read; check boundary") from exc
     try:
+        if not parser.complete:
+            raise MalformedRequestError(
+                "the multipart body ends before its last boundary; send the whole form"
+            )
         return [await _from_part(name, part) for name, part in form.multi_items()]
     finally:
         await form.close()
+        await parser.close_unfinished()
+
+
+class _WholeFormParser(MultiPartParser):
+    """Notices a form that ends early; starlette's would drop the part that was cut off."""
+
+    complete = False
+
+    def on_end(self) -> None:
+        """Remember that the last boundary came."""
+        self.complete = True
+
+    async def close_unfinished(self) -> None:
+        """Close the file of a part that was cut off, which is in no form."""
+        if self._current_part.file is not None:
+            await self._current_part.file.close()
 
 
 async def _from_part(name: str, part: UploadFile | str) -> bytes:

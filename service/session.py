@@ -57,7 +57,9 @@ class OrtSession:
     """A graph in onnxruntime.
 
     Idle threads sleep instead of spinning: a spinning pool takes the CPU from decoding and from
-    the other models. CUDA computes in full float32, so that its answers are the proven ones.
+    the other models. Memory goes back after each run: an arena would keep the peak of the largest
+    batch, once for every model. CUDA computes in full float32, so that its answers are the proven
+    ones.
 
     Raises:
         ModelRefusedError: onnxruntime cannot load the graph, or its interface is another one.
@@ -72,6 +74,7 @@ class OrtSession:
         options.graph_optimization_level = _LEVELS[optimization]
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-RELEASED = Path(__file__).resolve().parent.parent / "models" / "artifacts"
+ROOT = Path(__file__).resolve().parent.parent
+RELEASED = ROOT / "models" / "artifacts"
+# Read here, before `_clean_environment` takes it away.
+DATA_DIR = Path(os.environ.get("FOLDNORM_DATA_DIR", ROOT.parent / "shared" / "data"))
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +42,17 @@ def released_artifacts() -> Path:
 
 
 @pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of the full dataset."""
+    if not (DATA_DIR / "cifar-10-batches-py" / "test_batch").is_file():
+        pytest.skip(
+            f"no CIFAR-10 in {DATA_DIR}: 'foldnorm fetch --data-dir DIR' brings it, and "
+            "FOLDNORM_DATA_DIR names it"
+        )
+    return DATA_DIR
+
+
+@pytest.fixture(scope="session")
 def png() -> Callable[[NDArray[np.uint8]], bytes]:
     """Encodes an image (H, W, 3) as PNG, which loses nothing."""
 
@@ -52,7 +67,5 @@ def png() -> Callable[[NDArray[np.uint8]], bytes]:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's shell reaches a test."""
-    import os
-
     for variable in [name for name in os.environ if name.upper().startswith("FOLDNORM_")]:
         monkeypatch.delenv(variable)

@@ -9,6 +9,7 @@ import typer
 from models.bundle import BundleError
 from training.cli.evaluate import evaluate
 from training.cli.export import export
+from training.cli.fetch import fetch
 from training.cli.report import report
 from training.cli.train import train
 from training.cli.verify import verify
@@ -28,6 +29,7 @@ def foldnorm() -> None:
     """Train with BatchNorm, serve without it."""
 
 
+app.command()(fetch)
 app.command()(train)
 app.command()(export)
 app.command()(verify)

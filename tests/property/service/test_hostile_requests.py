@@ -323,3 +323,16 @@ def _encodable(query: dict[str, str]) -> dict[str, str]:
         name.encode("utf-8", "replace").decode(): value.encode("utf-8", "replace").decode()
         for name, value in query.items()
     }
+
+
+def test_a_form_that_was_cut_off_is_refused_whole(client: AppClient) -> None:
+    """Answering for the images that came would give the caller one answer too few."""
+    image = SEEDS["PNG"]
+    headers = b'Content-Disposition: form-data; name="images"; filename="a"'
+    whole = multipart([(headers, image), (headers, image)], b"--" + BOUNDARY + b"--\r\n")
+    content_type = {"content-type": "multipart/form-data; boundary=limit"}
+    response = client.post("/v1/predict", content=whole, headers=content_type)
+    assert len(response.json()["predictions"]) == 2
+    response = client.post("/v1/predict", content=whole[:-30], headers=content_type)
+    check(response)
+    assert response.status_code == 400

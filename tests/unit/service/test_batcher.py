@@ -203,3 +203,15 @@ def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
 
 def test_an_idle_batcher_closes_at_once() -> None:
     asyncio.run(Batcher(Machine, capacity=1, max_batch=1).close())
+
+
+def test_an_event_loop_that_ends_leaves_no_caller_waiting() -> None:
+    left: list[asyncio.Task[int]] = []
+
+    async def scenario() -> None:
+        batcher, first = await busy(Machine())
+        left.extend([first, *started(batcher, 1)])
+        await one_turn()
+
+    asyncio.run(scenario())
+    assert [task.cancelled() for task in left] == [True, True]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import pytest
 from fastapi import FastAPI, Query
+from starlette.requests import ClientDisconnect
 
 from service.access import AccessMiddleware
 from service.errors import OverloadedError, ServiceError, TooManyPixelsError
@@ -46,6 +47,11 @@ async def secret() -> None:
 @api.get("/unmapped")
 async def unmapped() -> None:
     raise ServiceError("the password is 1234")
+
+
+@api.post("/hung-up")
+async def hung_up() -> None:
+    raise ClientDisconnect
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +115,7 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_one(client: AppClient)
     response = client.post("/pixels")
     assert response.headers["allow"] == "GET"
     assert problem(response)["detail"] == "POST is not answered here; use GET"
+
+
+def test_a_caller_that_hangs_up_is_no_failure_of_the_server(client: AppClient) -> None:
+    assert problem(client.post("/hung-up"))["type"] == "urn:foldnorm:problem:malformed-request"

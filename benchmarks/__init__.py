@@ -1,0 +1,1 @@
+"""Measurements whose results are committed in `results/`; none of them is a test."""

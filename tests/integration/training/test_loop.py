@@ -1,0 +1,181 @@
+"""The loop on small data: what a stopped run gives, and how a broken one ends."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from training.checkpoint import load_checkpoint
+from training.data import Split
+from training.errors import CheckpointError, DivergedError
+from training.loop import DeviceSplit, TrainingRun, evaluate_network
+from training.recipe import load_recipe
+from training.rundir import RunDirectory
+
+CPU = torch.device("cpu")
+STEP_OF_STOP = 25  # the first at which the loop reports
+
+
+class Silent:
+    """An observer that may ask the run to stop."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at = stop_at
+        self.steps = []
+
+    def on_step(self, epoch, step, steps, loss):
+        self.steps.append((epoch, step, steps))
+        if (epoch, step) == self.stop_at:
+            raise KeyboardInterrupt
+
+    def on_epoch(self, record):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(0)
+
+    def split(count):
+        images = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        return DeviceSplit.place(Split(images, generator.integers(0, 10, count)), CPU)
+
+    return split(86), split(20)
+
+
+def train(run, data, epochs, observer=None):
+    while run.progress.epoch < epochs:
+        run.train_epoch(*data, observer or Silent())
+    return run
+
+
+def state(run):
+    """Return everything that the next step depends on."""
+    optimizer = run.optimizer.state_dict()["state"]
+    moments = {f"{k}.{name}": v for k, slot in optimizer.items() for name, v in slot.items()}
+    return {**run.network.state_dict(), **{k: torch.as_tensor(v) for k, v in moments.items()}}
+
+
+def identical(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def curve(run):
+    """Return the history but for the seconds."""
+    return [replace(record, train_seconds=0, test_seconds=0) for record in run.history]
+
+
+@pytest.fixture(params=["keras-bn", "keras-baseline"])
+def recipe(request):
+    """86 images in batches of 3: 29 steps an epoch, the last of two images."""
+    return replace(load_recipe(request.param), batch_size=3, epochs=2)
+
+
+def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(recipe, data, tmp_path):
+    whole = train(TrainingRun(recipe, 7, CPU), data, 2)
+    stopped = TrainingRun(recipe, 7, CPU)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, data, 2, Silent(stop_at=(2, STEP_OF_STOP)))
+    directory = RunDirectory(tmp_path)
+    directory.save(stopped)
+    resumed = TrainingRun(recipe, 7, CPU)
+    torch.manual_seed(12345)  # whatever happened in between
+    directory.open(resumed, resume=True)
+    assert (resumed.progress.epoch, resumed.progress.step) == (1, STEP_OF_STOP)
+    train(resumed, data, 2)
+    assert identical(state(whole), state(resumed))
+    assert curve(whole) == curve(resumed)
+
+
+def test_a_run_stopped_between_epochs_goes_on_bit_identically(recipe, data, tmp_path):
+    whole = train(TrainingRun(recipe, 7, CPU), data, 2)
+    first = train(TrainingRun(recipe, 7, CPU), data, 1)
+    directory = RunDirectory(tmp_path)
+    directory.save(first)
+    resumed = TrainingRun(recipe, 7, CPU)
+    directory.open(resumed, resume=True)
+    train(resumed, data, 2)
+    assert identical(state(whole), state(resumed))
+    assert curve(whole) == curve(resumed)
+
+
+def test_a_resume_that_forgets_the_generators_would_be_noticed(recipe, data, tmp_path):
+    whole = train(TrainingRun(recipe, 7, CPU), data, 1)
+    stopped = TrainingRun(recipe, 7, CPU)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, data, 1, Silent(stop_at=(1, STEP_OF_STOP)))
+    stopped.progress.augmentation_state = None
+    stopped.progress.dropout_state = None
+    train(stopped, data, 1)
+    assert not identical(state(whole), state(stopped))
+
+
+def test_another_seed_gives_another_run(recipe, data):
+    left = train(TrainingRun(recipe, 7, CPU), data, 1)
+    right = train(TrainingRun(recipe, 8, CPU), data, 1)
+    assert not identical(state(left), state(right))
+
+
+def test_the_last_batch_may_be_smaller(data, recipe):
+    observer = Silent()
+    train(TrainingRun(recipe, 7, CPU), data, 1, observer)
+    assert observer.steps == [(1, 25, 29), (1, 29, 29)]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_cause(recipe, data, tmp_path):
+    run = train(TrainingRun(recipe, 7, CPU), data, 1)
+    directory = RunDirectory(tmp_path)
+    directory.save(run)
+    with torch.no_grad():
+        run.network.dense2.weight[0, 0] = float("nan")
+    with pytest.raises(DivergedError, match=r"epoch 2, step \d+; the likely cause is the learning"):
+        train(run, data, 2)
+    assert load_checkpoint(directory.checkpoint_file).progress.epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda r: replace(r, batch_size=5), "batch_size"),
+        (lambda r: replace(r, optimizer=replace(r.optimizer, learning_rate=0.5)), "optimizer"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(recipe, tmp_path, change, named):
+    directory = RunDirectory(tmp_path)
+    directory.save(TrainingRun(recipe, 7, CPU))
+    with pytest.raises(CheckpointError, match=named):
+        directory.open(TrainingRun(change(recipe), 7, CPU), resume=True)
+    with pytest.raises(CheckpointError, match="its seed is 7, here it is 8"):
+        directory.open(TrainingRun(recipe, 8, CPU), resume=True)
+
+
+def test_more_epochs_may_be_asked_of_a_resumed_run(recipe, tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.save(TrainingRun(recipe, 7, CPU))
+    directory.open(TrainingRun(replace(recipe, epochs=9), 7, CPU), resume=True)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(recipe, tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.save(TrainingRun(recipe, 7, CPU))
+    before = directory.checkpoint_file.read_bytes()
+    with pytest.raises(CheckpointError, match="--resume"):
+        directory.open(TrainingRun(recipe, 7, CPU), resume=False)
+    assert before == directory.checkpoint_file.read_bytes()
+
+
+def test_measuring_leaves_the_network_as_it_was(recipe, data):
+    run = train(TrainingRun(recipe, 7, CPU), data, 1)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    first = evaluate_network(run.network, data[1], recipe.probability_clip)
+    assert first == evaluate_network(run.network, data[1], recipe.probability_clip)
+    assert identical(before, run.network.state_dict())

@@ -36,7 +36,7 @@ class ProgressReport:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.task = self.bar.add_task("", throughput="")
+        self.task = self.bar.add_task("", total=None, throughput="")
 
     def __enter__(self) -> ProgressReport:
         self.bar.start()
@@ -51,14 +51,16 @@ class ProgressReport:
         self.bar.stop()
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Move the bar."""
+        """Move the bar, which spans the whole run, so that the time left is the run's."""
         speed = self.bar.tasks[0].speed  # steps per second
         throughput = f"{speed * self.batch_size:,.0f} images/s" if speed else ""
-        self.bar.update(
+        # A resumed run starts where it stood: that leap is no speed.
+        move = self.bar.update if self.bar.tasks[0].total else self.bar.reset
+        move(
             self.task,
             description=f"epoch {epoch}/{self.epochs}  loss {loss:.3f}",
-            completed=step,
-            total=steps,
+            completed=(epoch - 1) * steps + step,
+            total=self.epochs * steps,
             throughput=throughput,
         )
 
@@ -70,5 +72,5 @@ class ProgressReport:
             f"  test loss {record.test_loss:.4f}  accuracy {record.test_accuracy:.2%}"
             f"  {record.train_seconds:.1f} + {record.test_seconds:.1f} s",
             highlight=False,
+            soft_wrap=True,
         )
-        self.bar.reset(self.task, throughput="")

@@ -1,0 +1,143 @@
+"""Artefacts on disk: whole ones are read, anything else is refused by the name of its file."""
+
+import json
+import shutil
+
+import pytest
+
+from models.bundle import BundleError, load_bundle, load_catalogue
+
+
+@pytest.fixture
+def folder(artifacts, tmp_path):
+    """A copy of the synthetic twins that a test may break."""
+    return shutil.copytree(artifacts, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def path(folder):
+    (found,) = folder.glob("tiny-bn-*")
+    return found
+
+
+def rewrite(path, change):
+    file = path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+def test_a_whole_artefact_is_read(path):
+    bundle = load_bundle(path)
+    bundle.verify()
+    assert bundle.name == "tiny-bn"
+    assert bundle.served_variant == "folded"
+    golden = bundle.read_golden()
+    assert golden.images.shape[1:] == (32, 32, 3)
+    assert golden.logits.shape == (len(golden.images), 10)
+    assert bundle.read_history()[0].epoch == 1
+
+
+def test_a_network_without_batch_norm_is_served_plain(folder):
+    (plain,) = folder.glob("tiny-plain-*")
+    bundle = load_bundle(plain)
+    assert bundle.served_variant == "plain"
+    with pytest.raises(BundleError, match=r"tiny-plain.* has no unfolded graph; it has plain"):
+        bundle.read_graph("unfolded")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "model.unfolded.onnx", "golden.npz", "history.jsonl"]
+)
+def test_a_changed_file_is_named(path, name):
+    content = bytearray((path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / name).write_bytes(content)
+    with pytest.raises(BundleError, match=rf"{name} has SHA-256 .*its manifest says"):
+        load_bundle(path).verify()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "history.jsonl"])
+def test_a_missing_file_is_named(path, name):
+    (path / name).unlink()
+    with pytest.raises(BundleError, match=rf"cannot read .*{name}.*incomplete"):
+        load_bundle(path).verify()
+
+
+def test_a_changed_file_is_never_handed_out(path):
+    (path / "golden.npz").write_bytes(b"changed")
+    (path / "history.jsonl").write_bytes(b"changed")
+    bundle = load_bundle(path)
+    with pytest.raises(BundleError):
+        bundle.read_golden()
+    with pytest.raises(BundleError):
+        bundle.read_history()
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_an_unknown_schema_is_refused_before_anything_else_is_read(path, version):
+    (path / "manifest.json").write_text(json.dumps({"schema_version": version, "new": 1}))
+    with pytest.raises(BundleError, match=rf"schema_version {version!r}, this version of Foldnorm"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[1]", "null"])
+def test_another_file_in_the_manifests_place_is_refused(path, text):
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        load_bundle(path)
+
+
+def test_a_folder_without_a_manifest_is_named(tmp_path):
+    with pytest.raises(BundleError, match=rf"cannot read {tmp_path}/manifest.json"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["../model.onnx", "/etc/passwd", "a\\b", ".hidden", "sub/x"])
+def test_a_file_outside_the_folder_is_refused(path, file):
+    rewrite(path, lambda manifest: manifest["graphs"]["folded"].update(file=file))
+    with pytest.raises(BundleError, match="must be a file name inside the artefact"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../up"),
+        ("name", "Upper"),
+        ("name", "a--b"),
+        ("version", "1.0"),
+        ("version", "v1.0.0"),
+    ],
+)
+def test_a_name_that_could_not_stand_in_a_path_is_refused(path, key, value):
+    rewrite(path, lambda manifest: manifest.update({key: value}))
+    with pytest.raises(BundleError, match=f"{key} '{value}' must be"):
+        load_bundle(path)
+
+
+def test_an_unknown_key_is_refused(path):
+    rewrite(path, lambda manifest: manifest.update(surprise=1))
+    with pytest.raises(BundleError, match="unknown key 'surprise'"):
+        load_bundle(path)
+
+
+def test_the_catalogue_is_by_name_and_newest_version_first(folder, path):
+    for version in ("1.9.0", "1.10.0"):
+        copy = shutil.copytree(path, folder / f"tiny-bn-{version}")
+        rewrite(copy, lambda manifest, v=version: manifest.update(version=v))
+    names = [(bundle.name, bundle.version) for bundle in load_catalogue(folder)]
+    first = load_bundle(path).version
+    assert [v for n, v in names if n == "tiny-bn"] == ["1.10.0", "1.9.0", first]
+    assert [n for n, _ in names] == sorted(n for n, _ in names)
+
+
+def test_two_of_one_name_and_version_are_refused(folder, path):
+    shutil.copytree(path, folder / "copy")
+    with pytest.raises(BundleError, match=r"are both tiny-bn .*remove one"):
+        load_catalogue(folder)
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(BundleError, match=f"no artefact in {tmp_path}"):
+        load_catalogue(tmp_path)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MANIFEST_FILE = "manifest.json"
 NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION_PATTERN = re.compile(r"\d+\.\d+\.\d+")
+FILE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class BundleError(Exception):
@@ -135,7 +136,7 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(
             f"cannot read {source} ({exc.strerror}); name the folder of an artefact"
         ) from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BundleError(f"{source} is not JSON: {exc}") from exc
     version = table.get("schema_version") if isinstance(table, dict) else None
     if version != SCHEMA_VERSION:
@@ -159,17 +160,19 @@ def _check_names(manifest: Manifest, source: Path) -> None:
         raise BundleError(f"{source}: version {manifest.version!r} must be like 1.0.0")
     files = [graph.file for graph in manifest.graphs.values()]
     for file in (*files, manifest.golden.file, manifest.history.file):
-        if "/" in file or "\\" in file or file.startswith("."):
+        if not FILE_PATTERN.fullmatch(file):
             raise BundleError(f"{source}: {file!r} must be a file name inside the artefact")
 
 
 def load_catalogue(folder: Path) -> list[Bundle]:
     """Return every artefact in a folder, by name and then newest version first.
 
+    Hidden folders are passed over: one may be an artefact that is still being written.
+
     Raises:
         BundleError: the folder holds none, two of the same name and version, or a broken one.
     """
-    bundles = [load_bundle(manifest.parent) for manifest in folder.glob(f"*/{MANIFEST_FILE}")]
+    bundles = [load_bundle(found.parent) for found in folder.glob(f"[!.]*/{MANIFEST_FILE}")]
     if not bundles:
         raise BundleError(f"no artefact in {folder}: no folder there holds a {MANIFEST_FILE}")
     bundles.sort(key=lambda bundle: [-int(part) for part in bundle.version.split(".")])

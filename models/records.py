@@ -64,7 +64,10 @@ def _value(expected: Any, value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise RecordError(f"{where} must be a table, not {_kind(value)}")
-        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {
+            _value(arguments[0], key, where): _value(arguments[1], item, f"{where}.{key}")
+            for key, item in value.items()
+        }
     return _scalar(expected, value, where)
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SIDE = 32
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 BACKGROUND = (255, 255, 255, 255)
-LARGEST_16_BIT = 65_535
 
 
 def decode_image(content: bytes, limits: Limits) -> NDArray[np.uint8]:
@@ -75,16 +74,13 @@ def _to_colours(image: Image.Image) -> Image.Image:
     """Return the image as RGB, or as RGBA where it has any kind of transparency."""
     if image.mode.startswith("I"):
         return _from_16_bit(image)
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("RGB")
+    wanted = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Return a greyscale image of 16 bits as RGB; Pillow's own conversion clips at 255."""
-    levels = np.asarray(image).astype(np.float32).clip(0, LARGEST_16_BIT)  # (H, W)
-    grey = np.rint(levels * (255 / LARGEST_16_BIT)).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    """Return the high bytes of a greyscale image of 16 bits; Pillow's conversion clips at 255."""
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # mode L, (H, W)
 
 
 def _to_square(image: Image.Image) -> Image.Image:

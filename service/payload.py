@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 FIELD = "images"
 ACCEPTED = "image/*, application/octet-stream, multipart/form-data or application/json"
-SHORTEST_SHOWN = 60
+LONGEST_SHOWN = 60
+JSON_FORM = (
+    f'the JSON must be {{"{FIELD}": [...]}} and nothing else, with base64 or data URLs in the list'
+)
 
 
 async def read_images(request: Request, limits: Limits) -> list[bytes]:
@@ -39,13 +42,13 @@ async def read_images(request: Request, limits: Limits) -> list[bytes]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     _check_encoding(request)
     if not _is_accepted(media_type):
-        shown = media_type[:SHORTEST_SHOWN] or "none"
+        shown = media_type[:LONGEST_SHOWN] or "none"
         raise UnsupportedMediaError(f"content type {shown!r} is not taken; send {ACCEPTED}")
     body = await _read_body(request, limits)
     if not body:
         raise MalformedRequestError("the body is empty; send an image")
     if media_type == "application/json":
-        images = _from_json(body)
+        images = _from_json(body, limits)
     elif media_type == "multipart/form-data":
         images = await _from_multipart(request.headers, body, limits)
     else:
@@ -62,7 +65,7 @@ def _check_encoding(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaError(
-            f"content encoding {encoding[:SHORTEST_SHOWN]!r} is not taken; send the body "
+            f"content encoding {encoding[:LONGEST_SHOWN]!r} is not taken; send the body "
             "uncompressed, images are compressed already"
         )
 
@@ -100,18 +103,30 @@ def _checked(images: list[bytes], limits: Limits) -> list[bytes]:
     return images
 
 
-def _from_json(body: bytes) -> list[bytes]:
+def _from_json(body: bytes, limits: Limits) -> list[bytes]:
+    _check_json_size(body, limits)
     try:
         table = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        reason = "too deeply nested" if isinstance(exc, RecursionError) else str(exc)
-        raise MalformedRequestError(f"the body is not JSON: {reason}") from exc
+    except ValueError as exc:
+        raise MalformedRequestError(f"the body is not JSON: {exc}") from exc
     if not isinstance(table, dict) or set(table) != {FIELD} or not isinstance(table[FIELD], list):
-        raise MalformedRequestError(
-            f'the JSON must be {{"{FIELD}": [...]}} and nothing else, with base64 or data URLs in '
-            "the list"
-        )
+        raise MalformedRequestError(JSON_FORM)
     return [_from_text(text, index) for index, text in enumerate(table[FIELD])]
+
+
+def _check_json_size(body: bytes, limits: Limits) -> None:
+    """Refuse before parsing what would become far more objects than there may be images.
+
+    The form that is taken has one brace, one bracket, and two commas an image at most: base64 has
+    none of them, a data URL one comma.
+    """
+    if body.count(b"{") > 1 or body.count(b"[") > 1:
+        raise MalformedRequestError(JSON_FORM)
+    if body.count(b",") > 2 * limits.max_images + 2:
+        raise BodyTooLargeError(
+            f"the JSON lists far more than {limits.max_images} images; at most that many are "
+            "taken; send them in several requests"
+        )
 
 
 def _from_text(text: object, index: int) -> bytes:
@@ -179,6 +194,6 @@ class _WholeFormParser(MultiPartParser):
 async def _from_part(name: str, part: UploadFile | str) -> bytes:
     if name != FIELD or isinstance(part, str):
         raise MalformedRequestError(
-            f"the part {name[:SHORTEST_SHOWN]!r} is not taken; send files in parts named {FIELD!r}"
+            f"the part {name[:LONGEST_SHOWN]!r} is not taken; send files in parts named {FIELD!r}"
         )
     return await part.read()

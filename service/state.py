@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 from starlette.requests import Request
 
 from service.decode import decode_image
+from service.errors import DeadlineExceededError
 from service.evaluation import EvaluationComparison, compare_evaluations
 
 if TYPE_CHECKING:
@@ -48,10 +50,22 @@ class ServiceState:
         Always there: a few hundred bytes can announce millions of pixels.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.decode_executor, self._decode, contents)
+        abandoned = threading.Event()
+        try:
+            return await loop.run_in_executor(
+                self.decode_executor, self._decode, contents, abandoned
+            )
+        except asyncio.CancelledError:
+            abandoned.set()  # the thread cannot be stopped, but it need not begin the next image
+            raise
 
-    def _decode(self, contents: Sequence[bytes]) -> NDArray[np.uint8]:
-        return np.stack([decode_image(content, self.limits) for content in contents])
+    def _decode(self, contents: Sequence[bytes], abandoned: threading.Event) -> NDArray[np.uint8]:
+        images = []
+        for content in contents:
+            if abandoned.is_set():
+                raise DeadlineExceededError("nobody waits for these images any more")
+            images.append(decode_image(content, self.limits))
+        return np.stack(images)
 
     @cached_property
     def evaluation(self) -> EvaluationComparison:

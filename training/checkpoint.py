@@ -7,6 +7,7 @@ always a whole one. It is read with torch's restricted loader, which executes no
 from __future__ import annotations
 
 import os
+import zipfile
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class Progress:
     seconds: float = 0.0
     augmentation_state: torch.Tensor | None = None
     dropout_state: torch.Tensor | None = None
+    device_type: str = "cpu"  # whose generators' states these are
 
 
 @dataclass
@@ -72,12 +74,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}; start the run without --resume")
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         version = content.pop("format")
-        content["progress"] = Progress(**content["progress"])
+        if version == FORMAT:
+            return Checkpoint(**{**content, "progress": Progress(**content["progress"])})
     except Exception as exc:  # torch.load raises zip, pickle, runtime and OS errors alike
         reason = str(exc).partition("\n")[0]
         raise CheckpointError(f"{path} is not a readable checkpoint: {reason}") from exc
-    if version != FORMAT:
-        raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
-    return Checkpoint(**content)
+    raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums that torch writes and does not read: a damaged weight is no weight."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} in it is wrong")

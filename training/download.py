@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import ssl
 import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -48,21 +50,32 @@ CIFAR10 = Archive(
 
 Report = Callable[[int], None]  # told how many bytes of the archive are here
 
+# What urllib raises for a line that breaks off; a bare OSError is of the disk.
+NETWORK_ERRORS = (
+    urllib.error.URLError,
+    HTTPException,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+)
 
-def is_complete(folder: Path, archive: Archive = CIFAR10) -> bool:
+
+def is_complete(folder: Path, archive: Archive) -> bool:
     """Return whether every file of the dataset is in the folder, as published."""
-    return all(
-        (folder / name).is_file() and _file_md5(folder / name) == md5
-        for name, md5 in archive.files.items()
-    )
+    try:
+        return all(_file_md5(folder / name) == md5 for name, md5 in archive.files.items())
+    except OSError:  # missing, or not to be read
+        return False
 
 
-def fetch_dataset(data_dir: Path, report: Report, archive: Archive = CIFAR10) -> Path:
+def fetch_dataset(data_dir: Path, report: Report, archive: Archive) -> Path:
     """Download, verify and unpack the dataset; return the folder of its files.
 
     Raises:
         DataError: no connection, another file than the published one, or no room on the disk.
     """
+    _check_address(archive.url)
+    _check_place(data_dir / FOLDER)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         local = data_dir / f".{urlsplit(archive.url).path.rpartition('/')[2]}.partial"
@@ -70,8 +83,34 @@ def fetch_dataset(data_dir: Path, report: Report, archive: Archive = CIFAR10) ->
         folder = unpack(local, data_dir, archive)
         local.unlink()
     except OSError as exc:
-        raise DataError(f"cannot write to {data_dir}: {exc.strerror or exc}") from exc
+        raise _cannot_write(data_dir, exc) from exc
     return folder
+
+
+def _check_address(url: str) -> None:
+    """Refuse what urllib would open as a file, or stumble over."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        sound = False
+    if not sound or not url.isascii() or not url.isprintable() or " " in url:
+        raise DataError(f"cannot download {url!r}: give an http or https address")
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse early what a finished folder could not replace."""
+    if folder.is_symlink() or folder.is_file():
+        raise DataError(
+            f"{folder} is a link or a file, and not the whole dataset; remove it, or name another "
+            "folder"
+        )
+
+
+def _cannot_write(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot write to {folder}: {error.strerror or error}; make room, or name another folder"
+    )
 
 
 def download(target: Path, report: Report, archive: Archive) -> None:
@@ -80,13 +119,11 @@ def download(target: Path, report: Report, archive: Archive) -> None:
     Raises:
         DataError: no connection, or another file than the published one.
     """
-    if urlsplit(archive.url).scheme not in ("http", "https"):
-        raise DataError(f"cannot download {archive.url!r}: give an http or https address")
     present = target.stat().st_size if target.is_file() else 0
     if present < archive.size_bytes:
         try:
             _transfer(target, present, report, archive)
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as exc:
+        except NETWORK_ERRORS as exc:
             reason = getattr(exc, "reason", None) or exc
             raise DataError(
                 f"cannot download {archive.url} ({reason}); what has come is kept, the same "
@@ -99,7 +136,7 @@ def _transfer(target: Path, present: int, report: Report, archive: Archive) -> N
     request = urllib.request.Request(archive.url)  # noqa: S310 - the scheme was checked
     if present:
         request.add_header("Range", f"bytes={present}-")
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - likewise
+    with _open(request) as answer:
         resumed = answer.status == HTTPStatus.PARTIAL_CONTENT
         done = present if resumed else 0
         with target.open("ab" if resumed else "wb") as file:
@@ -114,20 +151,35 @@ def _transfer(target: Path, present: int, report: Report, archive: Archive) -> N
         raise ConnectionError(f"it broke off after {done:,} of {archive.size_bytes:,} bytes")
 
 
-def unpack(archive_file: Path, data_dir: Path, archive: Archive = CIFAR10) -> Path:
+def _open(request: urllib.request.Request) -> Any:
+    """Open an address; from its start where the server has less than what is here already."""
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - likewise
+    except urllib.error.HTTPError as exc:
+        if exc.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        exc.close()
+        request.remove_header("Range")
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - likewise
+
+
+def unpack(archive_file: Path, data_dir: Path, archive: Archive) -> Path:
     """Unpack a verified archive and put its files into place in one step.
 
     Raises:
-        DataError: the file is not the published archive.
+        DataError: the file is not the published archive, or there is no room on the disk.
     """
-    _check_archive(archive_file, archive, kept=None)
     folder = data_dir / FOLDER
+    _check_place(folder)
+    _check_archive(archive_file, archive, kept=None)
     temporary = data_dir / f".{FOLDER}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         _extract(archive_file, temporary, archive)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
+    except OSError as exc:
+        raise _cannot_write(data_dir, exc) from exc
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -155,9 +207,9 @@ def _check_archive(path: Path, archive: Archive, kept: str | None) -> None:
     """Compare size and MD5; a wrong download is deleted, a file of the user's is not."""
     try:
         size = path.stat().st_size
+        actual = _file_md5(path)
     except OSError as exc:
         raise DataError(f"cannot read {path} ({exc.strerror}); name the archive's file") from exc
-    actual = _file_md5(path)
     if actual == archive.md5:
         return
     if kept:

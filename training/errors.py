@@ -5,6 +5,7 @@
     ├── RecipeError        a recipe does not exist or holds a wrong key or value
     ├── CheckpointError    a checkpoint is missing, unreadable or of another run
     ├── DivergedError      the loss stopped being a number
+    ├── GraphError         an ONNX file cannot be loaded, or is no graph of ours
     ├── ExportError        a network cannot be written as the graph that was promised
     └── VerificationError  a proof failed: two networks that must agree do not
 
@@ -36,6 +37,10 @@ class DivergedError(TrainingError):
     """Training produced a loss that is not finite."""
 
     exit_code = 1
+
+
+class GraphError(TrainingError):
+    """onnxruntime cannot load or run a graph."""
 
 
 class ExportError(TrainingError):

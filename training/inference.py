@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import onnxruntime
 
+from training.errors import GraphError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_SIZE = 500
+OUTPUTS = ["logits", "probabilities"]
 
 Optimization = Literal["disable_all", "enable_all"]
 
@@ -34,13 +37,23 @@ class GraphRunner:
         options.graph_optimization_level = _LEVELS[optimization]
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
+        options.log_severity_level = 4  # what goes wrong comes as an exception
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as exc:  # onnxruntime's exceptions share no other base
+            raise GraphError(f"onnxruntime cannot load the graph: {_first_line(exc)}") from exc
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return logits and probabilities, each (N, 10), of images (N, 32, 32, 3)."""
-        logits, probabilities = self._session.run(["logits", "probabilities"], {"image": images})
+        try:
+            logits, probabilities = self._session.run(OUTPUTS, {"image": images})
+        except Exception as exc:
+            raise GraphError(
+                f"the graph does not take 'image' (N, 32, 32, 3) uint8 and give {OUTPUTS}: "
+                f"{_first_line(exc)}; export it with 'foldnorm export'"
+            ) from exc
         return logits, probabilities
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -49,3 +62,7 @@ class GraphRunner:
         return np.concatenate(
             [self.run(images[first : first + BATCH_SIZE])[0] for first in batches]
         )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from models.history import EpochRecord
-from models.networks import build_network
 from models.networks.keras_cnn import initialize_glorot
 from training.augmentation import augment, scale_images
 from training.checkpoint import Checkpoint, Progress
 from training.errors import CheckpointError, DivergedError
+from training.network import network_of
 from training.optimization import build_optimizer, cross_entropy, learning_rate_at
 from training.seeds import Stream, stream_generator, stream_seed
 
@@ -66,7 +66,7 @@ class TrainingRun:
         self.recipe = recipe
         self.seed = seed
         self.device = device
-        network = build_network(recipe.network.architecture, recipe.network.options)
+        network = network_of(recipe)
         initialize_glorot(network, stream_generator(seed, Stream.INITIALIZATION))
         self.network = network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -88,6 +88,7 @@ class TrainingRun:
         test_loss, test_accuracy = evaluate_network(
             self.network, test, self.recipe.probability_clip
         )
+        self._check_finite(test_loss)  # the very last step may have broken the weights
         record = EpochRecord(
             epoch=progress.epoch + 1,
             learning_rate=self.optimizer.param_groups[0]["lr"],
@@ -125,6 +126,7 @@ class TrainingRun:
             progress.seconds = time.perf_counter() - started
             progress.augmentation_state = generator.get_state()
             progress.dropout_state = self._dropout_state()
+            progress.device_type = self.device.type
             self._check_finite(batch_loss.item())
             observer.on_step(progress.epoch + 1, step + 1, len(batches), batch_loss.item())
 
@@ -171,7 +173,7 @@ class TrainingRun:
         raise DivergedError(
             f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}; "
             f"the likely cause is the learning rate {rate:.2g}, too high for this network: "
-            "lower it. The checkpoint of the last whole epoch is kept"
+            "lower it. A checkpoint that was saved before is kept"
         )
 
     def checkpoint(self) -> Checkpoint:
@@ -194,6 +196,12 @@ class TrainingRun:
         """
         wanted = {**self.recipe.to_dict(), "seed": self.seed}
         found = {**checkpoint.recipe, "seed": checkpoint.seed}
+        if checkpoint.progress.step and checkpoint.progress.device_type != self.device.type:
+            raise CheckpointError(
+                f"the run was stopped inside an epoch on {checkpoint.progress.device_type!r}, "
+                f"whose random numbers {self.device.type!r} cannot continue; resume it with "
+                f"--device {checkpoint.progress.device_type}"
+            )
         for key in sorted(wanted.keys() | found.keys()):
             if key != "epochs" and wanted.get(key) != found.get(key):
                 raise CheckpointError(

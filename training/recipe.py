@@ -7,11 +7,13 @@ that no dataclass has is an error (`models.records`).
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.bundle import NAME_PATTERN
 from models.records import RecordError, record_from_dict
 from training.errors import RecipeError
 
@@ -59,9 +61,12 @@ class Recipe:
     probability_clip: float = 0.0  # of the softmax inside the loss; Keras clips at 1e-7
 
     def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise RecipeError(f"name {self.name!r} must be lower-case words joined by -")
         for name, value, sound in (
             ("epochs", self.epochs, self.epochs >= 1),
             ("batch_size", self.batch_size, self.batch_size >= 2),
+            ("seed", self.seed, self.seed >= 0),
             ("learning_rate", self.optimizer.learning_rate, self.optimizer.learning_rate > 0),
             ("decay", self.optimizer.decay, self.optimizer.decay >= 0),
             ("rho", self.optimizer.rho, 0 <= self.optimizer.rho < 1),
@@ -74,7 +79,7 @@ class Recipe:
             ),
             ("probability_clip", self.probability_clip, 0 <= self.probability_clip < 0.5),
         ):
-            if not sound:
+            if not sound or not math.isfinite(value):
                 raise RecipeError(f"recipe {self.name!r}: {name} = {value} is out of range")
 
     def to_dict(self) -> dict[str, Any]:

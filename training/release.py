@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.bundle import MANIFEST_FILE, Bundle, load_bundle
+from models.bundle import MANIFEST_FILE, VERSION_PATTERN, Bundle, load_bundle
 from models.history import EpochRecord, write_history
 from models.manifest import (
     SCHEMA_VERSION,
@@ -91,8 +91,7 @@ def release(
         ExportError: the run has no finished epoch, or the artefact exists already.
         VerificationError: the graphs are not the network; nothing is written.
     """
-    if not checkpoint.history:
-        raise ExportError("the run has no finished epoch yet; train at least one")
+    _check_releasable(checkpoint, version)
     network, recipe = network_from_checkpoint(checkpoint)
     target = folder / f"{recipe.name}-{version}"
     if target.exists():
@@ -112,6 +111,19 @@ def release(
         (temporary / MANIFEST_FILE).write_text(text, encoding="utf-8")
         write_model_card(load_bundle(temporary))
     return load_bundle(target)
+
+
+def _check_releasable(checkpoint: Checkpoint, version: str) -> None:
+    """Refuse, before anything is computed, what could not be released at the end."""
+    if not checkpoint.history:
+        raise ExportError("the run has no finished epoch yet; train at least one")
+    if checkpoint.progress.step:
+        raise ExportError(
+            f"the run was stopped inside epoch {checkpoint.progress.epoch + 1}: its weights are "
+            "newer than its last measurement; let 'foldnorm train … --resume' finish the epoch"
+        )
+    if not VERSION_PATTERN.fullmatch(version):
+        raise ExportError(f"version {version!r} must be like 1.0.0")
 
 
 def export_graphs(network: nn.Module) -> Graphs:
@@ -225,12 +237,15 @@ def _new_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` at the end, and vanishes on an error."""
     temporary = target.with_name(f".{target.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         for path in (*temporary.iterdir(), temporary):
             _flush_to_disk(path)
         temporary.rename(target)
+    except OSError as exc:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ExportError(f"cannot write {target}: {exc.strerror or exc}; make room") from exc
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

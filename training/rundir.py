@@ -35,7 +35,8 @@ class RunDirectory:
         """Bring the run to where the folder's checkpoint stands, or refuse to overwrite one.
 
         Raises:
-            CheckpointError: there is a checkpoint and no `resume`, or none to resume from.
+            CheckpointError: there is a checkpoint and no `resume`, or none to resume from, or the
+                folder cannot be written to.
         """
         if resume:
             run.restore(checkpoint.load_checkpoint(self.checkpoint_file))
@@ -44,8 +45,19 @@ class RunDirectory:
                 f"{self.path} already holds a run; add --resume to continue it, "
                 "or choose another --run-dir"
             )
+        else:
+            self._create()
 
     def save(self, run: TrainingRun) -> None:
         """Write the run's checkpoint, then its learning curve."""
         checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
         history.write_history(run.history, self.history_file)
+
+    def _create(self) -> None:
+        """Make the folder now: an epoch later its work would be lost."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise CheckpointError(
+                f"cannot make the folder {self.path} ({exc.strerror}); choose another --run-dir"
+            ) from exc

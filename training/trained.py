@@ -8,8 +8,9 @@ import onnx
 import torch
 
 from models.bundle import BundleError
-from models.networks import build_network
+from training.errors import CheckpointError
 from training.export import network_weights
+from training.network import network_of
 from training.recipe import Recipe, recipe_from_dict
 
 if TYPE_CHECKING:
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 def network_from_checkpoint(checkpoint: Checkpoint) -> tuple[torch.nn.Module, Recipe]:
     """Return the network of a checkpoint in inference mode, and its recipe."""
     recipe = recipe_from_dict(checkpoint.recipe, "the checkpoint's recipe")
-    network = build_network(recipe.network.architecture, recipe.network.options)
-    network.load_state_dict(checkpoint.network)
+    network = network_of(recipe)
+    try:
+        network.load_state_dict(checkpoint.network)
+    except RuntimeError as exc:
+        raise CheckpointError(f"the checkpoint's weights do not fit its recipe: {exc}") from exc
     return network.eval(), recipe
 
 
@@ -35,7 +39,7 @@ def network_from_bundle(bundle: Bundle) -> torch.nn.Module:
     variant: Variant = "unfolded" if "unfolded" in bundle.manifest.graphs else "plain"
     weights = network_weights(onnx.load_from_string(bundle.read_graph(variant)))
     recipe = recipe_from_dict(bundle.manifest.provenance.recipe, f"recipe of {bundle.path.name}")
-    network = build_network(recipe.network.architecture, recipe.network.options)
+    network = network_of(recipe)
     try:
         # The graph has no use for the batch counters, which take no part in inference.
         missing, unexpected = network.load_state_dict(weights, strict=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ class TorchAgreement:
     def holds(self) -> bool:
         """Whether the graph is as near to the float64 truth as torch's own rounding allows."""
         allowance = rounding_allowance(self.torch_error_float32, self.scale)
-        return self.graph_error_float32 <= allowance and not self.unexplained_label_changes
+        finite = math.isfinite(self.scale) and math.isfinite(self.torch_error_float32)
+        close = self.graph_error_float32 <= allowance
+        return finite and close and not self.unexplained_label_changes
 
 
 @dataclass(frozen=True)

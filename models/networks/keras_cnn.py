@@ -36,6 +36,9 @@ class KerasCnn(nn.Sequential):
     """
 
     def __init__(self, *, batch_norm: bool, dropout: bool, num_classes: int = 10) -> None:
+        for option, value in (("batch_norm", batch_norm), ("dropout", dropout)):
+            if not isinstance(value, bool):  # "no" would be true
+                raise TypeError(f"{option} = {value!r} must be true or false")
         self.batch_norm = batch_norm
         self.dropout = dropout
         super().__init__(OrderedDict(self._layers(num_classes)))

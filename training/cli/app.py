@@ -44,6 +44,9 @@ def run() -> None:
     except (TrainingError, BundleError) as error:
         typer.echo(f"foldnorm: {error}", err=True)
         sys.exit(getattr(error, "exit_code", 2))
+    except OSError as error:  # a full disk, a folder that cannot be written to
+        typer.echo(f"foldnorm: {error}; make room, or choose another place", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

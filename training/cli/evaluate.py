@@ -35,6 +35,8 @@ def evaluate(
 
     Exit code 3 if the manifest states another number of correct answers.
     """
+    if artefact.suffix == ".onnx" and variant:
+        raise typer.BadParameter("an .onnx file has no variants; name the artefact's folder")
     if artefact.suffix == ".onnx":
         content, stated = _read(artefact), None
     else:

@@ -28,15 +28,19 @@ def fetch(
     url: Annotated[str, typer.Option(help="Where to download it.")] = CIFAR10.url,
 ) -> None:
     """Download and verify CIFAR-10; a download that broke off is resumed."""
-    folder = data_dir / FOLDER
-    if is_complete(folder):
-        typer.echo(f"{folder} is complete, every checksum is the published one")
-        return
+    for present in (data_dir / FOLDER, data_dir):
+        if is_complete(present, CIFAR10):
+            typer.echo(f"{present} is complete, every checksum is the published one")
+            return
     if archive is None:
-        _download(data_dir, replace(CIFAR10, url=url))
+        try:
+            _download(data_dir, replace(CIFAR10, url=url))
+        except KeyboardInterrupt:
+            typer.echo("stopped; what has come is kept, the same command goes on from it", err=True)
+            raise typer.Exit(130) from None
     else:
-        unpack(archive, data_dir)
-    typer.echo(f"{folder} is complete")
+        unpack(archive, data_dir, CIFAR10)
+    typer.echo(f"{data_dir / FOLDER} is complete")
 
 
 def _download(data_dir: Path, archive: Archive) -> None:

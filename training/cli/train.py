@@ -55,6 +55,9 @@ def train(
     directory.open(run, resume=resume)
     train_split, test_split = (DeviceSplit.place(s, target) for s in load_cifar10(data_dir))
     run.sessions.append({"first_epoch": run.progress.epoch + 1, **describe_environment(target)})
+    if run.progress.epoch >= recipe.epochs:
+        typer.echo(f"the run has its {recipe.epochs} epochs; --epochs trains it further")
+        return
     report = ProgressReport(recipe.epochs, recipe.batch_size)
     with report, interruptible(report) as observer:
         try:
@@ -83,7 +86,7 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # the meta device fails only when it is read
     except (RuntimeError, AssertionError) as exc:
         reason = str(exc).splitlines()[0]
         raise TrainingError(f"device {name!r} cannot be used ({reason}); try --device cpu") from exc
@@ -108,12 +111,16 @@ class _StopAtStep:
 
 @contextmanager
 def interruptible(report: ProgressReport) -> Iterator[_StopAtStep]:
-    """Turn Ctrl-C and SIGTERM into a stop between two steps; a second one stops at once."""
+    """Turn Ctrl-C and SIGTERM into a stop between two steps.
+
+    A second one stops at once, and saves nothing: amid a step the weights fit no step's number.
+    """
     observer = _StopAtStep(report)
 
     def request_stop(_number: int, _frame: FrameType | None) -> None:
         if observer.stop:
-            raise KeyboardInterrupt
+            typer.echo("stopped at once; the last checkpoint is kept", err=True)
+            raise typer.Exit(130)
         observer.stop = True
 
     previous = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import torch
 import typer
 from rich.console import Console
@@ -15,10 +16,13 @@ from rich.table import Table
 from models.bundle import load_bundle
 from training.data import load_test_split
 from training.errors import VerificationError
+from training.folding.proof import ALGEBRA_TOLERANCE, largest_difference
 from training.trained import network_from_bundle
-from training.verification import Verification, verify_graphs
+from training.verification import Verification, exact_logits, verify_graphs
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from models.bundle import Bundle
     from models.manifest import FoldProof
 
@@ -48,8 +52,25 @@ def verify_bundle(bundle: Bundle, data_dir: Path) -> Verification:
     graphs = bundle.manifest.graphs
     unfolded = bundle.read_graph("unfolded" if "unfolded" in graphs else "plain")
     folded = bundle.read_graph("folded") if "folded" in graphs else None
-    images = load_test_split(data_dir).images
-    return verify_graphs(network_from_bundle(bundle), unfolded, folded, images)
+    network = network_from_bundle(bundle)
+    check_golden(bundle, network)
+    return verify_graphs(network, unfolded, folded, load_test_split(data_dir).images)
+
+
+def check_golden(bundle: Bundle, network: nn.Module) -> None:
+    """Recompute the golden logits.
+
+    Raises:
+        VerificationError: they are another network's.
+    """
+    golden = bundle.read_golden()
+    error = largest_difference(exact_logits(network, golden.images), golden.logits)
+    limit = ALGEBRA_TOLERANCE * float(np.abs(golden.logits).max())
+    if not error <= limit:
+        raise VerificationError(
+            f"{bundle.path}: its golden logits are off by {error:.3g} from the network's own in "
+            f"float64, at most {limit:.3g} is rounding; export the artefact again"
+        )
 
 
 def _print_verdict(bundle: Bundle, verification: Verification) -> None:

@@ -15,10 +15,11 @@ and the verdict, which holds if all of these do:
        can tell: margin < 2 * allowance
     4  both 1 and 2 hold on adversarial inputs too
 
-where scale = max |truth| and allowance = 3 * max |unfolded - truth| + 1e-6 * scale. A fixed
-tolerance would either miss faults or reject rounding; this one measures the rounding that the
-unfolded network has anyway. Rule 3 must not take the observed difference for the allowance: no
-label can change unless the margin is at most twice that, so the rule would accept every fault.
+where every logit is finite, scale = max |truth| and
+allowance = 3 * max |unfolded - truth| + 1e-6 * scale. A fixed tolerance would either miss faults or
+reject rounding; this one measures the rounding that the unfolded network has anyway. Rule 3 must
+not take the observed difference for the allowance: no label can change unless the margin is at most
+twice that, so the rule would accept every fault.
 """
 
 from __future__ import annotations
@@ -53,13 +54,17 @@ class FourLogits:
         """Largest absolute logit."""
         return float(np.abs(self.truth).max())
 
-    def algebra_ratio(self) -> float:
-        """Return the float64 error over its tolerance; at most 1 where the algebra is right."""
-        return largest_difference(self.algebra, self.truth) / (ALGEBRA_TOLERANCE * self.scale)
+    def error_ratio(self) -> float:
+        """Return the worst of both errors over what is allowed: at most 1 where the fold holds.
 
-    def precision_ratio(self) -> float:
-        """Return the folded error over its allowance; at most 1 where no precision is lost."""
-        return largest_difference(self.folded, self.truth) / self.allowance
+        Infinite where any logit is not finite: against such a reference everything would pass.
+        """
+        if not all(np.isfinite(logits).all() for logits in vars(self).values()):
+            return float("inf")
+        return max(
+            _ratio(largest_difference(self.algebra, self.truth), ALGEBRA_TOLERANCE * self.scale),
+            _ratio(largest_difference(self.folded, self.truth), self.allowance),
+        )
 
     @property
     def allowance(self) -> float:
@@ -71,7 +76,6 @@ def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
     """Return the verdict on the test images and on adversarial inputs."""
     changes, unexplained = label_changes(test.unfolded, test.folded, test.allowance)
     difference = np.abs(test.folded.astype(np.float64) - test.unfolded)
-    adversarial_ratio = max(adversarial.algebra_ratio(), adversarial.precision_ratio())
     return FoldProof(
         images=len(test.truth),
         scale=test.scale,
@@ -84,12 +88,17 @@ def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
         largest_probability_difference=float(
             np.abs(softmax(test.folded) - softmax(test.unfolded)).max()
         ),
-        adversarial_error_ratio=adversarial_ratio,
+        adversarial_error_ratio=adversarial.error_ratio(),
         label_changes=changes,
         unexplained_label_changes=unexplained,
-        holds=max(test.algebra_ratio(), test.precision_ratio(), adversarial_ratio) <= 1
-        and unexplained == 0,
+        holds=max(test.error_ratio(), adversarial.error_ratio()) <= 1 and unexplained == 0,
     )
+
+
+def _ratio(error: float, allowed: float) -> float:
+    if error == 0:
+        return 0.0
+    return error / allowed if allowed else float("inf")
 
 
 def rounding_allowance(error: float, scale: float) -> float:

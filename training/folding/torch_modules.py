@@ -42,19 +42,29 @@ class _Pair:
     layer_node: fx.Node
 
 
+@torch.no_grad()
 def fold_batch_norms(network: nn.Module, example: torch.Tensor) -> FoldedNetwork:
-    """Return a copy of the network, in inference mode, with every foldable batch norm folded.
+    """Return a copy of the network with every foldable batch norm folded.
 
-    `example` is any valid input; the layers' output ranks are read off one pass of it. Weights
-    are folded in float64 and rounded once, to the dtype they had.
+    `example` is any valid input; the layers' output ranks are read off one pass of it, which does
+    not move any statistics. Weights are folded in float64 and rounded once, to the dtype they had.
     """
     traced = fx.symbolic_trace(copy.deepcopy(network))
-    ShapeProp(traced).propagate(example)
+    _propagate_shapes(traced, example)
     norms = [node for node in traced.graph.nodes if _is_batch_norm(traced, node)]
     layers = tuple(_fold_one(traced, node) for node in norms)
     traced.delete_all_unused_submodules()
     traced.recompile()
     return FoldedNetwork(traced, layers)
+
+
+def _propagate_shapes(traced: fx.GraphModule, example: torch.Tensor) -> None:
+    """Write each node's shape into its `meta`; in inference mode, whatever mode each module has."""
+    modes = {module: module.training for module in traced.modules()}
+    traced.eval()
+    ShapeProp(traced).propagate(example)
+    for module, training in modes.items():
+        module.training = training
 
 
 def _is_batch_norm(traced: fx.GraphModule, node: fx.Node) -> bool:
@@ -79,15 +89,16 @@ def _check(traced: fx.GraphModule, node: fx.Node) -> _Pair:
     """Return the pair that this batch norm forms with the layer before it, or refuse."""
     norm = traced.get_submodule(str(node.target))
     _check_norm(norm)
-    source = node.args[0]
-    if not isinstance(source, fx.Node) or source.op != "call_module":
+    source = node.all_input_nodes[0]
+    if source.op != "call_module":
         raise FoldRefused("its input is not the output of a layer")
     layer = traced.get_submodule(str(source.target))
-    if not isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
+    if type(layer) not in (*CONVOLUTIONS, nn.Linear):  # a subclass may do more with its weight
         raise FoldRefused(f"its input comes from {type(layer).__name__}, not from a linear layer")
     calls = Counter(str(n.target) for n in traced.graph.nodes if n.op == "call_module")
     if calls[str(source.target)] > 1:
         raise FoldRefused(f"{source.target} is called {calls[str(source.target)]} times")
+    _check_weights_unshared(traced, str(source.target), layer)
     if len(source.users) > 1:
         raise FoldRefused(f"the output of {source.target} has {len(source.users)} consumers")
     if isinstance(layer, nn.Linear) and source.meta["tensor_meta"].shape[1:].numel() != (
@@ -100,6 +111,17 @@ def _check(traced: fx.GraphModule, node: fx.Node) -> _Pair:
     _check_unhooked(str(source.target), layer)
     _check_unhooked(str(node.target), norm)
     return _Pair(node, source)
+
+
+def _check_weights_unshared(traced: fx.GraphModule, name: str, layer: nn.Module) -> None:
+    """Refuse a layer whose weight or bias anything else reads, by its name or as its own."""
+    own = {id(parameter) for parameter in layer.parameters()}
+    for node in traced.graph.nodes:
+        if node.op == "get_attr" and str(node.target).startswith(f"{name}."):
+            raise FoldRefused(f"{node.target} is also used by itself")
+    for other, parameter in traced.named_parameters(remove_duplicate=False):
+        if id(parameter) in own and other.rpartition(".")[0] != name:
+            raise FoldRefused(f"{name} shares a parameter with {other}")
 
 
 def _check_norm(norm: nn.Module) -> None:
@@ -127,8 +149,8 @@ def _rewrite(traced: fx.GraphModule, pair: _Pair) -> float:
     stats = batch_norm_stats(norm)
     bias = None if layer.bias is None else _float64(layer.bias)
     folded_weight, folded_bias = fold_linear_map(_float64(layer.weight), bias, stats)
-    layer.weight = _parameter(folded_weight, layer.weight)
-    layer.bias = _parameter(folded_bias, layer.weight)
+    weight, new_bias = (_rounded(v, layer.weight) for v in (folded_weight, folded_bias))
+    layer.weight, layer.bias = nn.Parameter(weight, False), nn.Parameter(new_bias, False)
     pair.norm_node.replace_all_uses_with(pair.layer_node)
     traced.graph.erase_node(pair.norm_node)
     return float(np.abs(fold_scale(stats)[0]).max())
@@ -152,6 +174,8 @@ def _float64(tensor: torch.Tensor) -> NDArray[np.float64]:
     return tensor.detach().cpu().double().numpy()
 
 
-def _parameter(values: NDArray[np.float64], like: torch.Tensor) -> nn.Parameter:
+def _rounded(values: NDArray[np.float64], like: torch.Tensor) -> torch.Tensor:
     tensor = torch.from_numpy(values).to(dtype=like.dtype, device=like.device)
-    return nn.Parameter(tensor, requires_grad=False)
+    if not tensor.isfinite().all():
+        raise FoldRefused(f"folded weights up to {np.abs(values).max():.3g} overflow {like.dtype}")
+    return tensor

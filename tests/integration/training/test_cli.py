@@ -1,4 +1,4 @@
-"""The command line as a process: its errors, and a run that is interrupted and resumed."""
+"""The command line: its errors, and a run that is interrupted and resumed."""
 
 import re
 import signal
@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from training.entry import main
 
 FOLDNORM = Path(sys.executable).parent / "foldnorm"
 
@@ -39,20 +41,34 @@ def test_help_lists_every_command():
         (("evaluate", "no-such.onnx", "--data-dir", "x"), "cannot read no-such.onnx"),
         (("export", "no-such", "--data-dir", "x"), "no checkpoint at no-such/checkpoint.pt"),
         (("report", "--artifacts", "no-such"), "no artefact in no-such"),
+        (("train", "keras-bn", "--data-dir", "x", "--device", "meta"), "try --device cpu"),
+        (("train", "no-such.toml", "--data-dir", "x"), "no recipe 'no-such.toml'"),
+        (("train", "keras-bn", "--data-dir", "x", "--resume"), "start the run without --resume"),
         (("fetch", "--data-dir", "/proc/none"), "cannot write to /proc/none"),
+        (("fetch", "--data-dir", "x", "--archive", "no-such"), "cannot read no-such"),
+        (("fetch", "--data-dir", "x", "--url", "file:///etc/passwd"), "give an http or https"),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+def test_an_error_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
     if arguments[0] == "train":
-        arguments = (*arguments, "--run-dir", tmp_path / "run")
-    result = run(*arguments)
+        arguments = (*arguments, "--run-dir", str(tmp_path / "run"))
+    monkeypatch.setattr(sys, "argv", ["foldnorm", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("foldnorm: ")
+    assert message in line
+
+
+def test_the_process_ends_so_too():
+    result = run("train", "keras-nope", "--data-dir", "x")
     assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith("foldnorm: ")
+    assert result.stdout == ""
+    assert re.fullmatch(r"foldnorm: no recipe 'keras-nope'; .*\n", result.stderr)
 
 
-def interrupted(*arguments):
+def interrupted(*arguments, times=1):
     """Start a training, send Ctrl-C once it listens to it, and return what it said."""
     process = subprocess.Popen(
         [FOLDNORM, "train", *map(str, arguments)],
@@ -67,7 +83,9 @@ def interrupted(*arguments):
         if caught >> (signal.SIGTERM - 1) & 1:  # Python itself catches SIGINT, we SIGTERM as well
             break
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)  # or the two would be one
     _, errors = process.communicate(timeout=120)
     return process.returncode, errors
 
@@ -80,10 +98,21 @@ def test_ctrl_c_saves_and_says_how_to_go_on(data_dir, tmp_path):
     assert re.search(r"stopped in epoch 1, step \d+; saved. To go on.*--resume", said)
     step = int(re.search(r"step (\d+)", said)[1])
 
+    checkpoint = tmp_path / "checkpoint.pt"
+    saved = checkpoint.read_bytes()
     refused = run("train", *options)
     assert refused.returncode == 2
     assert "add --resume" in refused.stderr
+    assert checkpoint.read_bytes() == saved
 
     code, said = interrupted(*options, "--resume")
     assert code == 130
     assert int(re.search(r"step (\d+)", said)[1]) > step
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_a_second_ctrl_c_ends_the_process_and_saves_nothing(data_dir, tmp_path):
+    options = ("keras-bn", "--data-dir", data_dir, "--run-dir", tmp_path, "--threads", "1")
+    code, said = interrupted(*options, times=2)
+    assert (code, said) == (130, "stopped at once; the last checkpoint is kept\n")
+    assert list(tmp_path.iterdir()) == []

@@ -8,9 +8,9 @@ import torch
 
 from training.checkpoint import load_checkpoint
 from training.data import Split
-from training.errors import CheckpointError, DivergedError
+from training.errors import CheckpointError, DivergedError, RecipeError
 from training.loop import DeviceSplit, TrainingRun, evaluate_network
-from training.recipe import load_recipe
+from training.recipe import NetworkRecipe, load_recipe
 from training.rundir import RunDirectory
 
 CPU = torch.device("cpu")
@@ -179,3 +179,44 @@ def test_measuring_leaves_the_network_as_it_was(recipe, data):
     first = evaluate_network(run.network, data[1], recipe.probability_clip)
     assert first == evaluate_network(run.network, data[1], recipe.probability_clip)
     assert identical(before, run.network.state_dict())
+
+
+def test_weights_broken_by_the_last_step_stop_the_run_too(recipe, data):
+    run = TrainingRun(recipe, 7, CPU)
+
+    class BreaksTheWeights(Silent):
+        def on_step(self, epoch, step, steps, loss):
+            with torch.no_grad():
+                run.network.dense2.weight[0, 0] = float("nan") if step == steps else 0
+
+    with pytest.raises(DivergedError, match=r"the loss is nan in epoch 1, step 29"):
+        train(run, data, 1, BreaksTheWeights())
+    assert run.history == []
+
+
+def test_the_learning_rate_decays_over_the_whole_run_and_is_in_the_history(recipe, data):
+    steep = replace(recipe, optimizer=replace(recipe.optimizer, decay=0.1))
+    run = train(TrainingRun(steep, 7, CPU), data, 2)
+    rates = [steep.optimizer.learning_rate / (1 + 0.1 * step) for step in (28, 57)]
+    assert rates == [record.learning_rate for record in run.history]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [NetworkRecipe("resnet"), NetworkRecipe("keras_cnn", {"batch_norm": "no", "dropout": False})],
+)
+def test_a_recipe_of_no_network_is_refused_by_its_name(recipe, network):
+    with pytest.raises(RecipeError, match=f"recipe '{recipe.name}': "):
+        TrainingRun(replace(recipe, network=network), 7, CPU)
+
+
+def test_the_references_epoch_is_1563_steps_of_which_the_last_has_16_images(recipe, monkeypatch):
+    sizes = []
+    run = TrainingRun(replace(recipe, batch_size=32), 7, CPU)
+    nothing = (torch.tensor(0.0), torch.tensor(0))
+    monkeypatch.setattr(run, "_step", lambda _, batch, __: sizes.append(len(batch)) or nothing)
+    labels = torch.zeros(50_000, dtype=torch.int64)
+    train_split = DeviceSplit(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), labels)
+    test_split = DeviceSplit(train_split.images, labels[:1])
+    run.train_epoch(train_split, test_split, Silent())
+    assert sizes == [32] * 1562 + [16]

@@ -1,5 +1,6 @@
 """From a checkpoint to an artefact: what is written, and what stops it from being written."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -14,6 +15,7 @@ from models.bundle import BundleError, load_bundle
 from models.history import EpochRecord
 from models.networks import build_network
 from training.checkpoint import Checkpoint, Progress
+from training.cli.verify import check_golden
 from training.data import Split
 from training.errors import ExportError, VerificationError
 from training.figures import accuracy_figure, loss_figure, save_figure
@@ -179,12 +181,35 @@ def test_a_run_without_an_epoch_is_not_released(sample, tmp_path):
         release(empty, "1.0.0", sample, tmp_path)
 
 
+def test_a_run_stopped_inside_an_epoch_is_not_released(sample, tmp_path):
+    stopped = replace(checkpoint("keras-bn"), progress=Progress(epoch=2, step=500))
+    with pytest.raises(ExportError, match="stopped inside epoch 3: its weights are newer"):
+        release(stopped, "1.0.0", sample, tmp_path)
+
+
+@pytest.mark.parametrize("version", ["v1", "1.0", "../1.0.0"])
+def test_a_version_that_cannot_be_loaded_is_refused_at_once(sample, tmp_path, version):
+    with pytest.raises(ExportError, match=r"must be like 1\.0\.0"):
+        release(checkpoint("keras-bn"), version, sample, tmp_path)
+
+
+def test_golden_logits_of_another_network_are_noticed(bundle, tmp_path):
+    copy = load_bundle(shutil.copytree(bundle.path, tmp_path / "copy"))
+    check_golden(copy, network_from_bundle(bundle))
+    golden = copy.read_golden()
+    np.savez(copy.path / "golden.npz", images=golden.images, logits=golden.logits * 1.01)
+    digest = hashlib.sha256((copy.path / "golden.npz").read_bytes()).hexdigest()
+    manifest = replace(copy.manifest, golden=replace(copy.manifest.golden, sha256=digest))
+    with pytest.raises(VerificationError, match="golden logits are off by"):
+        check_golden(replace(copy, manifest=manifest), network_from_bundle(bundle))
+
+
 def test_a_failed_release_leaves_nothing_behind(sample, tmp_path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise OSError("disk full")
 
     monkeypatch.setattr("training.release.write_model_card", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ExportError, match=r"cannot write .*disk full; make room"):
         release(checkpoint("keras-bn"), "1.0.0", sample, tmp_path, latency_rounds=1)
     assert list(tmp_path.iterdir()) == []
 

@@ -93,7 +93,9 @@ def test_a_folder_without_a_manifest_is_named(tmp_path):
         load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("file", ["../model.onnx", "/etc/passwd", "a\\b", ".hidden", "sub/x"])
+@pytest.mark.parametrize(
+    "file", ["../model.onnx", "/etc/passwd", "a\\b", ".hidden", "sub/x", "", "a\0b"]
+)
 def test_a_file_outside_the_folder_is_refused(path, file):
     rewrite(path, lambda manifest: manifest["graphs"]["folded"].update(file=file))
     with pytest.raises(BundleError, match="must be a file name inside the artefact"):
@@ -141,3 +143,20 @@ def test_two_of_one_name_and_version_are_refused(folder, path):
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(BundleError, match=f"no artefact in {tmp_path}"):
         load_catalogue(tmp_path)
+
+
+def test_an_unknown_variant_is_refused(path):
+    rewrite(path, lambda m: m["graphs"].update(sneaky=m["graphs"]["folded"]))
+    with pytest.raises(BundleError, match=r"graphs = 'sneaky' must be one of folded, unfolded"):
+        load_bundle(path)
+
+
+def test_a_manifest_nested_beyond_reason_is_refused(path):
+    (path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(BundleError, match=r"manifest\.json is not JSON"):
+        load_bundle(path)
+
+
+def test_an_artefact_that_is_still_being_written_is_passed_over(folder, path):
+    shutil.copytree(path, folder / f".{path.name}.partial")
+    assert [b.path.name for b in load_catalogue(folder)] == ["tiny-bn-1.0.0", "tiny-plain-1.0.0"]

@@ -128,3 +128,45 @@ def test_unknown_architectures_and_options_are_named():
         build_network("resnet", {})
     with pytest.raises(ValueError, match="options of 'keras_cnn'"):
         build_network("keras_cnn", {"batch_norm": True, "dropout": False, "depth": 3})
+
+
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_a_switch_that_is_neither_true_nor_false_is_refused(value):
+    with pytest.raises(ValueError, match=f"batch_norm = {value!r} must be true or false"):
+        build_network("keras_cnn", {"batch_norm": value, "dropout": False})
+
+
+def test_the_parameters_keep_the_names_that_checkpoints_know():
+    layers = ("conv1", "conv2", "conv3", "conv4", "dense1", "dense2")
+    of_layers = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+    assert of_layers == set(baseline().state_dict())
+    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    of_norms = {f"{layer}_bn.{part}" for layer in layers for part in parts}
+    assert of_layers | of_norms == set(twin().state_dict())
+
+
+def test_dropout_drops_in_training_and_never_in_inference():
+    network = baseline()
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    network.train()
+    assert not torch.equal(network(x), network(x))
+    network.eval()
+    assert torch.equal(network(x), network(x))
+    for name, rate in (("dropout1", 0.25), ("dropout2", 0.25), ("dropout3", 0.5)):
+        layer = network.get_submodule(name).train()
+        kept = layer(torch.ones(100_000))
+        deviation = (rate * (1 - rate) / 100_000) ** 0.5
+        assert abs((kept == 0).float().mean() - rate) < 5 * deviation
+        assert kept.max() == pytest.approx(1 / (1 - rate))
+
+
+def test_with_epsilon_a_small_kernel_is_not_scale_free():
+    """The control of the scale test: with Keras' eps a shrunken kernel does change the output."""
+    network = twin().double().train()
+    x = torch.rand(16, 3, 32, 32, dtype=torch.float64)
+    block = nn.Sequential(network.conv1, network.conv1_bn)
+    before = block(x)
+    with torch.no_grad():
+        network.conv1.weight *= 0.01
+    assert (block(x) - before).abs().max() > 0.1

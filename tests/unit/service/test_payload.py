@@ -138,8 +138,19 @@ async def test_wrong_json_says_what_is_wrong(body, message):
         await read(body, "application/json")
 
 
+@pytest.mark.parametrize(
+    "filling",
+    [b"{}," * 500_000, b"[]," * 500_000, b"1," * 500_000],
+    ids=["tables", "lists", "numbers"],
+)
+async def test_json_that_would_become_far_too_many_objects_is_not_parsed(filling, monkeypatch):
+    monkeypatch.setattr("service.payload.json", None)
+    with pytest.raises((MalformedRequestError, BodyTooLargeError)):
+        await read(b'{"images": [' + filling + b"0]}", "application/json", Limits())
+
+
 async def test_json_nested_beyond_all_depth_is_refused():
-    with pytest.raises(MalformedRequestError, match="the body is not JSON: too deeply nested"):
+    with pytest.raises(MalformedRequestError, match="the JSON must be"):
         await read(b"[" * 200_000, "application/json", Limits())
 
 

@@ -90,3 +90,24 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     assert not marker.exists()
     pickle.loads(pickle.dumps(RunsCode(marker)))  # it does run where nothing forbids it
     assert marker.exists()
+
+
+def test_one_flipped_bit_in_a_weight_is_noticed(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    saved = checkpoint()
+    save_checkpoint(saved, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(saved.network["weight"].numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)  # torch itself does not notice
+    with pytest.raises(CheckpointError, match=r"the checksum of .* is wrong"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("change", [{"surprise": 1}, {"progress": {"surprise": 1}}])
+def test_an_unknown_entry_is_no_traceback(tmp_path, change):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(checkpoint(), path)
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(CheckpointError, match="surprise"):
+        load_checkpoint(path)

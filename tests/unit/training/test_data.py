@@ -38,7 +38,9 @@ def published(tmp_path, monkeypatch):
 def test_a_changed_or_truncated_file_is_refused_with_both_checksums(published):
     path = published(b"what was published")
     path.write_bytes(b"what was publ")
-    with pytest.raises(DataError, match=r"test_batch \(13 bytes\) has MD5 \w+, the published"):
+    with pytest.raises(
+        DataError, match=r"test_batch \(13 bytes\) has MD5 \w+, .* has \w+; delete it"
+    ):
         read_verified(path)
 
 
@@ -81,7 +83,9 @@ def test_planes_become_rgb_pixels(published):
     planes[0, 1024:2048] = 2
     planes[0, 2048 + 33] = 3  # blue of row 1, column 1
     batch = {b"data": planes, b"labels": list(range(10)) * 1000}
-    split = data.load_test_split(published(pickle.dumps(batch, protocol=2)).parent)
+    content = pickle.dumps(batch, protocol=2).replace(b"numpy._core", b"numpy.core")
+    assert b"numpy.core.multiarray" in content  # where numpy 1 stood, and the published files look
+    split = data.load_test_split(published(content).parent)
     assert split.images[0, 1, 1].tolist() == [1, 2, 3]
     assert split.images[0, 0, 0].tolist() == [1, 2, 0]
     assert len(split) == 10_000

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import resource
 import tarfile
 import threading
 from contextlib import contextmanager
@@ -20,13 +21,17 @@ def md5(content):
     return hashlib.md5(content).hexdigest()
 
 
-def packed(files, extra=()):
+def packed(files, extra=(), links=None):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=0) as tar:
         for name, content in [*((f"{FOLDER}/{n}", c) for n, c in files.items()), *extra]:
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            entry = tarfile.TarInfo(f"{FOLDER}/{name}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            tar.addfile(entry)
     return buffer.getvalue()
 
 
@@ -41,9 +46,10 @@ def archive(url="http://127.0.0.1:9/none.tar.gz", content=CONTENT, files=FILES):
 class Server(ThreadingHTTPServer):
     """Serves one file; knows ranges or not, and may cut the first answers short."""
 
-    def __init__(self, content, *, ranges=True, cut_after=None, status=None):
+    def __init__(self, content, *, ranges=True, cut_after=None, status=None, greeting=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.ranges, self.cut_after, self.status = content, ranges, cut_after, status
+        self.status_of_ranges, self.greeting = None, greeting
         self.requested = []
 
     @property
@@ -55,8 +61,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         wanted = self.headers.get("Range")
         self.server.requested.append(wanted)
-        if self.server.status is not None:
-            self.send_error(self.server.status)
+        if self.server.greeting is not None:
+            self.wfile.write(self.server.greeting)
+            return
+        status = self.server.status_of_ranges if wanted else self.server.status
+        if status is not None:
+            self.send_error(status)
             return
         first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         first = first if self.server.ranges else 0
@@ -207,8 +217,111 @@ def test_a_missing_archive_is_named(tmp_path):
         unpack(tmp_path / "gone.tar.gz", tmp_path, archive())
 
 
+def test_a_folder_in_the_place_of_an_archive_is_named(tmp_path):
+    with pytest.raises(DataError, match=rf"cannot read {tmp_path} .*name the archive's file"):
+        unpack(tmp_path, tmp_path, archive())
+
+
+def test_a_link_to_files_that_are_not_whole_is_refused_before_anything_is_downloaded(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / FOLDER).symlink_to(elsewhere)
+    with (
+        serving() as server,
+        pytest.raises(DataError, match=rf"{FOLDER} is a link or a file, .*; remove it"),
+    ):
+        fetch(tmp_path, archive(server.url))
+    assert server.requested == []
+    assert {FOLDER, "elsewhere"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_wrong_part_is_not_kept_and_the_next_call_brings_the_whole(tmp_path):
+    with serving() as server:
+        source = archive(server.url)
+        (tmp_path / ".cifar.tar.gz.partial").write_bytes(b"of another archive")
+        with pytest.raises(DataError, match="it was deleted, try again"):
+            fetch(tmp_path, source)
+        assert list(tmp_path.iterdir()) == []
+        fetch(tmp_path, source)
+    assert is_complete(tmp_path / FOLDER, source)
+
+
 def test_a_damaged_dataset_is_not_complete(tmp_path):
     with serving() as server:
         folder, _ = fetch(tmp_path, archive(server.url))
     (folder / "test_batch").write_bytes(b"damaged")
     assert not is_complete(folder, archive())
+
+
+def test_a_partial_file_longer_than_the_servers_is_fetched_anew(tmp_path):
+    with serving() as server:
+        source = archive(server.url)
+        (tmp_path / ".cifar.tar.gz.partial").write_bytes(bytes(len(CONTENT) - 1))
+        server.status_of_ranges = 416
+        fetch(tmp_path, source)
+    assert [f"bytes={len(CONTENT) - 1}-", None] == server.requested
+    assert is_complete(tmp_path / FOLDER, source)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "http://[::1/x.gz",
+        "http://127.0.0.1:port/x",
+        "http://127.0.0.1:99999/x",
+        "http://a b/x",
+        "http://127.0.0.1/é",
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(tmp_path, url):
+    with pytest.raises(DataError, match="give an http or https address"):
+        fetch(tmp_path / "new", archive(url))
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_answer_that_is_no_http_is_one_clear_line(tmp_path):
+    with (
+        serving(greeting=b"SSH-2.0-OpenSSH_9.9\r\n") as server,
+        pytest.raises(DataError, match=f"cannot download {server.url}"),
+    ):
+        fetch(tmp_path, archive(server.url))
+
+
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond 100,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_clear_line_and_no_dataset(tmp_path, full_disk):
+    with (
+        serving() as server,
+        pytest.raises(DataError, match=f"cannot write to {tmp_path}: File too large; make room"),
+    ):
+        fetch(tmp_path, archive(server.url))
+    assert not (tmp_path / FOLDER).exists()
+
+
+def test_a_disk_that_is_full_while_unpacking_leaves_the_old_files(tmp_path, request):
+    at_hand = tmp_path / "mine.tar.gz"
+    at_hand.write_bytes(CONTENT)
+    old = tmp_path / FOLDER
+    old.mkdir()
+    request.getfixturevalue("full_disk")
+    with pytest.raises(DataError, match=f"cannot write to {tmp_path}"):
+        unpack(at_hand, tmp_path, archive())
+    assert {FOLDER, "mine.tar.gz"} == {path.name for path in tmp_path.iterdir()}
+    assert list(old.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_a_file_is_refused(tmp_path):
+    content = packed({"data_batch_1": FILES["data_batch_1"]}, links={"test_batch": "/etc/passwd"})
+    at_hand = tmp_path / "mine.tar.gz"
+    at_hand.write_bytes(content)
+    with pytest.raises(DataError, match=r"mine\.tar\.gz"):
+        unpack(at_hand, tmp_path, archive(content=content))
+    assert not (tmp_path / FOLDER).exists()

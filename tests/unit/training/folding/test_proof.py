@@ -77,3 +77,23 @@ def test_one_unexplained_label_change_alone_breaks_the_proof():
     proof = prove(changed(logits, unfolded=noisy, folded=folded), four_logits(1))
     assert proof.unexplained_label_changes == 1
     assert not proof.holds
+
+
+@pytest.mark.parametrize("broken", ["truth", "algebra", "unfolded", "folded"])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_nothing_is_proved_against_what_is_not_finite(broken, value):
+    """An infinite reference would allow any error at all."""
+    logits = four_logits(1)
+    wrong = getattr(logits, broken).copy()
+    wrong[0, 0] = value
+    proof = prove(four_logits(), changed(logits, **{broken: wrong}))
+    assert not proof.holds
+    assert np.isinf(proof.adversarial_error_ratio)
+
+
+def test_logits_that_are_all_zero_agree():
+    zeros = np.zeros((3, 10))
+    silent = FourLogits(zeros, zeros, zeros.astype(np.float32), zeros.astype(np.float32))
+    assert silent.error_ratio() == 0
+    loud = changed(silent, folded=silent.folded + np.float32(1))
+    assert np.isinf(loud.error_ratio())

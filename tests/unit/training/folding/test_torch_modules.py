@@ -177,3 +177,91 @@ def test_the_report_states_the_largest_scale():
     nn.init.constant_(network[1].weight, -3.0)
     (layer,) = fold_batch_norms(network, image(*IMAGE)).layers
     assert layer.largest_scale == 6.0
+
+
+class ReadsTheWeight(nn.Module):
+    """Uses the convolution's weight by itself beside the convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) + nn.functional.conv2d(x, self.conv.weight, padding=1)
+
+
+class TiedWeights(nn.Module):
+    """Two convolutions with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.other = nn.Conv2d(3, 3, 3, padding=1)
+        self.other.weight = self.conv.weight
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) + self.other(x)
+
+
+class ScaledConvolution(nn.Conv2d):
+    """A convolution that does more with its weight than convolve."""
+
+    def forward(self, x):
+        return self._conv_forward(x, self.weight.round(), self.bias)
+
+
+ScaledConvolution.__module__ = "torch.nn"  # torch.fx looks into other modules, not into its own
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (ReadsTheWeight(), "conv.weight is also used by itself"),
+        (TiedWeights(), "conv shares a parameter with other.weight"),
+        (nn.Sequential(ScaledConvolution(3, 3, 1), nn.BatchNorm2d(3)), "from ScaledConvolution"),
+    ],
+    ids=["weight read", "weight tied", "subclass"],
+)
+def test_a_layer_whose_weight_serves_something_else_too_is_left_alone(network, reason):
+    network = randomize(network)
+    folded = fold_batch_norms(network, image(*IMAGE))
+    assert reason in folded.layers[0].reason
+    assert largest_error(network, folded.network, image(*IMAGE)) < TOLERANCE
+
+
+def test_weights_that_would_overflow_are_refused():
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).eval().half()
+    nn.init.constant_(network[0].weight, 300.0)
+    network[1].running_var.zero_()  # a scale of 316
+    folded = fold_batch_norms(network, torch.ones(2, 2).half())
+    assert "overflow torch.float16" in folded.layers[0].reason
+    assert folded.network.get_submodule("0").weight.isfinite().all()
+
+
+def test_folding_does_not_move_the_statistics_of_a_network_in_training():
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).double().train()
+    folded = fold_batch_norms(network, 5 + image(*IMAGE))
+    kept = folded.network.get_submodule("1")
+    assert kept.training
+    assert not kept.running_mean.any()
+
+
+class NamedInput(nn.Module):
+    """Gives the batch norm its input by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(input=self.conv(x))
+
+
+def test_an_input_given_by_name_is_found_too():
+    network = randomize(NamedInput())
+    folded = fold_batch_norms(network, image(*IMAGE))
+    assert [layer.into for layer in folded.layers] == ["conv"]
+    assert largest_error(network, folded.network, image(*IMAGE)) < TOLERANCE

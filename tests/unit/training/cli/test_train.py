@@ -1,0 +1,81 @@
+"""`foldnorm train`: its device, its signals and its events for TensorBoard."""
+
+import os
+import signal
+
+import pytest
+import torch
+import typer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from models.history import EpochRecord
+from training.cli.train import choose_device, interruptible, write_tensorboard
+from training.errors import TrainingError
+
+RECORD = EpochRecord(1, 1e-3, 1.5, 0.25, 1.25, 0.5, 100.0, 5.0)
+
+
+def test_auto_takes_what_there_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["abacus", "", "meta", "mps:7", "cpu:x", "cuda:99"])
+def test_a_device_that_cannot_train_is_one_clear_line(name):
+    with pytest.raises(TrainingError, match=f"device '{name}' cannot be used.*--device cpu") as got:
+        choose_device(name)
+    assert "\n" not in str(got.value)
+
+
+class Report:
+    def __init__(self):
+        self.seen = []
+
+    def on_step(self, epoch, step, steps, loss):
+        self.seen.append(step)
+
+    def on_epoch(self, record):
+        self.seen.append(record)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_run_at_the_next_step_but_never_at_an_epochs_last(number):
+    report = Report()
+    with interruptible(report) as observer:
+        observer.on_step(1, 25, 100, 0.5)
+        os.kill(os.getpid(), number)
+        observer.on_step(1, 100, 100, 0.5)  # the epoch is done: it is measured and saved first
+        observer.on_epoch(RECORD)
+        with pytest.raises(KeyboardInterrupt):
+            observer.on_step(2, 25, 100, 0.5)
+    assert report.seen == [25, 100, RECORD, 25]
+
+
+def test_a_second_signal_ends_the_process_without_saving(capsys):
+    """`KeyboardInterrupt` would be saved, and amid a step the weights fit no step's number."""
+    with interruptible(Report()):
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(typer.Exit) as ended:
+            os.kill(os.getpid(), signal.SIGINT)
+    assert ended.value.exit_code == 130
+    assert capsys.readouterr().err == "stopped at once; the last checkpoint is kept\n"
+
+
+def test_the_handlers_of_before_come_back():
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with interruptible(Report()):
+        assert before != [signal.getsignal(number) for number in numbers]
+    assert before == [signal.getsignal(number) for number in numbers]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own
+def test_tensorboard_reads_back_each_epoch(tmp_path):
+    for epoch, accuracy in ((1, 0.5), (2, 0.75)):
+        record = EpochRecord(epoch, 1e-3, 1.5, 0.25, 1.25, accuracy, 100.0, 5.0)
+        write_tensorboard(record, tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    tags = {name.replace("_", "/", 1) for name in RECORD.to_dict()} - {"epoch"}
+    assert tags == set(events.Tags()["scalars"])
+    curve = [(event.step, event.value) for event in events.Scalars("test/accuracy")]
+    assert curve == [(1, 0.5), (2, 0.75)]

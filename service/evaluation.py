@@ -108,7 +108,9 @@ def _evaluation(bundle: Bundle) -> ModelEvaluation:
             epochs=provenance.epochs,
             median_epoch_seconds=provenance.median_epoch_seconds,
             total_seconds=provenance.total_seconds,
-            hardware=", ".join(dict.fromkeys(str(s["hardware"]) for s in provenance.sessions)),
+            hardware=", ".join(
+                dict.fromkeys(str(s.get("hardware", "unknown")) for s in provenance.sessions)
+            ),
         ),
         graphs=manifest.graphs,
         fold=manifest.fold,

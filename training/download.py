@@ -164,7 +164,9 @@ def _open(request: urllib.request.Request) -> Any:
 
 
 def unpack(archive_file: Path, data_dir: Path, archive: Archive) -> Path:
-    """Unpack a verified archive and put its files into place in one step.
+    """Unpack a verified archive and put its files, once verified too, into their places.
+
+    What else is in the folder stays.
 
     Raises:
         DataError: the file is not the published archive, or there is no room on the disk.
@@ -176,8 +178,9 @@ def unpack(archive_file: Path, data_dir: Path, archive: Archive) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         _extract(archive_file, temporary, archive)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        folder.mkdir(exist_ok=True)
+        for name in archive.files:
+            (temporary / name).replace(folder / name)
     except OSError as exc:
         raise _cannot_write(data_dir, exc) from exc
     finally:

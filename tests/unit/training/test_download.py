@@ -325,3 +325,15 @@ def test_a_link_in_the_place_of_a_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"mine\.tar\.gz"):
         unpack(at_hand, tmp_path, archive(content=content))
     assert not (tmp_path / FOLDER).exists()
+
+
+def test_what_else_lies_in_the_folder_stays(tmp_path):
+    old = tmp_path / FOLDER
+    old.mkdir()
+    (old / "notes.txt").write_text("mine")
+    (old / "test_batch").write_bytes(b"damaged")
+    at_hand = tmp_path / "mine.tar.gz"
+    at_hand.write_bytes(CONTENT)
+    unpack(at_hand, tmp_path, archive())
+    assert (old / "notes.txt").read_text() == "mine"
+    assert is_complete(old, archive())

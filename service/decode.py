@@ -43,9 +43,10 @@ def decode_image(content: bytes, limits: Limits) -> NDArray[np.uint8]:
     except TooManyPixelsError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        # Pillow has a limit of its own, far above any sensible one of ours.
+        # Pillow has a limit of its own, far above any sensible one of ours, and names that one.
+        size = str(exc).partition(" exceeds")[0]
         raise TooManyPixelsError(
-            f"{exc}; at most {limits.max_pixels:,} are decoded; send a smaller image"
+            f"{size}; at most {limits.max_pixels:,} are decoded; send a smaller one"
         ) from exc
     except Exception as exc:  # a damaged file makes Pillow raise nearly anything
         raise UndecodableImageError(
@@ -80,7 +81,13 @@ def _to_colours(image: Image.Image) -> Image.Image:
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
     """Return the high bytes of a greyscale image of 16 bits; Pillow's conversion clips at 255."""
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # mode L, (H, W)
+    values = np.asarray(image)  # (H, W) uint16
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    if "transparency" not in image.info:
+        return grey
+    opaque = values != image.info["transparency"]  # one grey value says that nothing is there
+    grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return grey.convert("RGBA")
 
 
 def _to_square(image: Image.Image) -> Image.Image:

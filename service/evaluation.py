@@ -73,7 +73,7 @@ class PairComparison(BaseModel):
     second: str
     accuracy_difference: float = Field(description="Second minus first, as a share.")
     mcnemar: PairedTest | None = Field(
-        description="Null where the two were measured on different test images."
+        description="Null where the two were not, or not provably, measured on the same images."
     )
 
 
@@ -133,10 +133,11 @@ def _pair(first: Bundle, second: Bundle) -> PairComparison:
 
 
 def _same_test_set(first: Bundle, second: Bundle) -> bool:
-    left, right = first.manifest, second.manifest
-    return left.metrics.test.images == right.metrics.test.images and left.provenance.data_md5.get(
-        TEST_FILE
-    ) == right.provenance.data_md5.get(TEST_FILE)
+    left, right = (
+        (bundle.manifest.metrics.test.images, bundle.manifest.provenance.data_md5.get(TEST_FILE))
+        for bundle in (first, second)
+    )
+    return left == right and left[1] is not None
 
 
 def _paired_test(left: TestMetrics, right: TestMetrics) -> PairedTest:

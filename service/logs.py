@@ -27,8 +27,10 @@ class JsonFormatter(logging.Formatter):
 def configure_logging(level: str) -> None:
     """Send everything through one JSON handler, the HTTP server's loggers included.
 
-    The server's own access lines are off: the application writes better ones.
+    The server's own access lines are off: the application writes better ones. Python's warnings,
+    such as Pillow's of an image's size, become log lines too.
     """
+    logging.captureWarnings(True)
     logging.config.dictConfig(
         {
             "version": 1,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 PREFIX = "FOLDNORM_"
+PILLOWS_OWN_LIMIT = 178_956_970
 SHIPPED_ARTIFACTS = Path(models.__file__).resolve().parent / "artifacts"
 
 Cuda = Literal["auto", "on", "off"]
@@ -54,7 +55,11 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(Limits.max_images, ge=1, description="Most images in one request.")
     max_pixels: int = Field(
-        Limits.max_pixels, ge=1, description="Most pixels of one image, as its header announces."
+        Limits.max_pixels,
+        ge=1,
+        le=PILLOWS_OWN_LIMIT,
+        description="Most pixels of one image, as its header announces; Pillow decodes no more "
+        "than 178,956,970.",
     )
     max_requests: int = Field(
         256, ge=1, description="Most requests in progress at once; more are answered 503."

@@ -103,6 +103,17 @@ def test_every_kind_of_pixel_becomes_rgb(image, options, expected):
     assert np.unique(decode(image, **options).reshape(-1, 3), axis=0).tolist() == [list(expected)]
 
 
+def test_the_grey_value_that_means_transparent_is_so_in_16_bits_too():
+    pixels = np.full((32, 32), 32_896, np.uint16)
+    pixels[:, 16:] = 32_897  # the same high byte, yet not the transparent value
+    content = bytearray(encoded(Image.fromarray(pixels)))
+    chunk = b"tRNS" + struct.pack(">H", 32_896)
+    content[33:33] = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    decoded = decode_image(bytes(content), LIMITS)
+    assert (decoded[:, :16] == 255).all()
+    assert (decoded[:, 16:] == 128).all()
+
+
 def test_pillows_own_conversion_of_16_bits_would_be_noticed():
     assert flat("I;16", 32_896).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
@@ -181,11 +192,26 @@ def announcing(width, height):
 )
 def test_too_many_pixels_are_refused_before_they_take_memory(size):
     tracemalloc.start()
-    with pytest.raises(TooManyPixelsError, match=r"pixels.*at most 40,000,000 are decoded"):
+    before = images_allocated()
+    with pytest.raises(
+        TooManyPixelsError, match=r"pixels\b[^;]*; at most 40,000,000 are decoded; send"
+    ):
         decode_image(announcing(*size), LIMITS)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    assert images_allocated() == before
     assert peak < 1_000_000
+
+
+def images_allocated():
+    """Return how many images Pillow has allocated so far; tracemalloc sees none of them."""
+    return Image.core.get_stats()["new_count"]
+
+
+def test_an_allocated_image_would_be_noticed():
+    before = images_allocated()
+    decode_image(PNG, LIMITS)
+    assert images_allocated() > before
 
 
 def test_the_limit_itself_is_still_decoded():

@@ -52,13 +52,30 @@ def test_each_pair_is_counted_on_the_same_images(bundles):
     assert [pair.first, pair.second] == [f"{b.name}@{b.version}" for b in bundles]
 
 
-def test_models_of_different_test_images_are_not_paired(bundles, tmp_path):
-    copy = shutil.copytree(bundles[1].path, tmp_path / "copy")
+def measured_on(bundle, data_md5, folder):
+    """Return a copy of an artefact that says that it was measured on these files."""
+    copy = shutil.copytree(bundle.path, folder / bundle.path.name)
     manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["provenance"]["data_md5"]["test_batch"] = "f" * 32
+    manifest["provenance"]["data_md5"] = data_md5
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    (pair,) = compare_evaluations([bundles[0], load_bundle(copy)]).pairs
+    return load_bundle(copy)
+
+
+def test_models_of_different_test_images_are_not_paired(bundles, tmp_path):
+    other = measured_on(bundles[1], {"test_batch": "f" * 32}, tmp_path)
+    (pair,) = compare_evaluations([bundles[0], other]).pairs
     assert pair.mcnemar is None
+
+
+def test_models_of_unknown_test_images_are_not_paired(bundles, tmp_path):
+    (pair,) = compare_evaluations([measured_on(b, {}, tmp_path) for b in bundles]).pairs
+    assert pair.mcnemar is None
+
+
+def test_models_that_name_the_same_test_images_are_paired(bundles, tmp_path):
+    same = {"test_batch": "f" * 32}
+    (pair,) = compare_evaluations([measured_on(b, same, tmp_path) for b in bundles]).pairs
+    assert pair.mcnemar is not None
 
 
 def test_the_answer_is_plain_json(bundles):

@@ -85,15 +85,32 @@ class Bundle:
         return self._read(self.manifest.graphs[variant])
 
     def read_golden(self) -> Golden:
-        """Return the golden images and logits after checking the file's hash."""
+        """Return the golden images and logits after checking the file's hash.
+
+        Raises:
+            BundleError: the file is missing, not the released one, or does not hold them.
+        """
         content = self._read(self.manifest.golden)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return Golden(images=arrays["images"], logits=arrays["logits"])
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return Golden(images=arrays["images"], logits=arrays["logits"])
+        except Exception as exc:  # np.load raises zip, value, key and type errors alike
+            raise BundleError(
+                f"{self.path / self.manifest.golden.file} does not hold the arrays images and "
+                f"logits ({exc}); export the artefact again"
+            ) from exc
 
     def read_history(self) -> list[EpochRecord]:
-        """Return the learning curve after checking the file's hash."""
+        """Return the learning curve after checking the file's hash.
+
+        Raises:
+            BundleError: the file is missing, not the released one, or no learning curve.
+        """
         self._read(self.manifest.history)
-        return read_history(self.path / self.manifest.history.file)
+        try:
+            return read_history(self.path / self.manifest.history.file)
+        except RecordError as exc:
+            raise BundleError(f"{exc}; export the artefact again") from exc
 
     def verify(self) -> None:
         """Check the hash of every file that the manifest names.

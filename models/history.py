@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from models.records import RecordError, record_from_dict
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -44,6 +46,18 @@ def write_history(records: Iterable[EpochRecord], path: Path) -> None:
 
 
 def read_history(path: Path) -> list[EpochRecord]:
-    """Return the records of a file, in its order."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [EpochRecord(**json.loads(line)) for line in lines if line]
+    """Return the records of a file, in its order.
+
+    Raises:
+        RecordError: a line is not the JSON of a record.
+    """
+    lines = path.read_bytes().splitlines()
+    return [_read_line(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line]
+
+
+def _read_line(line: bytes, where: str) -> EpochRecord:
+    try:
+        table = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise RecordError(f"{where} is not JSON: {exc}") from exc
+    return record_from_dict(EpochRecord, table, where)

@@ -9,9 +9,13 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from reprlib import repr as brief
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+# Without the sign, as TOML has it; an integer far beyond would not even become a float.
+MAX_INTEGER_BITS = 63
 
 
 class RecordError(ValueError):
@@ -44,6 +48,11 @@ def _has_default(entry: dataclasses.Field[Any]) -> bool:
 
 def _value(expected: Any, value: Any, where: str) -> Any:
     """Return a value as the type that its field declares."""
+    if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
+        raise RecordError(
+            f"{where} is an integer of {value.bit_length()} bits; "
+            f"at most {MAX_INTEGER_BITS} and a sign are read, write a smaller one"
+        )
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if expected is Any or expected is object:
         return value
@@ -52,7 +61,7 @@ def _value(expected: Any, value: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value not in arguments:
             raise RecordError(
-                f"{where} = {value!r} must be one of {', '.join(map(str, arguments))}"
+                f"{where} = {brief(value)} must be one of {', '.join(map(str, arguments))}"
             )
         return value
     if dataclasses.is_dataclass(expected):
@@ -89,7 +98,9 @@ def _scalar(expected: type, value: Any, where: str) -> Any:
     if expected is float and type(value) is int:
         return float(value)
     if type(value) is not expected:  # bool is an int to isinstance, and is not meant here
-        raise RecordError(f"{where} = {value!r} must be {expected.__name__}, not {_kind(value)}")
+        raise RecordError(
+            f"{where} = {brief(value)} must be {expected.__name__}, not {_kind(value)}"
+        )
     return value
 
 

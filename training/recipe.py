@@ -108,7 +108,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise RecipeError(
             f"no recipe {name_or_path!r}; those that ship: {known}, or name a .toml file"
         ) from exc
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:  # tomllib raises more than its own
         raise RecipeError(f"cannot read the recipe {path}: {exc}") from exc
     return recipe_from_dict(table, str(path))
 

@@ -1,4 +1,4 @@
-"""A run on disk: its checkpoint, its learning curve and, if asked for, TensorBoard's events."""
+"""A run on disk: its checkpoint and its learning curve."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from training.checkpoint import load_checkpoint
 from training.data import Split
 from training.errors import CheckpointError, DivergedError, RecipeError
 from training.loop import DeviceSplit, TrainingRun, evaluate_network
+from training.optimization import cross_entropy
 from training.recipe import NetworkRecipe, load_recipe
 from training.rundir import RunDirectory
 
@@ -131,6 +132,24 @@ def test_the_last_batch_may_be_smaller(data, recipe):
     assert observer.steps == [(1, 25, 29), (1, 29, 29)]
 
 
+def test_a_smaller_last_batch_counts_by_its_images(recipe, data, monkeypatch):
+    run = TrainingRun(recipe, 7, CPU)
+    step, taken = run._step, []
+
+    def noted(split, indices, generator):
+        loss, correct = step(split, indices, generator)
+        taken.append((loss.item(), correct.item(), len(indices)))
+        return loss, correct
+
+    monkeypatch.setattr(run, "_step", noted)
+    record = run.train_epoch(*data, Silent())
+    losses = [loss for loss, _, _ in taken]
+    weighted = sum(loss * count for loss, _, count in taken) / 86
+    assert record.train_loss == pytest.approx(weighted, rel=1e-12)  # 29 sums in float64
+    assert record.train_loss != pytest.approx(np.mean(losses), rel=1e-6)  # of the batches
+    assert record.train_accuracy == sum(correct for _, correct, _ in taken) / 86
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_cause(recipe, data, tmp_path):
     run = train(TrainingRun(recipe, 7, CPU), data, 1)
     directory = RunDirectory(tmp_path)
@@ -179,6 +198,50 @@ def test_measuring_leaves_the_network_as_it_was(recipe, data):
     first = evaluate_network(run.network, data[1], recipe.probability_clip)
     assert first == evaluate_network(run.network, data[1], recipe.probability_clip)
     assert identical(before, run.network.state_dict())
+
+
+def test_measuring_is_a_plain_forward_in_inference_mode(recipe, data):
+    network = train(TrainingRun(recipe, 7, CPU), data, 1).network
+    images, labels = data[1].images, data[1].labels
+    with torch.inference_mode():
+        logits = network.eval()(images.float() / 255)
+    clip = recipe.probability_clip
+    loss, accuracy = evaluate_network(network.train(), data[1], clip)
+    assert (logits.argmax(1) == labels).double().mean().item() == accuracy
+    # The layout in memory may order float32 sums otherwise; the other mode is far off.
+    assert loss == pytest.approx(cross_entropy(logits, labels, clip).item(), rel=1e-5)
+    with torch.inference_mode():  # last, for it moves the running statistics
+        in_training_mode = network.train()(images.float() / 255)
+    assert loss != pytest.approx(cross_entropy(in_training_mode, labels, clip).item(), rel=1e-3)
+
+
+def test_every_epoch_trains_in_training_mode_and_is_measured_in_inference_mode(recipe, data):
+    run = TrainingRun(recipe, 7, CPU)
+    modes = []
+    run.network.register_forward_hook(lambda network, *_: modes.append(network.training))
+    train(run, data, 2)
+    assert modes == ([True] * 29 + [False]) * 2
+
+
+def test_a_run_without_augmentation_sees_the_images_as_they_are(data):
+    recipe = replace(load_recipe("keras-baseline"), batch_size=3)
+    still = replace(recipe, augmentation=replace(recipe.augmentation, max_shift=0.0))
+    still = replace(still, augmentation=replace(still.augmentation, flip_probability=0.0))
+    seen = {}
+    for name, variant in (("still", still), ("moved", recipe)):
+        run = TrainingRun(variant, 7, CPU)
+        batches = seen.setdefault(name, [])
+        hook = run.network.register_forward_pre_hook(lambda _, x, b=batches: b.append(x[0].clone()))
+        run.train_epoch(*data, Silent())
+        hook.remove()
+    pixels = torch.cat(seen["still"][:29])
+    original = data[0].images.float() / 255
+    nearest = torch.cdist(pixels.flatten(1), original.flatten(1), p=1).argmin(1)
+    # The order of an epoch is drawn, and each image is seen exactly once. A position of up to 32
+    # pixels is rounded a few times, and so far is the pixel off that is sampled there.
+    assert sorted(nearest.tolist()) == list(range(86))
+    assert (pixels - original[nearest]).abs().max() < 32 * 32 * torch.finfo(torch.float32).eps
+    assert (torch.cat(seen["moved"][:29]) - original[nearest]).abs().max() > 0.1
 
 
 def test_weights_broken_by_the_last_step_stop_the_run_too(recipe, data):

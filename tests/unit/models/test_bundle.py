@@ -1,8 +1,11 @@
 """Artefacts on disk: whole ones are read, anything else is refused by the name of its file."""
 
+import hashlib
+import io
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from models.bundle import BundleError, load_bundle, load_catalogue
@@ -72,6 +75,50 @@ def test_a_changed_file_is_never_handed_out(path):
         bundle.read_golden()
     with pytest.raises(BundleError):
         bundle.read_history()
+
+
+def release(path, key, content):
+    """Replace a file and give the manifest its hash, as a release of the wrong file would."""
+    (path / json.loads((path / "manifest.json").read_text())[key]["file"]).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    rewrite(path, lambda manifest: manifest[key].update(sha256=digest))
+
+
+def archive(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def one_array():
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"no archive", id="no archive"),
+        pytest.param(one_array(), id="one array"),
+        pytest.param(archive(images=np.zeros(3)), id="no logits"),
+        pytest.param(
+            archive(images=np.zeros(3), logits=np.array([{}], dtype=object)), id="a pickle"
+        ),
+        pytest.param(archive(images=np.zeros(3))[:-40], id="truncated"),
+    ],
+)
+def test_a_released_golden_file_that_holds_no_golden_images_is_named(path, content):
+    release(path, "golden", content)
+    with pytest.raises(BundleError, match=r"golden\.npz does not hold the arrays images and"):
+        load_bundle(path).read_golden()
+
+
+def test_a_released_history_that_is_no_learning_curve_is_named(path):
+    release(path, "history", b'{"epoch": 1}\n')
+    with pytest.raises(BundleError, match=r"history\.jsonl:1: the key 'learning_rate' is missing"):
+        load_bundle(path).read_history()
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

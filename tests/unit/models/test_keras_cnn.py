@@ -57,6 +57,28 @@ def test_the_moving_average_weighs_the_new_value_by_one_percent():
     torch.testing.assert_close(norm.running_mean, expected)
     expected = 0.99 * 1 + 0.01 * x.var(dim=(0, 2, 3), unbiased=True)
     torch.testing.assert_close(norm.running_var, expected)
+    biased = 0.99 * 1 + 0.01 * x.var(dim=(0, 2, 3), unbiased=False)  # Keras 3's
+    torchs_momentum = 0.9 * 1 + 0.1 * x.var(dim=(0, 2, 3), unbiased=True)
+    for other in (biased, torchs_momentum):  # 128 values a channel: biased is 6e-4 off
+        with pytest.raises(AssertionError):
+            torch.testing.assert_close(norm.running_var, other)
+
+
+def test_inference_divides_by_the_root_of_the_variance_plus_keras_eps():
+    norm = twin().double().dense1_bn.eval()
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(4, 512, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        for tensor in (norm.weight, norm.bias, norm.running_mean):
+            tensor.normal_(generator=generator)
+        norm.running_var.uniform_(1e-4, 1e-2, generator=generator)  # near eps, where it matters
+
+    def by_hand(eps):
+        return (x - norm.running_mean) / (norm.running_var + eps).sqrt() * norm.weight + norm.bias
+
+    torch.testing.assert_close(norm(x), by_hand(1e-3))
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(norm(x), by_hand(1e-5))  # torch's own eps
 
 
 def parameters(network):

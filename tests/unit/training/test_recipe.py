@@ -88,8 +88,27 @@ def test_a_recipe_of_ones_own_is_read_from_its_path(tmp_path):
         ("[optimizer]", "[optimizer]\nrho = 1.0", r"rho = 1.0 is out of range"),
         ("seed = 1", "seed = 1\nprobability_clip = 0.5", r"probability_clip = 0.5 is out of range"),
         ("epochs = 3", "epochs = ", r"cannot read the recipe"),
+        ("seed = 1", "seed = 1" + 400 * "0", r"seed is an integer of 1329 bits"),
+        ("seed = 1", "seed = 1" + 5000 * "0", r"cannot read the recipe"),
+        ("learning_rate = 1", "learning_rate = 1" + 400 * "0", r"optimizer: learning_rate is an"),
+        ("options = {", "deep = " + 5000 * "[" + "\noptions = {", r"cannot read the recipe"),
+        ('"Mine"', "7", r"title = 7 must be str, not int"),
+        ("batch_norm = true", "batch_norm = []", r"options\.batch_norm = \[\] must be"),
+        ("[optimizer]", "[optimiser]", r"unknown key 'optimiser'; known: .*optimizer"),
+        ('name = "mine"', 'name = "../mine"', r"name '../mine' must be lower-case words"),
     ],
 )
 def test_a_wrong_recipe_says_what_is_wrong(tmp_path, old, new, message):
     with pytest.raises(RecipeError, match=message):
         load(tmp_path, SOUND.replace(old, new, 1))
+
+
+def test_a_name_that_no_file_can_have_is_one_line():
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        load_recipe("keras\0bn")
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecipeError, match=r"cannot read the recipe .*mine\.toml"):
+        load_recipe(str(tmp_path / "mine.toml"))

@@ -36,8 +36,6 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def released_artifacts() -> Path:
     """The folder of the artefacts that ship."""
-    if not any(RELEASED.glob("*/manifest.json")):
-        pytest.skip(f"no released artefact in {RELEASED}: train and export the networks first")
     return RELEASED
 
 

@@ -105,7 +105,6 @@ def wait_until_ready(server, number, seconds=60):
     pytest.fail(f"make serve was not ready within {seconds} s")
 
 
-@pytest.mark.skipif(not ARTIFACTS.is_dir(), reason="no artefact is released in models/artifacts")
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("command", of("curl", commands("Serve")))
 def test_a_curl_command_is_answered(command, port):
@@ -137,7 +136,7 @@ def test_the_image_is_built():
 
 
 @pytest.fixture(scope="module")
-def workplace(data_dir, tmp_path_factory):
+def reader_folder(data_dir, tmp_path_factory):
     """A folder as a reader has it after `make install`: the sources' artefacts, and the dataset."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "data").symlink_to(data_dir.resolve())
@@ -159,38 +158,37 @@ def run(command, folder, seconds=600):
     )
 
 
-@pytest.mark.skipif(not ARTIFACTS.is_dir(), reason="no artefact is released in models/artifacts")
 class TestTraining:
     """The commands under Train, in their order and in one folder."""
 
-    def test_fetch_finds_a_complete_dataset_and_leaves_it(self, workplace):
+    def test_fetch_finds_a_complete_dataset_and_leaves_it(self, reader_folder):
         (fetch,) = of("foldnorm fetch", commands("Train"))
-        result = run(fetch, workplace)
+        result = run(fetch, reader_folder)
         assert result.returncode == 0, result.stderr
 
-    def test_train_starts_and_stops_on_ctrl_c(self, workplace):
+    def test_train_starts_and_stops_on_ctrl_c(self, reader_folder):
         (train,) = of("foldnorm train", commands("Train"))
         process = subprocess.Popen(
             [BIN / "foldnorm", *train.split()[1:], "--threads", "1"],
-            cwd=workplace,
+            cwd=reader_folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        checkpoint = workplace / "runs" / "keras-bn-seed7" / "checkpoint.pt"
+        checkpoint = reader_folder / "runs" / "keras-bn-seed7" / "checkpoint.pt"
         interrupt_once_it_trains(process)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 130, errors
         assert "--resume" in errors
         assert checkpoint.is_file()
 
-    def test_export_releases_the_run(self, workplace):
-        restore_run(workplace, "keras-bn")
+    def test_export_releases_the_run(self, reader_folder):
+        restore_run(reader_folder, "keras-bn")
         (export,) = of("foldnorm export", commands("Train"))
-        result = run(export, workplace)
+        result = run(export, reader_folder)
         assert result.returncode == 0, result.stderr
         manifests = [
-            json.loads((workplace / "models/artifacts" / name / "manifest.json").read_text())
+            json.loads((reader_folder / "models/artifacts" / name / "manifest.json").read_text())
             for name in ("keras-bn-1.0.0", "keras-bn-1.0.1")
         ]
         assert (
@@ -202,16 +200,16 @@ class TestTraining:
         "command",
         of("foldnorm verify", commands("Train")) + of("foldnorm evaluate", commands("Train")),
     )
-    def test_what_is_released_is_proved_and_measured_again(self, command, workplace):
-        result = run(command, workplace)
+    def test_what_is_released_is_proved_and_measured_again(self, command, reader_folder):
+        result = run(command, reader_folder)
         assert result.returncode == 0, result.stderr
         if "verify" in command:
             assert "the proof holds" in result.stdout
 
-    def test_report_draws_the_figures(self, workplace):
-        result = run("foldnorm report", workplace)
+    def test_report_draws_the_figures(self, reader_folder):
+        result = run("foldnorm report", reader_folder)
         assert result.returncode == 0, result.stderr
-        figures = {path.name for path in (workplace / "docs" / "figures").iterdir()}
+        figures = {path.name for path in (reader_folder / "docs" / "figures").iterdir()}
         assert figures == {"accuracy.svg", "loss.svg", "results.md"}
 
 
@@ -227,7 +225,7 @@ def interrupt_once_it_trains(process):
     process.send_signal(signal.SIGINT)
 
 
-def restore_run(workplace, name):
+def restore_run(folder, name):
     """Put the released network where the run of the same recipe would have left it."""
     from models.bundle import load_bundle
     from training.checkpoint import Checkpoint, Progress, save_checkpoint
@@ -247,5 +245,5 @@ def restore_run(workplace, name):
             history=[record.to_dict() for record in history],
             sessions=list(provenance.sessions),
         ),
-        RunDirectory(workplace / "runs" / f"{name}-seed{provenance.seed}").checkpoint_file,
+        RunDirectory(folder / "runs" / f"{name}-seed{provenance.seed}").checkpoint_file,
     )

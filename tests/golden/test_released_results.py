@@ -17,10 +17,6 @@ ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "models" / "artifacts"
 SAMPLE = ROOT / "tests" / "fixtures" / "cifar10-test-100.npz"
 
-pytestmark = pytest.mark.skipif(
-    not ARTIFACTS.is_dir(), reason="no artefact is released in models/artifacts"
-)
-
 
 @pytest.fixture(scope="module")
 def bundles():

@@ -1,4 +1,10 @@
-"""One log line and one count for every request."""
+"""What is known of every request from its head to the last byte of its answer.
+
+counts      method, route and status of every one
+log         one line for each, or only for those that failed (`FOLDNORM_ACCESS_LOG`)
+memory      the bytes of its body, while it is answered
+draining    its connection is closed with the answer, so that the caller goes elsewhere
+"""
 
 from __future__ import annotations
 
@@ -11,38 +17,49 @@ if TYPE_CHECKING:
 
     from service.lifecycle import Lifecycle
     from service.metrics import ServiceMetrics
+    from service.settings import AccessLog
 
 logger = logging.getLogger("foldnorm.access")
 
 UNMATCHED = "unmatched"
+CLOSE = (b"connection", b"close")
 
 
 class AccessMiddleware:
-    """Watches a request from its head to the last byte of its answer.
+    """Watches the requests of an application.
 
     An exception that was answered with a 500 ends here, logged under the request's id.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ServiceMetrics, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: ServiceMetrics,
+        lifecycle: Lifecycle,
+        access_log: AccessLog = "all",
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._lifecycle = lifecycle
+        self._quiet_below = {"all": 0, "errors": 400, "off": 1000}[access_log]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request through the application, and record it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        watch = _Watch(send)
+        watch = _Watch(receive, send, self._lifecycle)
         failure = None
+        self._lifecycle.in_progress += 1
         try:
-            with self._lifecycle.request():
-                await self._app(scope, receive, watch.send)
+            await self._app(scope, watch.receive, watch.send)
         except Exception as exc:
             failure = exc
             if not watch.complete:
                 raise
         finally:
+            self._lifecycle.in_progress -= 1
+            self._lifecycle.release(watch.held_bytes)
             self._record(scope, watch, failure)
 
     def _record(self, scope: Scope, watch: _Watch, failure: Exception | None) -> None:
@@ -50,6 +67,8 @@ class AccessMiddleware:
         self._metrics.count_request(scope["method"], _route(scope), watch.status)
         if "problem" in state:
             self._metrics.count_rejection(state["problem"])
+        if failure is None and watch.status < self._quiet_below:
+            return
         fields = {
             "request_id": state["request_id"],
             "method": scope["method"],
@@ -64,20 +83,33 @@ class AccessMiddleware:
 
 
 class _Watch:
-    """Passes an answer on and remembers its status."""
+    """Passes a request and its answer on; remembers the status and the bytes held."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, lifecycle: Lifecycle) -> None:
+        self._receive = receive
         self._send = send
+        self._lifecycle = lifecycle
         self._started = time.perf_counter()
+        self.held_bytes = 0
         self.status = 500  # what the server sends when nothing else was
         self.complete = False
 
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self._started) * 1000
 
+    async def receive(self) -> Message:
+        message = await self._receive()
+        count = len(message.get("body", b""))
+        if count:
+            self._lifecycle.hold(count)
+            self.held_bytes += count
+        return message
+
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self._lifecycle.draining:
+                message = {**message, "headers": [*message["headers"], CLOSE]}
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.complete = True

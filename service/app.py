@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from service.access import AccessMiddleware
+from service.answer_cache import AnswerCache
+from service.decoding import Decoder
+from service.engine import Engine
+from service.etag import ETagMiddleware
+from service.hot_route import HotDispatch, HotRoute
 from service.lifecycle import Lifecycle
-from service.loading import load_models
+from service.loading import Loader
 from service.logs import configure_logging
 from service.metrics import ServiceMetrics
 from service.problems import install_problem_handlers
 from service.providers import choose_provider
 from service.readiness import Readiness
+from service.repository import Repository
 from service.request_id import RequestIdMiddleware
 from service.routes import ROUTERS
 from service.settings import load_settings
+from service.shadow import Shadow
 from service.state import ServiceState
+from service.v2.application import build_v2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from service.control import Coordinator
     from service.settings import Settings
 
 logger = logging.getLogger("foldnorm")
+
+SAMPLE_SECONDS = 1.0  # Prometheus asks every 15 s as a rule
 
 DESCRIPTION = """Classifies CIFAR-10 images with a network and its batch-normalized twin, and
 compares them. Batch norm is folded into the weights; `-unfolded` models show that nothing changed.
@@ -52,38 +63,56 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     return build_app(build_state(settings))
 
 
-def build_state(settings: Settings) -> ServiceState:
+def build_state(
+    settings: Settings,
+    *,
+    unloaded: frozenset[str] = frozenset(),
+    coordinator: Coordinator | None = None,
+) -> ServiceState:
     """Load the models and make the stages around them.
 
-    One thread runs all models: each batch has the CPUs to itself, so that the time it takes is its
-    own, and the models do not compete.
+    `unloaded` names models that are on disk and not to be served; the coordinator speaks for the
+    other workers, where there are any.
     """
     provider = choose_provider(settings.cuda)
-    run_executor = ThreadPoolExecutor(1, thread_name_prefix="run")
     metrics = ServiceMetrics()
-    lifecycle = Lifecycle(settings.max_requests)
+    lifecycle = Lifecycle(settings.max_requests, settings.max_held_bytes)
     metrics.watch_work(lifecycle)
-    catalogue = load_models(settings, provider, run_executor, metrics)
+    engine = Engine(settings.threads)
+    loader = Loader(settings, provider, engine, metrics)
+    repository = Repository(loader, metrics, settings.default_model, unloaded, coordinator)
+    shadow = Shadow(
+        settings.shadow_fraction, settings.shadow_model, lambda: repository.catalogue, metrics
+    )
     state = ServiceState(
         settings=settings,
         limits=settings.limits,
         provider=provider,
-        catalogue=catalogue,
+        repository=repository,
         metrics=metrics,
         lifecycle=lifecycle,
-        readiness=Readiness(catalogue.models, run_executor),
-        run_executor=run_executor,
-        decode_executor=ThreadPoolExecutor(settings.threads, thread_name_prefix="decode"),
+        readiness=Readiness(lambda: repository.catalogue.models, engine),
+        engine=engine,
+        decoder=Decoder(settings.limits, settings.threads),
+        shadow=shadow,
+        coordinator=coordinator,
+        cache=AnswerCache(settings.cache_answers, metrics) if settings.cache_answers else None,
     )
+    _log_start(state)
+    return state
+
+
+def _log_start(state: ServiceState) -> None:
+    models = state.catalogue.models
     fields = {
-        "provider": provider.name,
-        "provider_reason": provider.reason,
-        "threads": settings.threads,
-        "models": [f"{model.name}@{model.version}" for model in catalogue.models],
-        "default": catalogue.default.name,
+        "provider": state.provider.name,
+        "provider_reason": state.provider.reason,
+        "threads": state.settings.threads,
+        "models": [f"{model.name}@{model.version}" for model in models],
+        "default": state.catalogue.default.name,
+        "part_images": {model.name: model.tuning.part_images for model in models},
     }
     logger.info("models are loaded and proven", extra={"fields": fields})
-    return state
 
 
 def build_app(state: ServiceState) -> ASGIApp:
@@ -93,7 +122,24 @@ def build_app(state: ServiceState) -> ASGIApp:
     line too.
     """
     api = build_api(state)
-    return RequestIdMiddleware(AccessMiddleware(api, state.metrics, state.lifecycle))
+    hot = [route for router in ROUTERS for route in router.routes if isinstance(route, HotRoute)]
+    dispatch = ProtocolSplit(ETagMiddleware(HotDispatch(api, hot)), build_v2(state))
+    watched = AccessMiddleware(dispatch, state.metrics, state.lifecycle, state.settings.access_log)
+    return RequestIdMiddleware(watched)
+
+
+class ProtocolSplit:
+    """Sends `/v2` to the Open Inference Protocol, whose errors have a shape of their own."""
+
+    def __init__(self, app: ASGIApp, v2: ASGIApp) -> None:
+        self._app = app
+        self._v2 = v2
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request through one of the two."""
+        path = scope.get("path", "")
+        is_v2 = scope["type"] == "http" and (path == "/v2" or path.startswith("/v2/"))
+        await (self._v2 if is_v2 else self._app)(scope, receive, send)
 
 
 def build_api(state: ServiceState) -> FastAPI:
@@ -101,7 +147,11 @@ def build_api(state: ServiceState) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
+        sampling = asyncio.create_task(_sample_gauges(state))
+        if state.coordinator is not None:
+            await state.coordinator.start(state.repository)
         yield
+        sampling.cancel()
         await state.close()
 
     api = FastAPI(
@@ -117,3 +167,10 @@ def build_api(state: ServiceState) -> FastAPI:
     for router in ROUTERS:
         api.include_router(router)
     return api
+
+
+async def _sample_gauges(state: ServiceState) -> None:
+    """Keep this worker's gauges fresh for whichever worker is scraped."""
+    while True:
+        state.metrics.sample()
+        await asyncio.sleep(SAMPLE_SECONDS)

@@ -5,11 +5,20 @@
 The batcher adds no delay: an idle one runs what it gets at once, a busy one takes whatever queued
 up meanwhile. It knows nothing of images or models: an item has a size, and sizes bound the queue
 and the batch.
+
+An item that would be late anyway is refused when it comes, while its caller can still go
+elsewhere. The prediction is what is ahead of it, times the pace of the latest batches:
+
+    wait = (queued + running + own size) * seconds per unit of size
+
+The running batch counts in full, however far it is, so the prediction errs towards refusing by
+one batch at most.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -30,12 +39,14 @@ PACE_WEIGHT = 0.2  # of the newest batch in the running mean of seconds per unit
 class _Entry(Generic[Item, Result]):
     item: Item
     size: int
-    alone: bool
     future: asyncio.Future[Result]
+    waiting: bool = True
 
 
 class Batcher(Generic[Item, Result]):
     """Runs submitted items in batches, one batch at a time, in the order of their arrival.
+
+    A batch is at most `max_batch` in size, or one item alone that is larger.
 
     A caller that is cancelled leaves its batch-mates unharmed, and its place in the queue free.
     """
@@ -59,17 +70,17 @@ class Batcher(Generic[Item, Result]):
         self._seconds_per_unit = 0.0
         self.queued_size = 0
 
-    async def submit(self, item: Item, size: int = 1, *, alone: bool = False) -> Result:
-        """Return the item's result; one submitted `alone` shares its batch with no other.
+    async def submit(self, item: Item, size: int = 1, *, within: float = math.inf) -> Result:
+        """Return the item's result; `within` is the time in seconds that its caller will wait.
 
         Raises:
-            OverloadedError: the queue has no room for it.
+            OverloadedError: the queue has no room for it, or it would be done too late.
             DrainingError: the batcher is closed.
             Exception: what `run_batch` raised for the batch that the item was in.
         """
-        self._admit(size)
+        self.admit(size, within)
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        entry = _Entry(item, size, alone, future)
+        entry = _Entry(item, size, future)
         self._queue.append(entry)
         self.queued_size += size
         if self._worker is None:
@@ -85,11 +96,22 @@ class Batcher(Generic[Item, Result]):
         if self._worker is not None:
             await self._worker
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait."""
+        return len(self._queue)
+
     def retry_after_s(self) -> float:
         """Return when the queue is expected to be empty, from the pace of the latest batches."""
         return (self.queued_size + self._running_size) * self._seconds_per_unit
 
-    def _admit(self, size: int) -> None:
+    def admit(self, size: int, within: float = math.inf) -> None:
+        """Refuse an item of this size that would not be taken, or not be done in time.
+
+        Raises:
+            OverloadedError: the queue has no room for it, or it would be done too late.
+            DrainingError: the batcher is closed.
+        """
         if self._closed:
             raise DrainingError(
                 "this process is about to stop and takes nothing new; try again elsewhere or "
@@ -102,10 +124,18 @@ class Batcher(Generic[Item, Result]):
                 f"{self._capacity} may wait; try again later or send fewer",
                 self.retry_after_s(),
             )
+        wait = self.retry_after_s() + size * self._seconds_per_unit
+        if wait > within and self.queued_size + self._running_size:
+            raise OverloadedError(
+                f"an answer would take about {wait * 1000:.0f} ms and this request has "
+                f"{within * 1000:.0f} ms left; try again later or allow more time",
+                self.retry_after_s(),
+            )
 
     def _forget(self, entry: _Entry[Item, Result]) -> None:
         """Free the place of an entry whose caller left while it waited."""
-        if entry in self._queue:
+        if entry.waiting:
+            entry.waiting = False
             self._queue.remove(entry)
             self.queued_size -= entry.size
 
@@ -113,6 +143,7 @@ class Batcher(Generic[Item, Result]):
         try:
             while batch := self._take():
                 await self._run(batch)
+                await asyncio.sleep(0)  # a batch that ran on the event loop kept it from turning
         finally:
             self._worker = None
             for entry in self._queue:  # empty unless the event loop itself is being torn down
@@ -124,10 +155,10 @@ class Batcher(Generic[Item, Result]):
         size = 0
         while self._queue:
             entry = self._queue[0]
-            full = size + entry.size > self._max_batch
-            if batch and (full or entry.alone or batch[0].alone):
+            if batch and size + entry.size > self._max_batch:
                 break
             self._queue.popleft()
+            entry.waiting = False
             self.queued_size -= entry.size
             if not entry.future.done():
                 batch.append(entry)

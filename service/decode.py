@@ -16,16 +16,68 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from service.errors import TooManyPixelsError, UndecodableImageError
+from service.errors import RequestError, TooManyPixelsError, UndecodableImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from service.limits import Limits
 
 SIDE = 32
+DRAFT_GAP = 4  # times the side that a draft keeps at least, for the filter to work on
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+# Where Pillow looks for an orientation; most images have none of them and spare the search.
+ORIENTING = {"exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp"}
 BACKGROUND = (255, 255, 255, 255)
+
+
+class EncodedImage:
+    """An image file of which only the header has been read.
+
+    Args:
+        content: the file's bytes.
+        limits: how many pixels may be decoded.
+
+    Raises:
+        UndecodableImageError: the bytes are no image of a type that is taken.
+        TooManyPixelsError: the header announces more pixels than are decoded.
+    """
+
+    def __init__(self, content: bytes, limits: Limits) -> None:
+        self._size = len(content)
+        self._limits = limits
+        with self._explained():
+            self._image = Image.open(io.BytesIO(content), formats=FORMATS)
+            _check_size(self._image, limits)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels decoding it takes, as the header announces."""
+        return self._image.width * self._image.height
+
+    def decode(self) -> NDArray[np.uint8]:
+        """Return the pixels, (32, 32, 3) uint8 RGB.
+
+        Raises:
+            UndecodableImageError: the file is damaged.
+        """
+        with self._explained(), self._image as image:
+            # A big photo is decoded at a fraction of its size: JPEG stores it by frequencies.
+            image.draft(None, (SIDE * DRAFT_GAP, SIDE * DRAFT_GAP))
+            image.load()
+            square = _to_square(_to_colours(_upright(image)))
+            return np.frombuffer(square.tobytes(), np.uint8).reshape(SIDE, SIDE, 3)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except TooManyPixelsError:
+            raise
+        except Exception as exc:  # a damaged file makes Pillow raise nearly anything
+            raise _refusal(exc, self._size, self._limits) from exc
 
 
 def decode_image(content: bytes, limits: Limits) -> NDArray[np.uint8]:
@@ -35,24 +87,21 @@ def decode_image(content: bytes, limits: Limits) -> NDArray[np.uint8]:
         UndecodableImageError: the bytes are no image of a type that is taken, or a damaged one.
         TooManyPixelsError: the header announces more pixels than are decoded.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_size(image, limits)
-            image.load()
-            return np.array(_to_square(_to_colours(_upright(image))))
-    except TooManyPixelsError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+    return EncodedImage(content, limits).decode()
+
+
+def _refusal(exc: Exception, size: int, limits: Limits) -> RequestError:
+    """Return what the caller is told of an error of Pillow's."""
+    if isinstance(exc, Image.DecompressionBombError | Image.DecompressionBombWarning):
         # Pillow has a limit of its own, far above any sensible one of ours, and names that one.
-        size = str(exc).partition(" exceeds")[0]
-        raise TooManyPixelsError(
-            f"{size}; at most {limits.max_pixels:,} are decoded; send a smaller one"
-        ) from exc
-    except Exception as exc:  # a damaged file makes Pillow raise nearly anything
-        raise UndecodableImageError(
-            f"the {len(content):,} bytes are no image that can be decoded "
-            f"({type(exc).__name__}); send an intact {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        ) from exc
+        found = str(exc).partition(" exceeds")[0]
+        return TooManyPixelsError(
+            f"{found}; at most {limits.max_pixels:,} are decoded; send a smaller one"
+        )
+    return UndecodableImageError(
+        f"the {size:,} bytes are no image that can be decoded ({type(exc).__name__}); "
+        f"send an intact {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    )
 
 
 def _check_size(image: Image.Image, limits: Limits) -> None:
@@ -66,6 +115,8 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Return the image turned as its camera was held; an unreadable EXIF block says nothing."""
+    if ORIENTING.isdisjoint(image.info):
+        return image
     with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     return image
@@ -103,4 +154,4 @@ def _to_square(image: Image.Image) -> Image.Image:
         )
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -16,24 +16,35 @@ RETRY_AFTER_S = 1.0  # a request lasts a fraction of it, and another process sta
 class Lifecycle:
     """Counts the requests in progress and refuses new ones when full or draining."""
 
-    def __init__(self, max_requests: int) -> None:
+    def __init__(self, max_requests: int, max_held_bytes: int) -> None:
         self._max_requests = max_requests
+        self._max_held_bytes = max_held_bytes
         self.working = 0
         self.in_progress = 0
+        self.held_bytes = 0
         self.draining = False
 
     def start_draining(self) -> None:
         """Take nothing new from now on."""
         self.draining = True
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Count any request while it is answered, a probe too."""
-        self.in_progress += 1
-        try:
-            yield
-        finally:
-            self.in_progress -= 1
+    def hold(self, count: int) -> None:
+        """Count bytes of a body that came in, until they are released.
+
+        Raises:
+            OverloadedError: all bodies together would take too much memory.
+        """
+        if self.held_bytes + count > self._max_held_bytes:
+            raise OverloadedError(
+                f"the requests in progress hold {self.held_bytes:,} bytes and this one brings "
+                f"{count:,} more; at most {self._max_held_bytes:,} are held; try again later",
+                RETRY_AFTER_S,
+            )
+        self.held_bytes += count
+
+    def release(self, count: int) -> None:
+        """Forget the bytes of a request that was answered."""
+        self.held_bytes -= count
 
     @contextmanager
     def work(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from service.errors import BodyTooLargeError, MalformedRequestError, UnsupportedMediaError
 
@@ -44,7 +45,7 @@ async def read_images(request: Request, limits: Limits) -> list[bytes]:
     if not _is_accepted(media_type):
         shown = media_type[:LONGEST_SHOWN] or "none"
         raise UnsupportedMediaError(f"content type {shown!r} is not taken; send {ACCEPTED}")
-    body = await _read_body(request, limits)
+    body = await read_body(request, limits)
     if not body:
         raise MalformedRequestError("the body is empty; send an image")
     if media_type == "application/json":
@@ -70,17 +71,24 @@ def _check_encoding(request: Request) -> None:
         )
 
 
-async def _read_body(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Request, limits: Limits) -> bytes:
     """Return the body, refusing it at the announced or else at the first byte too many."""
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > limits.max_body_bytes:
         raise _too_large(f"the body has {int(announced[:20]):,} bytes", limits)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limits.max_body_bytes:
+    chunks = []
+    size = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+        size += len(chunks[-1])
+        if size > limits.max_body_bytes:
             raise _too_large(f"the body has more than {limits.max_body_bytes:,} bytes", limits)
-    return bytes(body)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(finding: str, limits: Limits) -> BodyTooLargeError:

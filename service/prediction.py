@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.schemas import ImageComparison, Label, Prediction
+from service.schemas import ImageComparison, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from service.session import Scores
 
 
-def predictions(scores: Scores, labels: Sequence[str], top_k: int) -> list[Prediction]:
-    """Return for each image the `top_k` best labels, best first.
+def prediction_rows(scores: Scores, labels: Sequence[str], top_k: int) -> list[dict[str, Any]]:
+    """Return for each image the `top_k` best labels, best first, as the answer's JSON has them.
 
-    The order is that of the logits: in float32 two of them may round to one probability.
+    The order is that of the logits: in float32 two of them may round to one probability. Plain
+    dictionaries: `service.schemas.Prediction` documents them, and a test holds the two together.
     """
-    order = np.argsort(-scores.logits, axis=1, kind="stable")[:, :top_k]
-    best = np.take_along_axis(scores.probabilities, order, axis=1)
-    answers = []
-    for indices, values in zip(order.tolist(), best.tolist(), strict=True):
-        top = [
-            Label(index=index, label=labels[index], probability=value)
-            for index, value in zip(indices, values, strict=True)
-        ]
-        answers.append(
-            Prediction(
-                index=top[0].index, label=top[0].label, probability=top[0].probability, top=top
-            )
-        )
-    return answers
+    rows = []
+    for logits, chances in zip(scores.logits.tolist(), scores.probabilities.tolist(), strict=True):
+        # Ten numbers are sorted before numpy has looked at its arguments. Equal ones keep their
+        # order, reversed or not.
+        order = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[:top_k]
+        top = [{"index": i, "label": labels[i], "probability": chances[i]} for i in order]
+        rows.append({**top[0], "top": top})
+    return rows
+
+
+def predictions(scores: Scores, labels: Sequence[str], top_k: int) -> list[Prediction]:
+    """Return the same as records."""
+    return [Prediction.model_validate(row) for row in prediction_rows(scores, labels, top_k)]
 
 
 def comparisons(all_scores: Sequence[Scores]) -> list[ImageComparison]:

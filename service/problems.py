@@ -74,11 +74,11 @@ EVERY_PROBLEM = (*PROBLEMS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL_ERR
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Answer every error of this application with a problem."""
-    app.add_exception_handler(errors.ServiceError, _on_service_error)
+    app.add_exception_handler(errors.ServiceError, answer_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_unexpected)
+    app.add_exception_handler(ClientDisconnect, answer_disconnect)
+    app.add_exception_handler(Exception, answer_unexpected)
 
 
 def problem_type(error: errors.ServiceError) -> ProblemType:
@@ -129,11 +129,12 @@ def problem_response(
     return Response(content, row.status, dict(headers or {}), MEDIA_TYPE)
 
 
-async def _on_service_error(request: Request, error: Exception) -> Response:
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Return the answer to an error of the domain."""
     assert isinstance(error, errors.ServiceError)
     row = problem_type(error)
     if row is INTERNAL_ERROR:
-        return await _on_unexpected(request, error)
+        return await answer_unexpected(request, error)
     headers = {}
     if isinstance(error, errors.OverloadedError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
@@ -168,12 +169,12 @@ def _describe(entry: Mapping[str, Any]) -> str:
     return f"{place} = {shown}: {entry['msg']}"
 
 
-async def _on_disconnect(request: Request, _error: Exception) -> Response:
+async def answer_disconnect(request: Request, _error: Exception) -> Response:
     """Answer nobody: the caller hung up, and only the log will know."""
     return problem_response(request, MALFORMED_REQUEST, "the caller hung up before the body ended")
 
 
-async def _on_unexpected(request: Request, _error: Exception) -> Response:
+async def answer_unexpected(request: Request, _error: Exception) -> Response:
     """Say nothing of what happened; the log has it under the request id."""
     detail = "the server failed; its log has the reason under this request id"
     return problem_response(request, INTERNAL_ERROR, detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from models.bundle import Golden
@@ -12,8 +13,8 @@ from service.proofs import check_golden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
 
+    from service.engine import Engine
     from service.served_model import ServedModel
 
 FRESH_SECONDS = 1.0  # probes that come faster than that share one answer
@@ -24,12 +25,12 @@ class Readiness:
 
     def __init__(
         self,
-        models: Sequence[ServedModel],
-        executor: Executor,
+        models: Callable[[], Sequence[ServedModel]],
+        engine: Engine,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
-        self._executor = executor
+        self._engine = engine
         self._clock = clock
         self._lock = asyncio.Lock()
         self._proven_at: float | None = None
@@ -44,9 +45,8 @@ class Readiness:
             now = self._clock()
             if self._proven_at is not None and now - self._proven_at < FRESH_SECONDS:
                 return
-            loop = asyncio.get_running_loop()
-            for model in self._models:
-                await loop.run_in_executor(self._executor, _check, model)
+            for model in self._models():
+                await self._engine.call(partial(_check, model))
             self._proven_at = now
 
 

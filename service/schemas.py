@@ -16,6 +16,7 @@ from models.manifest import (
     Variant,
 )
 from service.proofs import StartupProof
+from service.tuning import Measurement
 
 
 class Answer(BaseModel):
@@ -138,6 +139,62 @@ class ModelHistory(Answer):
     name: str
     version: str
     epochs: list[EpochRecord]
+
+
+class TuningEntry(Answer):
+    """What was measured of one model when it was loaded, and the choice that follows."""
+
+    name: str
+    version: str
+    measured: tuple[Measurement, ...] = Field(
+        description="In one thread, the shortest of five runs."
+    )
+    call_ms: float = Field(description="The a of t(n) = a + b n, fitted.")
+    image_ms: float = Field(description="The b of t(n) = a + b n, fitted.")
+    part_images: int = Field(
+        description="Most images that run at once, on the event loop or as one thread's part."
+    )
+    gather_images: int = Field(
+        description="Most images of different requests that run as one batch."
+    )
+
+
+class Tuning(Answer):
+    """Answer to `GET /v1/tuning`."""
+
+    cpus: int = Field(description="CPUs that the service may use.")
+    workers: int
+    threads: int = Field(description="Threads that share a large batch, in each worker.")
+    provider: str
+    provider_reason: str
+    max_batch_images: int
+    models: list[TuningEntry]
+
+
+class OpinionRecord(Answer):
+    """What one model says of an image."""
+
+    model: str
+    label: str
+    probability: float
+
+
+class DisagreementRecord(Answer):
+    """An image that two models put into different classes."""
+
+    time: float = Field(description="Seconds since 1970.")
+    image: str = Field(description="PNG as a data URL.")
+    primary: OpinionRecord
+    shadow: OpinionRecord
+
+
+class ShadowReport(Answer):
+    """Answer to `GET /v1/shadow`."""
+
+    fraction: float
+    primary: str
+    shadow: str | None = Field(description="Null where no other model is served.")
+    recent: list[DisagreementRecord] = Field(description="Latest first.")
 
 
 class Health(Answer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,18 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service.batcher import Batcher
+from service.deadline import remaining_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from models.bundle import Bundle, Golden
     from models.history import EpochRecord
     from models.manifest import Variant
+    from service.engine import Engine
+    from service.metrics import ModelMeter
     from service.proofs import StartupProof
     from service.session import Scores, Session
+    from service.tuning import ModelTuning
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Outcome:
 class ServedModel:
     """One graph of one artefact, ready to answer; equal to itself only.
 
-    `name` is the served name without a version: the artefact's, or `…-unfolded`.
+    `name` is the served name without a version: the artefact's, or `…-unfolded`, `…-int8`.
     """
 
     name: str
@@ -47,7 +49,9 @@ class ServedModel:
     history: list[EpochRecord]
     session: Session
     proof: StartupProof
+    tuning: ModelTuning
     batcher: Batcher[NDArray[np.uint8], tuple[Scores, float]]
+    meter: ModelMeter
 
     @property
     def version(self) -> str:
@@ -59,34 +63,43 @@ class ServedModel:
         """The names of the classes, by index."""
         return self.bundle.manifest.labels
 
-    async def score(self, images: NDArray[np.uint8], *, alone: bool = False) -> Outcome:
+    @property
+    def graph_sha256(self) -> str:
+        """The hash of the graph that answers: what its answers may be remembered under."""
+        return self.bundle.manifest.graphs[self.variant].sha256
+
+    def check_room(self, images: int = 1) -> None:
+        """Refuse a request before its body is read, if its images could not be taken.
+
+        Raises:
+            OverloadedError: the queue is full, or the answer would come too late.
+        """
+        self.batcher.admit(images, remaining_s())
+
+    async def score(self, images: NDArray[np.uint8]) -> Outcome:
         """Return the scores of images (N, 32, 32, 3), run with those of other requests.
 
-        With `alone` they run as a batch of their own, so that the time is theirs only.
+        Raises:
+            OverloadedError: the queue is full, or the answer would come too late.
         """
         started = time.perf_counter()
-        scores, run_ms = await self.batcher.submit(images, len(images), alone=alone)
-        waited_ms = (time.perf_counter() - started) * 1000
-        return Outcome(scores, queue_ms=max(0.0, waited_ms - run_ms), run_ms=run_ms)
+        scores, run_s = await self.batcher.submit(images, len(images), within=remaining_s())
+        waited_s = time.perf_counter() - started
+        return Outcome(scores, max(0.0, waited_s - run_s) * 1000, run_s * 1000)
 
 
 @dataclass(frozen=True)
 class BatchRunner:
-    """Runs a batch of requests in a worker thread, so that the event loop stays free."""
+    """Runs the images of several requests as one batch."""
 
     session: Session
-    executor: Executor
-    observe: Callable[[int, float], None]  # images and seconds of each batch
+    engine: Engine
+    meter: ModelMeter
+    part_images: int
 
     async def __call__(self, items: Sequence[NDArray[np.uint8]]) -> list[tuple[Scores, float]]:
-        """Return each item's scores, and the milliseconds that the whole batch ran."""
+        """Return each item's scores, and the seconds that the whole batch ran."""
         images = items[0] if len(items) == 1 else np.concatenate(items)
-        loop = asyncio.get_running_loop()
-        scores, seconds = await loop.run_in_executor(self.executor, self._run, images)
-        self.observe(len(images), seconds)
-        return [(part, seconds * 1000) for part in scores.split([len(item) for item in items])]
-
-    def _run(self, images: NDArray[np.uint8]) -> tuple[Scores, float]:
-        started = time.perf_counter()
-        scores = self.session.run(images)
-        return scores, time.perf_counter() - started
+        scores, seconds = await self.engine.run(self.session, images, self.part_images)
+        self.meter.ran(len(images), seconds)
+        return [(part, seconds) for part in scores.split([len(item) for item in items])]

@@ -50,8 +50,13 @@ class DrainingServer(uvicorn.Server):
             self._lifecycle.start_draining()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and log where: with port 0 nothing else says it."""
+        """Listen, and log where: with port 0 nothing else says it.
+
+        On a socket that was given, whoever gave it does.
+        """
         await super().startup(sockets)
+        if sockets is not None:
+            return
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         logger.info("serving", extra={"fields": {"url": url}})

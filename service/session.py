@@ -54,10 +54,10 @@ class Session(Protocol):
 
 
 class OrtSession:
-    """A graph in onnxruntime.
+    """A graph in onnxruntime, run in the thread that calls it.
 
-    Idle threads sleep instead of spinning: a spinning pool takes the CPU from decoding and from
-    the other models. Memory goes back after each run: an arena would keep the peak of the largest
+    The threads are the engine's, shared by all models; a pool of its own in each session would
+    compete with them. Memory goes back after each run: an arena would keep the peak of the largest
     batch, once for every model. CUDA computes in full float32, so that its answers are the proven
     ones.
 
@@ -65,17 +65,14 @@ class OrtSession:
         ModelRefusedError: onnxruntime cannot load the graph, or its interface is another one.
     """
 
-    def __init__(
-        self, graph: bytes, *, provider: Provider, threads: int, optimization: Optimization
-    ) -> None:
+    def __init__(self, graph: bytes, *, provider: Provider, optimization: Optimization) -> None:
         onnxruntime.set_default_logger_severity(FATAL)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL
         options.graph_optimization_level = _LEVELS[optimization]
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 graph, options, providers=_provider_options(provider)

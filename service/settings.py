@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 PREFIX = "FOLDNORM_"
+CPU = "CPUExecutionProvider"
 PILLOWS_OWN_LIMIT = 178_956_970
 SHIPPED_ARTIFACTS = Path(models.__file__).resolve().parent / "artifacts"
 
 Cuda = Literal["auto", "on", "off"]
 Optimization = Literal["disable_all", "basic", "extended", "enable_all"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+AccessLog = Literal["all", "errors", "off"]
 
 
 class SettingsError(Exception):
@@ -42,6 +44,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="Processes that answer, each with a socket of its own. `auto`: one for each "
+        "CPU, or one alone where CUDA runs the models.",
+    )
     artifacts: Path = Field(
         SHIPPED_ARTIFACTS, description="Folder of the artefacts to serve, one folder each."
     )
@@ -64,6 +71,12 @@ class Settings(BaseSettings):
     max_requests: int = Field(
         256, ge=1, description="Most requests in progress at once; more are answered 503."
     )
+    max_held_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=1,
+        description="Most bytes of request bodies that a worker holds at once; more are answered "
+        "503.",
+    )
     deadline_ms: int = Field(
         10_000, ge=1, description="Longest time to an answer, reading the body included."
     )
@@ -71,13 +84,17 @@ class Settings(BaseSettings):
         512, ge=1, description="Most images that wait for one model; more are answered 503."
     )
     max_batch_images: int = Field(
-        64, ge=1, description="Most images of different requests that run as one batch."
+        64,
+        ge=1,
+        description="Most images of different requests that run as one batch; fewer where "
+        "a worker has one CPU (`/v1/tuning`).",
     )
     threads: int = Field(
         default_factory=available_cpus,
         ge=1,
-        description="Threads that run a model, and threads that decode images. Unset: the CPUs "
-        "that this process may use by its affinity and its control group.",
+        description="Threads of a worker that share the parts of a large batch, and threads that "
+        "decode large images. Unset: the CPUs that it may use by its affinity and its control "
+        "group.",
     )
     cuda: Cuda = Field(
         "auto",
@@ -86,6 +103,28 @@ class Settings(BaseSettings):
     )
     graph_optimization: Optimization = Field(
         "enable_all", description="How far onnxruntime rewrites a graph when it loads it."
+    )
+    cache_answers: int = Field(
+        0,
+        ge=0,
+        description="Images whose scores a worker remembers; 0 computes every answer anew.",
+    )
+    shadow_fraction: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the requests whose images another model classifies too, when "
+        "nothing else is waiting; their disagreements are counted and the latest kept.",
+    )
+    shadow_model: str | None = Field(
+        None,
+        description="Model that shadows the default one. Unset: `keras-baseline` if it is served, "
+        "else the first other model.",
+    )
+    access_log: AccessLog = Field(
+        "errors",
+        description="Which requests get a log line: `all`, those answered with an error "
+        "(`errors`), or none (`off`).",
     )
     log_level: LogLevel = Field("info", description="Least severe level that is logged.")
     drain_seconds: float = Field(
@@ -96,6 +135,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_capacities(self) -> Self:
+        if self.max_body_bytes > self.max_held_bytes:
+            raise ValueError(
+                f"max_body_bytes ({self.max_body_bytes}) must be at most max_held_bytes "
+                f"({self.max_held_bytes}); raise the latter or lower the former"
+            )
         if not self.max_images <= self.max_batch_images <= self.queue_capacity_images:
             raise ValueError(
                 f"max_images ({self.max_images}) must be at most max_batch_images "
@@ -103,6 +147,17 @@ class Settings(BaseSettings):
                 f"({self.queue_capacity_images}); raise the later ones or lower the first"
             )
         return self
+
+    @property
+    def cpus(self) -> int:
+        """Return the CPUs that this process may use."""
+        return available_cpus()
+
+    def worker_count(self, provider: str) -> int:
+        """Return how many processes answer when the models run on this provider."""
+        if self.workers != "auto":
+            return self.workers
+        return self.cpus if provider == CPU else 1
 
     @property
     def limits(self) -> Limits:

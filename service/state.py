@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
 from starlette.requests import Request
 
-from service.decode import decode_image
-from service.errors import DeadlineExceededError
 from service.evaluation import EvaluationComparison, compare_evaluations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Executor
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from service.answer_cache import AnswerCache
     from service.catalogue import Catalogue
+    from service.control import Coordinator
+    from service.decoding import Decoder
+    from service.engine import Engine
     from service.lifecycle import Lifecycle
     from service.limits import Limits
     from service.metrics import ServiceMetrics
     from service.providers import Provider
     from service.readiness import Readiness
+    from service.repository import Repository
+    from service.served_model import Outcome, ServedModel
     from service.settings import Settings
+    from service.shadow import Shadow
 
 
 @dataclass
@@ -37,48 +39,50 @@ class ServiceState:
     settings: Settings
     limits: Limits
     provider: Provider
-    catalogue: Catalogue
+    repository: Repository
     metrics: ServiceMetrics
     lifecycle: Lifecycle
     readiness: Readiness
-    run_executor: Executor = field(repr=False)
-    decode_executor: Executor = field(repr=False)
+    engine: Engine = field(repr=False)
+    decoder: Decoder = field(repr=False)
+    shadow: Shadow = field(repr=False)
+    cache: AnswerCache | None = field(repr=False)
+    coordinator: Coordinator | None = field(repr=False)
+    _evaluated: tuple[Catalogue, EvaluationComparison] | None = field(default=None, repr=False)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models that are served now."""
+        return self.repository.catalogue
 
     async def decode(self, contents: Sequence[bytes]) -> NDArray[np.uint8]:
-        """Return images (N, 32, 32, 3), decoded in a worker thread.
+        """Return images (N, 32, 32, 3) in the order of their files."""
+        return await self.decoder.decode(contents)
 
-        Always there: a few hundred bytes can announce millions of pixels.
-        """
-        loop = asyncio.get_running_loop()
-        abandoned = threading.Event()
-        try:
-            return await loop.run_in_executor(
-                self.decode_executor, self._decode, contents, abandoned
-            )
-        except asyncio.CancelledError:
-            abandoned.set()  # the thread cannot be stopped, but it need not begin the next image
-            raise
+    async def score(
+        self, model: ServedModel, images: NDArray[np.uint8]
+    ) -> tuple[Outcome, bool | None]:
+        """Return a model's scores, and whether they were remembered (None without a cache)."""
+        if self.cache is None:
+            return await model.score(images), None
+        return await self.cache.score(model, images)
 
-    def _decode(self, contents: Sequence[bytes], abandoned: threading.Event) -> NDArray[np.uint8]:
-        images = []
-        for content in contents:
-            if abandoned.is_set():
-                raise DeadlineExceededError("nobody waits for these images any more")
-            images.append(decode_image(content, self.limits))
-        return np.stack(images)
-
-    @cached_property
-    def evaluation(self) -> EvaluationComparison:
-        """The evaluations side by side; computed once, for artefacts never change."""
-        return compare_evaluations(self.catalogue.newest_bundles)
+    async def evaluation(self) -> EvaluationComparison:
+        """Return the evaluations side by side; computed once for the models that are served."""
+        catalogue = self.catalogue
+        if self._evaluated is None or self._evaluated[0] is not catalogue:
+            compared = await asyncio.to_thread(compare_evaluations, catalogue.newest_bundles)
+            self._evaluated = catalogue, compared
+        return self._evaluated[1]
 
     async def close(self) -> None:
         """Finish what was accepted and end the worker threads."""
         self.lifecycle.start_draining()
+        await self.shadow.close()
         for model in self.catalogue.models:
             await model.batcher.close()
-        self.run_executor.shutdown()
-        self.decode_executor.shutdown(cancel_futures=True)
+        self.engine.close()
+        self.decoder.close()
 
 
 def service_state(request: Request) -> ServiceState:

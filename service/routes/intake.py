@@ -91,22 +91,7 @@ async def take_images(request: Request, service: ServiceState) -> Intake:
     images = await service.decode(contents)
     decode_ms = elapsed_ms(started)
     request.state.images = len(images)
-    service.metrics.count_images(len(images))
-    service.metrics.observe_stage("decode", decode_ms)
     return Intake(images, decode_ms)
-
-
-def check_top_k(top_k: int, classes: int) -> None:
-    """Refuse more labels than there are.
-
-    Raises:
-        MalformedRequestError: `top_k` is not between 1 and the number of classes.
-    """
-    if not 1 <= top_k <= classes:
-        raise MalformedRequestError(
-            f"top_k={top_k} is out of range; the model knows {classes} classes, ask for 1 to "
-            f"{classes}"
-        )
 
 
 def elapsed_ms(started: float) -> float:

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from models.bundle import load_bundle
 from service.batcher import Batcher
+from service.engine import Engine
+from service.metrics import ServiceMetrics
 from service.proofs import StartupProof
 from service.served_model import BatchRunner, ServedModel
 from service.session import Scores
+from service.tuning import ModelTuning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+TUNING = ModelTuning((), call_ms=0.0, image_ms=0.1, part_images=64, gather_images=64)
 PROOF = StartupProof(8, 10.0, 0.0, 0.0, 0.0, 0.0)
-
-
-class ImmediateExecutor:
-    """Runs everything at once, in the caller's thread."""
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 class MeanSession:
@@ -50,19 +40,22 @@ class MeanSession:
 
 
 @pytest.fixture
-def executor() -> ImmediateExecutor:
-    return ImmediateExecutor()
+def engine() -> Iterator[Engine]:
+    engine = Engine(threads=1)
+    yield engine
+    engine.close()
 
 
 @pytest.fixture
-def make_model(artifacts: Path, executor: Executor) -> Callable[..., ServedModel]:
+def make_model(artifacts: Path, engine: Engine) -> Callable[..., ServedModel]:
     """Makes a served model around the fake network, named as told."""
 
     def make(name: str = "tiny-bn", variant: str = "folded", version: str = "1.0.0") -> ServedModel:
         bundle = load_bundle(artifacts / "tiny-bn-1.0.0")
         object.__setattr__(bundle.manifest, "version", version)
         session = MeanSession()
-        runner = BatchRunner(session, executor, lambda _images, _seconds: None)
+        meter = ServiceMetrics().meter(name, version)
+        runner = BatchRunner(session, engine, meter, part_images=64)
         return ServedModel(
             name=name,
             variant=variant,
@@ -71,7 +64,9 @@ def make_model(artifacts: Path, executor: Executor) -> Callable[..., ServedModel
             history=[],
             session=session,
             proof=PROOF,
+            tuning=TUNING,
             batcher=Batcher(runner, capacity=64, max_batch=64),
+            meter=meter,
         )
 
     return make

@@ -1,0 +1,108 @@
+"""The worker's end of the line to its supervisor: a change is made by all workers or by none.
+
+    worker that was asked ──change──► supervisor ──prepare──► every worker
+                                                 ◄──prepared── (or the reason why not)
+                                                 ──commit──►   every worker (or abandon)
+                         ◄──done────             ◄──committed──
+
+One JSON object per line, over a pair of sockets that the supervisor made before it forked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from models.bundle import BundleError
+from service.errors import ModelRefusedError, ServiceError, UnknownModelError
+
+if TYPE_CHECKING:
+    import socket
+
+    from service.repository import Action, Repository
+
+logger = logging.getLogger("foldnorm")
+
+REFUSALS: dict[str, type[ServiceError | BundleError]] = {
+    "UnknownModelError": UnknownModelError,
+    "ModelRefusedError": ModelRefusedError,
+    "BundleError": BundleError,
+}
+
+
+class Coordinator:
+    """Asks the supervisor for changes, and makes those that it orders."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._writer: asyncio.StreamWriter | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._number = 0
+
+    async def start(self, repository: Repository) -> None:
+        """Tell the supervisor that this worker answers, and do what it orders from now on."""
+        reader, self._writer = await asyncio.open_connection(sock=self._line)
+        self._listening = asyncio.create_task(self._listen(reader, repository))
+        await self._tell({"kind": "serving"})
+
+    async def change(self, action: Action, name: str) -> None:
+        """Have all workers make a change.
+
+        Raises:
+            UnknownModelError, ModelRefusedError, BundleError: one of them could not, so none did.
+        """
+        self._number += 1
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._asked[self._number] = future
+        try:
+            await self._tell(
+                {"kind": "change", "number": self._number, "action": action, "name": name}
+            )
+            done = await future
+        finally:
+            self._asked.pop(self._number, None)
+        if done["error"] is not None:
+            raise REFUSALS.get(done["error"], ModelRefusedError)(done["reason"])
+
+    async def _listen(self, reader: asyncio.StreamReader, repository: Repository) -> None:
+        while line := await reader.readline():
+            message = json.loads(line)
+            match message["kind"]:
+                case "prepare":
+                    await self._tell(await _prepare(repository, message))
+                case "commit":
+                    repository.commit()
+                    await self._tell({"kind": "committed", "number": message["number"]})
+                case "abandon":
+                    repository.abandon()
+                case "done":
+                    future = self._asked.get(message["number"])
+                    if future is not None and not future.done():
+                        future.set_result(message)
+        os.kill(os.getpid(), signal.SIGTERM)  # without its supervisor a worker has to go
+
+    async def _tell(self, message: dict[str, Any]) -> None:
+        assert self._writer is not None
+        self._writer.write(json.dumps(message).encode() + b"\n")
+        await self._writer.drain()
+
+
+async def _prepare(repository: Repository, message: dict[str, Any]) -> dict[str, Any]:
+    """Return this worker's vote."""
+    vote: dict[str, Any] = {"kind": "prepared", "number": message["number"]}
+    try:
+        await repository.prepare(message["action"], message["name"])
+    except (UnknownModelError, ModelRefusedError, BundleError) as refusal:
+        return vote | {"error": type(refusal).__name__, "reason": str(refusal)}
+    except Exception:
+        logger.exception("a model cannot be changed")
+        return vote | {
+            "error": "ModelRefusedError",
+            "reason": "a worker failed; its log says how",
+        }
+    return vote | {"error": None, "reason": None}

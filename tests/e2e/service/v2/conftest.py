@@ -1,0 +1,52 @@
+"""Servers of the released artefacts and of synthetic ones, and images that both know."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from models.bundle import load_catalogue
+from tests.v2_server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from models.bundle import Bundle
+
+
+@pytest.fixture(scope="module")
+def url(released_artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of what ships."""
+    with serving(released_artifacts, tmp_path_factory.mktemp("released")) as url:
+        yield url
+
+
+@pytest.fixture
+def own_artifacts(artifacts: Path, tmp_path: Path) -> Path:
+    """A copy of the synthetic artefacts that a test may damage."""
+    return shutil.copytree(artifacts, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def own_url(own_artifacts: Path, tmp_path: Path) -> Iterator[str]:
+    """A server of that copy."""
+    with serving(own_artifacts, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def bundle(released_artifacts: Path) -> Bundle:
+    """The newest released artefact of `keras-bn`."""
+    return next(one for one in load_catalogue(released_artifacts) if one.name == "keras-bn")
+
+
+@pytest.fixture(scope="session")
+def images(bundle: Bundle) -> NDArray[np.uint8]:
+    """Its golden images: real ones."""
+    return np.ascontiguousarray(bundle.read_golden().images)

@@ -1,11 +1,13 @@
 """What an artefact is: one immutable folder per trained network, and the catalogue of them.
 
-    keras-bn-1.0.0/
+    keras-bn-1.1.0/
       manifest.json         everything that is known of it (`models.manifest`)
       model.onnx            what is served
       model.unfolded.onnx   networks with batch norm: the same before folding
+      model.int8.onnx       quantized artefacts: what is served, in integers
       history.jsonl         its learning curve (`models.history`)
       golden.npz            a few real images and their logits in float64 from the unfolded network
+      golden.int8.npz       quantized artefacts: the int8 graph's own logits of the same images
       README.md             the model card, for people
 
 Needs neither torch nor onnx: training and serving share this format, not code.
@@ -17,9 +19,9 @@ import hashlib
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,10 +46,19 @@ class BundleError(Exception):
 
 @dataclass(frozen=True)
 class Golden:
-    """Fixed real images (n, 32, 32, 3) uint8 and their logits (n, 10) float64."""
+    """Fixed real images (n, 32, 32, 3) uint8 and their logits (n, 10) float64.
+
+    `tolerance` is how far, in logits, a sound machine may be off them; None where that is float32
+    rounding and can be derived.
+    """
 
     images: NDArray[np.uint8]
     logits: NDArray[np.float64]
+    tolerance: float | None = None
+
+    def first(self, count: int) -> Golden:
+        """Return the first `count` images with their logits."""
+        return replace(self, images=self.images[:count], logits=self.logits[:count])
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class Bundle:
 
     @property
     def version(self) -> str:
-        """The release, such as `1.0.0`."""
+        """The release, such as `1.1.0`."""
         return self.manifest.version
 
     @property
@@ -84,21 +95,23 @@ class Bundle:
             )
         return self._read(self.manifest.graphs[variant])
 
-    def read_golden(self) -> Golden:
-        """Return the golden images and logits after checking the file's hash.
+    def read_golden(self, variant: Variant | None = None) -> Golden:
+        """Return the golden images and a variant's logits after checking the files' hashes.
+
+        `folded`, `unfolded` and `plain` graphs are one network and share their golden logits; an
+        `int8` graph has its own, for it is off theirs by quantization and not by rounding.
 
         Raises:
-            BundleError: the file is missing, not the released one, or does not hold them.
+            BundleError: a file is missing, not the released one, or does not hold them.
         """
-        content = self._read(self.manifest.golden)
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return Golden(images=arrays["images"], logits=arrays["logits"])
-        except Exception as exc:  # np.load raises zip, value, key and type errors alike
-            raise BundleError(
-                f"{self.path / self.manifest.golden.file} does not hold the arrays images and "
-                f"logits ({exc}); export the artefact again"
-            ) from exc
+        images, logits = self._read_arrays(self.manifest.golden, "images", "logits")
+        if variant != "int8":
+            return Golden(images, logits)
+        report = self.manifest.quantization
+        if report is None:
+            raise BundleError(f"{self.path.name} has no int8 graph; 'foldnorm quantize' makes one")
+        (logits,) = self._read_arrays(report.golden, "logits")
+        return Golden(images, logits.astype(np.float64), report.effect.emulation_difference)
 
     def read_history(self) -> list[EpochRecord]:
         """Return the learning curve after checking the file's hash.
@@ -118,10 +131,19 @@ class Bundle:
         Raises:
             BundleError: a file is missing or is not the released one.
         """
-        for graph in self.manifest.graphs.values():
-            self._read(graph)
-        self._read(self.manifest.golden)
-        self._read(self.manifest.history)
+        for record in _file_records(self.manifest):
+            self._read(record)
+
+    def _read_arrays(self, record: FileRecord, *names: str) -> list[NDArray[Any]]:
+        content = self._read(record)
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return [arrays[name] for name in names]
+        except Exception as exc:  # np.load raises zip, value, key and type errors alike
+            raise BundleError(
+                f"{self.path / record.file} does not hold the arrays {' and '.join(names)} "
+                f"({exc}); export the artefact again"
+            ) from exc
 
     def _read(self, record: GraphRecord | FileRecord) -> bytes:
         path = self.path / record.file
@@ -166,6 +188,11 @@ def load_bundle(path: Path) -> Bundle:
     except RecordError as exc:
         raise BundleError(str(exc)) from exc
     _check_names(manifest, source)
+    if ("int8" in manifest.graphs) != (manifest.quantization is not None):
+        raise BundleError(
+            f"{source} has an int8 graph or its quantization report, and not the other; "
+            "'foldnorm quantize' writes both, make the artefact again"
+        )
     return Bundle(path, manifest)
 
 
@@ -175,10 +202,18 @@ def _check_names(manifest: Manifest, source: Path) -> None:
         raise BundleError(f"{source}: name {manifest.name!r} must be lower-case words joined by -")
     if not VERSION_PATTERN.fullmatch(manifest.version):
         raise BundleError(f"{source}: version {manifest.version!r} must be like 1.0.0")
-    files = [graph.file for graph in manifest.graphs.values()]
-    for file in (*files, manifest.golden.file, manifest.history.file):
-        if not FILE_PATTERN.fullmatch(file):
-            raise BundleError(f"{source}: {file!r} must be a file name inside the artefact")
+    for record in _file_records(manifest):
+        if not FILE_PATTERN.fullmatch(record.file):
+            raise BundleError(f"{source}: {record.file!r} must be a file name inside the artefact")
+
+
+def _file_records(manifest: Manifest) -> list[GraphRecord | FileRecord]:
+    """Return the record of every file that the manifest names."""
+    records: list[GraphRecord | FileRecord] = list(manifest.graphs.values())
+    records += [manifest.golden, manifest.history]
+    if manifest.quantization is not None:
+        records.append(manifest.quantization.golden)
+    return records
 
 
 def load_catalogue(folder: Path) -> list[Bundle]:

@@ -1,7 +1,8 @@
 """The manifest of an artefact: everything that is known of a trained network, as records.
 
-`manifest.json` holds exactly these fields. A graph is named by its variant: `folded` and
-`unfolded` for a network with batch norm, `plain` for one without. Shapes name the batch `"N"`.
+`manifest.json` holds exactly these fields; those with a default may be missing. A graph is named by
+its variant: `folded` and `unfolded` for a network with batch norm, `plain` for one without, and
+`int8` for the served one of these, quantized. Shapes name the batch `"N"`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 
-Variant = Literal["folded", "unfolded", "plain"]
+Variant = Literal["folded", "unfolded", "plain", "int8"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,71 @@ class TestMetrics:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What the ranges of the activations were taken from: training images, never test images."""
+
+    images: int
+    seed: int  # of the choice among the training images
+    method: str
+
+
+@dataclass(frozen=True)
+class QuantizationScheme:
+    """How numbers became bytes; quantization is symmetric for weights, affine for activations."""
+
+    activations: str
+    weights: str
+    weight_bits: (
+        int  # 7: two products of a byte and a weight fit the 16 bits that AVX2 sums them in
+    )
+    per_channel: bool
+    bias_correction: bool
+
+
+@dataclass(frozen=True)
+class QuantizationEffect:
+    """The int8 graph against the float32 graph it was made from, on the published test set.
+
+    Differences are of logits. `emulation_difference` is the largest between the two ways to run
+    the graph, integer kernels and their emulation in float32: it is what another machine may
+    legitimately answer otherwise, and so the tolerance of the golden logits.
+    """
+
+    test: TestMetrics
+    accuracy_difference_points: float  # int8 minus float32, in percentage points
+    label_changes: int
+    right_to_wrong: int
+    wrong_to_right: int
+    largest_logit_difference: float
+    root_mean_square_difference: float
+    emulation_difference: float
+    emulation_label_changes: int
+
+
+@dataclass(frozen=True)
+class SpeedGain:
+    """Run times of both graphs as they are served, measured in turns, at one batch size."""
+
+    batch_size: int
+    float32: Latency
+    int8: Latency
+    ratio: float  # of the medians, float32 over int8
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """How the int8 graph was made from another, what that changed, and what it gained."""
+
+    source: Variant
+    scheme: QuantizationScheme
+    calibration: Calibration
+    effect: QuantizationEffect
+    speed: tuple[SpeedGain, ...]
+    golden: FileRecord
+    environment: dict[str, Any]  # commit, versions and hardware of the measurements
+
+
+@dataclass(frozen=True)
 class BestEpoch:
     """The epoch that did best *on the test set*: selected on it, so no estimate of anything."""
 
@@ -172,3 +238,4 @@ class Manifest:
     fold: FoldReport | None
     metrics: Metrics
     provenance: Provenance
+    quantization: QuantizationReport | None = None

@@ -4,47 +4,75 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import socket
+import signal
 import sys
-import tempfile
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.bundle import BundleError
 from service.errors import ServiceError
 from service.logs import configure_logging
-from service.providers import CPU, choose_provider
+from service.metrics_folder import shared_metrics
 from service.settings import SettingsError, load_settings
+from service.supervisor import StartError, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from service.settings import Settings
 
-SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 EXTRA_STOP_SECONDS = 3.0  # beyond draining, before a worker is killed
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal; exits 1 with one line if the service cannot start."""
     try:
-        status = serve(load_settings(**_overrides(arguments)))
-    except (SettingsError, BundleError, ServiceError, OSError) as error:
+        with _leaving_on_signals():
+            serve(load_settings(**_overrides(arguments)))
+    except (StartError, SettingsError, BundleError, ServiceError, OSError) as error:
         sys.stderr.write(f"foldnorm-serve: {error}\n")
         sys.exit(1)
-    sys.exit(status)
 
 
-def serve(settings: Settings) -> int:
-    """Answer in one process or in several, until a signal has drained them."""
+def serve(settings: Settings) -> None:
+    """Answer in one process or in several, until a signal has drained them.
+
+    Raises:
+        StartError, BundleError, ServiceError, OSError: the service cannot start.
+    """
     configure_logging(settings.log_level)
-    if _worker_count(settings) == 1:
-        from service.worker import serve_alone
+    # onnxruntime reads it when it is imported; else it opens a database and starts a thread to
+    # report to its makers, in the process that is about to fork.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    count = _worker_count(settings)
+    if count > 1:
+        _serve_many(settings, count)
+        return
+    from service.worker import serve_alone
 
-        serve_alone(settings)
-        return 0
-    return _serve_many(settings, _worker_count(settings))
+    serve_alone(settings)
+
+
+@contextmanager
+def _leaving_on_signals() -> Iterator[None]:
+    """Exit with 0 on a signal that comes before there is anything to drain.
+
+    Python would end with a traceback (SIGINT), and as the first process of a container not end at
+    all (SIGTERM).
+    """
+    before = {number: signal.signal(number, _leave) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(_number: int, _frame: object) -> None:
+    sys.exit(0)
 
 
 def _worker_count(settings: Settings) -> int:
@@ -53,40 +81,29 @@ def _worker_count(settings: Settings) -> int:
     The provider is looked for only where it decides: a process that has talked to the CUDA driver
     must not fork.
     """
-    if settings.workers != "auto":
-        return settings.workers
     if not hasattr(os, "fork"):
         return 1
+    if settings.workers != "auto":
+        return settings.workers
+    from service.providers import CPU, choose_provider
+
     provider = CPU if settings.cuda == "off" else choose_provider(settings.cuda).name
     return settings.worker_count(provider)
 
 
-def _serve_many(settings: Settings, count: int) -> int:
-    folder = tempfile.mkdtemp(prefix="foldnorm-metrics-")
-    os.environ[SHARED_METRICS] = folder
-    try:
-        # Imported here, for prometheus_client must find its folder; and before the fork, so that
-        # the workers share the memory.
-        from service.supervisor import Supervisor
-        from service.worker import serve_worker
+def _serve_many(settings: Settings, count: int) -> None:
+    # Imported before the fork, so that the workers share the memory.
+    from service.worker import serve_worker
 
-        def work(listener: socket.socket, line: socket.socket, unloaded: frozenset[str]) -> None:
-            try:
-                serve_worker(settings, listener, line, unloaded)
-            except (BundleError, ServiceError) as error:
-                sys.stderr.write(f"foldnorm-serve: {error}\n")
-                raise SystemExit(1) from error
-
-        supervisor = Supervisor(
+    with shared_metrics() as metrics:
+        Supervisor(
             host=settings.host,
             port=settings.port,
             count=count,
-            work=work,
+            work=partial(serve_worker, settings),
+            metrics=metrics,
             stop_seconds=settings.drain_seconds + EXTRA_STOP_SECONDS,
-        )
-        return supervisor.run()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        ).run()
 
 
 def _overrides(arguments: Sequence[str] | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ logger = logging.getLogger("foldnorm.access")
 
 UNMATCHED = "unmatched"
 CLOSE = (b"connection", b"close")
+UNAVAILABLE_LINES_A_SECOND = 10  # writing thousands would slow the requests that are accepted
 
 
 class AccessMiddleware:
@@ -42,6 +44,9 @@ class AccessMiddleware:
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._quiet_below = {"all": 0, "errors": 400, "off": 1000}[access_log]
+        self._unavailable_second = 0
+        self._unavailable_lines = 0
+        self._not_logged = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request through the application, and record it."""
@@ -62,12 +67,27 @@ class AccessMiddleware:
             self._lifecycle.release(watch.held_bytes)
             self._record(scope, watch, failure)
 
+    def _is_logged(self, status: int) -> bool:
+        """Return whether a request with this status gets a line; a flood of 503 gets a few."""
+        if status < self._quiet_below:
+            return False
+        if status != HTTPStatus.SERVICE_UNAVAILABLE:
+            return True
+        second = int(time.monotonic())
+        if second != self._unavailable_second:
+            self._unavailable_second, self._unavailable_lines = second, 0
+        self._unavailable_lines += 1
+        if self._unavailable_lines <= UNAVAILABLE_LINES_A_SECOND:
+            return True
+        self._not_logged += 1
+        return False
+
     def _record(self, scope: Scope, watch: _Watch, failure: Exception | None) -> None:
         state = scope["state"]
         self._metrics.count_request(scope["method"], _route(scope), watch.status)
         if "problem" in state:
             self._metrics.count_rejection(state["problem"])
-        if failure is None and watch.status < self._quiet_below:
+        if failure is None and not self._is_logged(watch.status):
             return
         fields = {
             "request_id": state["request_id"],
@@ -77,7 +97,9 @@ class AccessMiddleware:
             "duration_ms": round(watch.elapsed_ms(), 3),
             "images": state.get("images", 0),
             **({"problem": state["problem"]} if "problem" in state else {}),
+            **({"not_logged": self._not_logged} if self._not_logged else {}),
         }
+        self._not_logged = 0
         level = logging.ERROR if failure else logging.INFO
         logger.log(level, "request", extra={"fields": fields}, exc_info=failure)
 

@@ -7,12 +7,17 @@ up meanwhile. It knows nothing of images or models: an item has a size, and size
 and the batch.
 
 An item that would be late anyway is refused when it comes, while its caller can still go
-elsewhere. The prediction is what is ahead of it, times the pace of the latest batches:
+elsewhere. The prediction is what is ahead of it, times the pace of the latest batches, and a
+quarter more:
 
-    wait = (queued + running + own size) * seconds per unit of size
+    wait = 1.25 (queued + running + own size) * seconds per unit of size
 
-The running batch counts in full, however far it is, so the prediction errs towards refusing by
-one batch at most.
+The pace of a busy batcher runs from the end of one batch to the end of the next: what the event
+loop did in between, such as refusing others, is part of it.
+
+Batches that run on the event loop share it with everything else. However many requests come in,
+to be refused for the most part, batches run for as long as the loop was away, before it turns
+again: a flood takes half of the time at most, and what was accepted gets the other half.
 """
 
 from __future__ import annotations
@@ -33,6 +38,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PACE_WEIGHT = 0.2  # of the newest batch in the running mean of seconds per unit of size
+PESSIMISM = 1.25  # a pace is a mean, and late is late
+LONGEST_TURN_S = 0.02  # before the event loop turns again, however long it was away
 
 
 @dataclass(eq=False)
@@ -124,7 +131,7 @@ class Batcher(Generic[Item, Result]):
                 f"{self._capacity} may wait; try again later or send fewer",
                 self.retry_after_s(),
             )
-        wait = self.retry_after_s() + size * self._seconds_per_unit
+        wait = PESSIMISM * (self.retry_after_s() + size * self._seconds_per_unit)
         if wait > within and self.queued_size + self._running_size:
             raise OverloadedError(
                 f"an answer would take about {wait * 1000:.0f} ms and this request has "
@@ -140,10 +147,19 @@ class Batcher(Generic[Item, Result]):
             self.queued_size -= entry.size
 
     async def _work(self) -> None:
+        began = self._clock()  # of the time since the last batch ended
+        owed = 0.0  # seconds that batches may still run before the event loop turns
         try:
             while batch := self._take():
+                started = self._clock()
                 await self._run(batch)
-                await asyncio.sleep(0)  # a batch that ran on the event loop kept it from turning
+                ended = self._clock()
+                self._learn_pace(ended - began, sum(entry.size for entry in batch))
+                began = ended
+                owed -= ended - started
+                if owed <= 0:
+                    await asyncio.sleep(0)  # a batch may have run without letting the loop turn
+                    owed = min(LONGEST_TURN_S, self._clock() - ended)
         finally:
             self._worker = None
             for entry in self._queue:  # empty unless the event loop itself is being torn down
@@ -166,7 +182,6 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     async def _run(self, batch: list[_Entry[Item, Result]]) -> None:
-        started = self._clock()
         self._running_size = sum(entry.size for entry in batch)
         try:
             results = await self._run_batch([entry.item for entry in batch])
@@ -181,11 +196,10 @@ class Batcher(Generic[Item, Result]):
         else:
             _resolve(batch, results)
         finally:
-            self._learn_pace(self._clock() - started)
             self._running_size = 0
 
-    def _learn_pace(self, seconds: float) -> None:
-        latest = seconds / self._running_size
+    def _learn_pace(self, seconds: float, size: int) -> None:
+        latest = seconds / size
         previous = self._seconds_per_unit or latest
         self._seconds_per_unit = (1 - PACE_WEIGHT) * previous + PACE_WEIGHT * latest
 

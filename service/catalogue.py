@@ -1,7 +1,8 @@
 """Which models are served, and under which names.
 
-An artefact `keras-bn` 1.0.0 is served as `keras-bn` and `keras-bn@1.0.0`, its unfolded twin as
-`keras-bn-unfolded` and `keras-bn-unfolded@1.0.0`. A name without a version means the newest.
+An artefact `keras-bn` 1.1.0 is served as `keras-bn` and `keras-bn@1.1.0`, its unfolded twin as
+`keras-bn-unfolded` and `keras-bn-unfolded@1.1.0`, its quantized one as `keras-bn-int8` and
+`keras-bn-int8@1.1.0`. A name without a version means the newest.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class Catalogue:
 def served_variants(bundle: Bundle) -> list[tuple[str, Variant]]:
     """Return the served name and the variant of each graph of an artefact."""
     names: list[tuple[str, Variant]] = [(bundle.name, bundle.served_variant)]
-    if "unfolded" in bundle.manifest.graphs:
-        names.append((f"{bundle.name}-unfolded", "unfolded"))
+    beside: tuple[Variant, ...] = ("unfolded", "int8")
+    names += [(f"{bundle.name}-{v}", v) for v in beside if v in bundle.manifest.graphs]
     return names
 
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from models.history import EpochRecord
-from models.manifest import BestEpoch, FoldReport, GraphRecord, TestMetrics, Variant
+from models.manifest import (
+    BestEpoch,
+    FoldReport,
+    GraphRecord,
+    QuantizationReport,
+    TestMetrics,
+    Variant,
+)
 from service.significance import mcnemar_exact
 
 if TYPE_CHECKING:
@@ -55,6 +62,9 @@ class ModelEvaluation(BaseModel):
         "onnxruntime at both extremes of its optimization."
     )
     fold: FoldReport | None = Field(description="Null for a network without batch norm.")
+    quantization: QuantizationReport | None = Field(
+        description="What int8 changes and gains; null where there is no int8 graph."
+    )
 
 
 class PairedTest(BaseModel):
@@ -114,6 +124,7 @@ def _evaluation(bundle: Bundle) -> ModelEvaluation:
         ),
         graphs=manifest.graphs,
         fold=manifest.fold,
+        quantization=manifest.quantization,
     )
 
 

@@ -1,4 +1,4 @@
-"""JSON messages, one a line, over a socket that is read without waiting."""
+"""JSON messages, one a line, over a socket that is read and written without waiting."""
 
 from __future__ import annotations
 
@@ -15,28 +15,35 @@ class Line:
     """The supervisor's end of the connection to one worker."""
 
     def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
         self.socket = connection
         self.ended = False
         self._unfinished = b""
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message; a worker that died hears nothing."""
+        """Send a message; the line ends where the worker died, or reads nothing any more."""
+        if self.ended:
+            return
         try:
             self.socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
+        except OSError:  # BlockingIOError too: megabytes that nobody reads
             self.ended = True
 
     def receive(self) -> list[dict[str, Any]]:
-        """Return the messages that have come; called when there is something to read."""
+        """Return the messages that have come."""
+        data = self._unfinished
         try:
-            chunk = self.socket.recv(CHUNK)
-        except OSError:
-            chunk = b""
-        if not chunk:
+            while chunk := self.socket.recv(CHUNK):
+                data += chunk
             self.ended = True
-        *lines, self._unfinished = (self._unfinished + chunk).split(b"\n")
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.ended = True
+        *lines, self._unfinished = data.split(b"\n")
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
         """Close the connection."""
+        self.ended = True
         self.socket.close()

@@ -88,7 +88,7 @@ class Loader:
         return bundles
 
     def _load(self, bundle: Bundle, name: str, variant: Variant) -> ServedModel:
-        graph, golden = bundle.read_graph(variant), bundle.read_golden()
+        graph, golden = bundle.read_graph(variant), bundle.read_golden(variant)
         try:
             check_graph(graph)
             session = OrtSession(

@@ -1,7 +1,8 @@
 """What a model must show before it is served, and again whenever readiness is asked for.
 
     graph           no BatchNormalization in training mode
-    golden          the golden images get the logits that the network had in float64
+    golden          the golden images get the logits that the network had in float64, and of an
+                    int8 graph those that it had itself when it was quantized
     independence    an image alone and among hostile neighbours gets the same logits
 
 Tolerances are fractions of scale = max |golden logits|, with u = 2^-24 the unit roundoff of
@@ -15,6 +16,22 @@ The error of the golden logits is then itself the measurement of this machine's 
 runs of one image differ by at most twice that; 16 u of scale is the floor where it is zero:
 
     independence    4 * measured error + 16 u * scale
+
+An int8 graph is a chain of integer sums and roundings to 256 steps. Its weights have 7 bits, so
+that no integer kernel saturates and all of them give the same sums: where they run, its golden
+logits come back to the bit, whichever vector instructions the CPU has. A machine without such
+kernels, or an optimization level that does not use them, emulates the same roundings in float32.
+There a sum within its own rounding error of a boundary falls to the other side, in one image of
+fifteen; that step enters hundreds of sums and may flip some of them in turn. How far it reaches is
+no constant of arithmetic but one of the network, so the artefact states it, as the largest
+difference between the two ways to run the graph over all 10,000 test images:
+
+    golden of int8          the difference that the artefact states, at most 0.1 of scale
+    independence of int8    that of float32, and the same difference added
+
+Of ten golden images one exceeds the largest of 10,000 with odds of one in a thousand. Another
+network's weights, a dropped bias or a dead channel are far beyond it and are refused; damage below
+it is the business of the file's hash, which is checked before.
 """
 
 from __future__ import annotations
@@ -36,6 +53,7 @@ if TYPE_CHECKING:
 
 UNIT_ROUNDOFF = 2.0**-24
 GOLDEN_TOLERANCE = 4 * math.sqrt(16 * 4096) * UNIT_ROUNDOFF
+LARGEST_STATED_TOLERANCE = 0.1  # of scale; beyond it the golden logits would prove nothing
 NOISE_FACTOR = 4
 NOISE_FLOOR = 16 * UNIT_ROUNDOFF
 INDEPENDENCE_IMAGES = 4
@@ -61,12 +79,12 @@ def prove_answers(session: Session, golden: Golden) -> StartupProof:
     """
     scale = float(np.abs(golden.logits).max())
     error = check_golden(session, golden)
-    tolerance = NOISE_FACTOR * error + NOISE_FLOOR * scale
+    tolerance = NOISE_FACTOR * error + NOISE_FLOOR * scale + (golden.tolerance or 0.0)
     return StartupProof(
         golden_images=len(golden.images),
         scale=scale,
         golden_error=error,
-        golden_tolerance=GOLDEN_TOLERANCE * scale,
+        golden_tolerance=golden_tolerance(golden),
         neighbour_difference=check_independence(session, golden, tolerance),
         neighbour_tolerance=tolerance,
     )
@@ -93,13 +111,31 @@ def check_golden(session: Session, golden: Golden) -> float:
         largest_difference(together, golden.logits),
         largest_difference(alone, golden.logits[: len(alone)]),
     )
-    limit = GOLDEN_TOLERANCE * float(np.abs(golden.logits).max())
+    limit = golden_tolerance(golden)
     if not error <= limit:  # not a number is no proof either
+        cause = "rounding" if golden.tolerance is None else "the noise of quantization"
         raise ModelRefusedError(
-            f"golden logits are off by {error:.3g}, at most {limit:.3g} is rounding; the graph or "
+            f"golden logits are off by {error:.3g}, at most {limit:.3g} is {cause}; the graph or "
             "the machine computes something else than the network that was released"
         )
     return error
+
+
+def golden_tolerance(golden: Golden) -> float:
+    """Return how far, in logits, an answer may be off: what the artefact states, or rounding.
+
+    Raises:
+        ModelRefusedError: what the artefact states would let a wrong network pass.
+    """
+    scale = float(np.abs(golden.logits).max())
+    if golden.tolerance is None:
+        return GOLDEN_TOLERANCE * scale
+    if not golden.tolerance <= LARGEST_STATED_TOLERANCE * scale:
+        raise ModelRefusedError(
+            f"the artefact allows its golden logits to be off by {golden.tolerance:.3g}; at most "
+            f"{LARGEST_STATED_TOLERANCE * scale:.3g} proves anything, quantize the network again"
+        )
+    return golden.tolerance
 
 
 def check_independence(session: Session, golden: Golden, tolerance: float) -> float:

@@ -7,7 +7,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models.bundle import Golden
 from service.errors import ModelRefusedError
 from service.proofs import check_golden
 
@@ -51,8 +50,7 @@ class Readiness:
 
 
 def _check(model: ServedModel) -> None:
-    first = Golden(images=model.golden.images[:1], logits=model.golden.logits[:1])
     try:
-        check_golden(model.session, first)
+        check_golden(model.session, model.golden.first(1))
     except ModelRefusedError as exc:
         raise ModelRefusedError(f"{model.name} {model.version} is not ready: {exc}") from exc

@@ -7,7 +7,8 @@ A swap replaces one reference. Requests that hold the old model finish on it, an
 when the last of them is done. What fails on the way leaves everything as it was.
 
 With several workers all of them change or none does: `service.control` asks every one to prepare
-the change before any of them makes it.
+the change before any of them makes it. A worker that replaces another serves what its siblings
+serve, whatever else has come to disk meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from service.catalogue import Catalogue
-from service.errors import ModelRefusedError
+from service.errors import ModelRefusedError, UnknownModelError
 from service.memory import release_free_memory
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from service.served_model import ServedModel
 
 Action = Literal["load", "unload"]
+LONGEST_NAME = 255  # characters of a name that is sent around: no folder on disk has a longer one
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Repository:
         loader: makes models of what is on disk.
         metrics: watches the queues of the models that are served.
         default: name of the default model, None to choose one.
-        unloaded: names that are not served though they are on disk.
+        served: the models to serve, each as name@version; empty for all that are on disk.
         coordinator: the other workers; None where this process is alone.
     """
 
@@ -57,7 +59,7 @@ class Repository:
         loader: Loader,
         metrics: ServiceMetrics,
         default: str | None,
-        unloaded: frozenset[str] = frozenset(),
+        served: frozenset[str] = frozenset(),
         coordinator: Coordinator | None = None,
     ) -> None:
         self._loader = loader
@@ -66,8 +68,13 @@ class Repository:
         self._coordinator = coordinator
         self._changing = asyncio.Lock()
         self._prepared: Catalogue | None = None
-        served = [model for model in loader.load_all() if model.name not in unloaded]
-        self.adopt(self._catalogue(served))
+        models = _load_again(loader, served) if served else loader.load_all()
+        self.adopt(self._catalogue(models))
+
+    @property
+    def served(self) -> list[str]:
+        """What is served now, each model as name@version."""
+        return [_full_name(model) for model in self.catalogue.models]
 
     def adopt(self, catalogue: Catalogue) -> None:
         """Serve these models from now on."""
@@ -99,7 +106,8 @@ class Repository:
         served = self.catalogue.models
         if action == "unload":
             self.catalogue.find(name)
-            self._prepared = self._catalogue([m for m in served if m.name != name])
+            kept = [model for model in served if name not in (model.name, _full_name(model))]
+            self._prepared = self._catalogue(kept)
             return
         loaded = await asyncio.to_thread(self._loader.load, name)
         kept = [model for model in served if model.name != name]
@@ -127,6 +135,10 @@ class Repository:
         ]
 
     async def _change(self, action: Action, name: str) -> None:
+        if len(name) > LONGEST_NAME:
+            raise UnknownModelError(
+                f"the name has {len(name):,} characters; no model's has more than {LONGEST_NAME}"
+            )
         if self._coordinator is not None:
             await self._coordinator.change(action, name)
             return
@@ -141,6 +153,22 @@ class Repository:
             )
         newest_first = sorted(models, key=_version, reverse=True)
         return Catalogue(sorted(newest_first, key=lambda model: model.name), self._default)
+
+
+def _load_again(loader: Loader, served: frozenset[str]) -> list[ServedModel]:
+    names = sorted({full_name.rpartition("@")[0] for full_name in served})
+    found = [model for name in names for model in loader.load(name)]
+    models = [model for model in found if _full_name(model) in served]
+    if missing := served - {_full_name(model) for model in models}:
+        raise ModelRefusedError(
+            f"{', '.join(sorted(missing))} is served by the other workers and is not on disk any "
+            "more; put it back, or unload it"
+        )
+    return models
+
+
+def _full_name(model: ServedModel) -> str:
+    return f"{model.name}@{model.version}"
 
 
 def _version(model: ServedModel) -> tuple[int, ...]:

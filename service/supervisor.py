@@ -7,6 +7,8 @@ The sockets are the supervisor's. Connections that reach a worker's socket while
 replaced wait there instead of being refused, and its siblings notice nothing. Everything that a
 worker imports is imported before the fork: its memory is shared, and a new worker needs only to
 load the models.
+
+A worker ends when its supervisor does, however that ends: its line is closed then.
 """
 
 from __future__ import annotations
@@ -20,34 +22,28 @@ import signal
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from prometheus_client.multiprocess import mark_process_dead
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from service.change import ChangeRound
 from service.line import Line
+from service.listener import open_listeners, port_of, url_of
+from service.metrics_folder import forget_gauges
+from service.workplace import LONGEST_PAUSE_S, Assignment, Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 logger = logging.getLogger("foldnorm")
 
-BACKLOG = 2048
-FIRST_PAUSE_S = 0.1  # before a worker that died before it served is started again; then twice that
-LONGEST_PAUSE_S = 5.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+START_SECONDS = 120.0  # for all models to be read, measured and proven, on a busy machine too
 TICK_S = 0.5
+UNKNOWN_REASON = "its log says why"
 
 
-@dataclass
-class Worker:
-    """One place for a process: its socket stays, its process may change."""
-
-    listener: socket.socket
-    pid: int = 0
-    line: Line | None = None
-    serving: bool = False
-    failures: int = 0  # deaths in a row before it served
-    start_at: float = 0.0
+class StartError(Exception):
+    """The workers cannot start; the message says why."""
 
 
 @dataclass
@@ -58,97 +54,129 @@ class Supervisor:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         count: how many workers.
-        work: what a worker does with its socket, its line and the names of unloaded models; runs
-            in the child, and its return ends the worker.
+        work: what a worker does; runs in the child, and its return ends the worker. A `StartError`
+            that it raises is what the supervisor says if it never served.
+        metrics: folder of the metrics that the workers share.
         stop_seconds: how long the workers may take to stop before they are killed.
+        start_seconds: how long a worker may take before it serves.
     """
 
     host: str
     port: int
     count: int
-    work: Callable[[socket.socket, socket.socket, frozenset[str]], None]
+    work: Callable[[Assignment], None]
+    metrics: Path
     stop_seconds: float
-    workers: list[Worker] = field(default_factory=list)
+    start_seconds: float = START_SECONDS
+    places: list[Workplace] = field(default_factory=list)
 
-    def run(self) -> int:
-        """Return the exit status: 0 after a signal, 1 if the workers cannot start."""
-        self._selector = selectors.DefaultSelector()
-        self._changes = ChangeRound(lambda: [w.line for w in self.workers if w.line])
-        self._stopping = False
-        self._announced = False
+    def run(self) -> None:
+        """Return after a signal, when all workers are gone.
+
+        Raises:
+            StartError: a worker died before all of them served for the first time.
+            OSError: the address cannot be listened on.
+        """
+        self._changes = ChangeRound(self._serving_lines, self._give_up)
+        self._stopping = self._announced = False
+        self._failure: str | None = None
         gc.freeze()  # the collector writes to what it looks at, and would unshare it
-        self._open_sockets()
+        for number, listener in enumerate(open_listeners(self.host, self.port, self.count), 1):
+            self.places.append(Workplace(number, listener))
+        self.port = port_of(self.places[0].listener)
+        self._selector = selectors.DefaultSelector()
         self._catch_signals()
-        while not self._stopping:
-            if not self._start_workers():
-                break
-            self._changes.go_on(everyone_serves=all(worker.serving for worker in self.workers))
-            self._wait()
-        return self._stop()
-
-    def _open_sockets(self) -> None:
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        for _ in range(self.count):
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind((self.host, self.port))
-            listener.listen(BACKLOG)
-            self.port = listener.getsockname()[1]
-            self.workers.append(Worker(listener))
+        try:
+            while not self._stopping and self._failure is None:
+                self._start_workers()
+                self._go_on_with_changes()
+                self._wait()
+        finally:
+            self._stop()
+        if self._failure is not None:
+            raise StartError(self._failure)
 
     def _catch_signals(self) -> None:
-        reader, writer = socket.socketpair()
-        for end in (reader, writer):
+        self._wake, self._wake_writer = socket.socketpair()
+        for end in (self._wake, self._wake_writer):
             end.setblocking(False)
-        self._wake, self._wake_writer = reader, writer
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        for number in STOP_SIGNALS:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        self._selector.register(reader, selectors.EVENT_READ, None)
+        self._selector.register(self._wake, selectors.EVENT_READ, None)
 
     def _on_stop(self, _number: int, _frame: Any) -> None:
         self._stopping = True
 
-    def _start_workers(self) -> bool:
-        """Start every worker that is due; return whether it makes sense to go on."""
-        for worker in self.workers:
-            if worker.pid or self._changes.active or time.monotonic() < worker.start_at:
-                continue
-            if worker.failures and not self._announced:
-                return False  # what keeps the first workers from starting would keep the next ones
-            self._fork(worker)
-        return True
+    def _start_workers(self) -> None:
+        for place in self.places:
+            if place.state == "empty" and self._may_start(place):
+                self._fork(place)
 
-    def _fork(self, worker: Worker) -> None:
+    def _may_start(self, place: Workplace) -> bool:
+        """Return whether it is time: a worker that starts in a change would miss it."""
+        return not self._changes.active and time.monotonic() >= place.start_at
+
+    def _fork(self, place: Workplace) -> None:
         ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            self._become_worker(worker, ours, theirs)
-        theirs.close()
-        worker.pid, worker.line, worker.serving = pid, Line(ours), False
-        self._selector.register(ours, selectors.EVENT_READ, worker)
+        # A signal that reaches the child before it has given up the supervisor's handlers would
+        # be lost in them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker(place, ours, theirs)
+        except OSError as exc:
+            ours.close()
+            place.start_at = time.monotonic() + LONGEST_PAUSE_S
+            logger.error("a worker cannot be started", extra={"fields": {"reason": str(exc)}})
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+        place.begin(pid, Line(ours), self.start_seconds)
+        self._selector.register(ours, selectors.EVENT_READ, place)
 
-    def _become_worker(self, worker: Worker, ours: socket.socket, theirs: socket.socket) -> None:
-        """Turn this process, just forked, into a worker; never returns."""
+    def _become_worker(
+        self, place: Workplace, ours: socket.socket, theirs: socket.socket
+    ) -> NoReturn:
+        """Turn this process, just forked, into a worker."""
         status = 1
         try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
+            self._let_go(place)
             ours.close()
-            self._selector.close()
-            for other in self.workers:
-                if other is not worker:
-                    other.listener.close()
-                if other.line is not None:
-                    other.line.close()
-            self.work(worker.listener, theirs, frozenset(self._changes.unloaded))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            served = self._changes.served
+            self.work(Assignment(place.number, place.listener, theirs, served))
             status = 0
+        except StartError as error:
+            Line(theirs).send({"kind": "failed", "reason": str(error)})
+        except SystemExit as end:  # uvicorn's, which has logged why
+            status = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            logger.exception("a worker failed")
         finally:
             logging.shutdown()
             os._exit(status)
+
+    def _let_go(self, place: Workplace) -> None:
+        """Give up what is the supervisor's: signal handlers, lines and the others' sockets."""
+        signal.set_wakeup_fd(-1)
+        for number in (*STOP_SIGNALS, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        self._selector.close()
+        self._wake.close()
+        self._wake_writer.close()
+        for other in self.places:
+            if other is not place:
+                other.listener.close()
+            if other.line is not None:
+                other.line.close()
+
+    def _go_on_with_changes(self) -> None:
+        if all(place.state != "starting" for place in self.places):
+            self._changes.go_on()
 
     def _wait(self) -> None:
         """Handle what the workers say, until a worker dies or a moment has passed."""
@@ -158,71 +186,98 @@ class Supervisor:
                     self._wake.recv(4096)
             else:
                 self._hear(key.data)
-        self._bury()
+        for place in self.places:
+            self._look_after(place)
 
     def _seconds_to_wait(self) -> float:
-        due = [worker.start_at - time.monotonic() for worker in self.workers if not worker.pid]
-        return max(0.0, min([TICK_S, *due]))
+        if self._stopping or self._changes.active:
+            return TICK_S
+        starts = [place.start_at for place in self.places if place.state == "empty"]
+        return max(0.0, min([TICK_S, *(start - time.monotonic() for start in starts)]))
 
-    def _hear(self, worker: Worker) -> None:
-        assert worker.line is not None
-        for message in worker.line.receive():
-            if message["kind"] == "serving":
-                worker.serving, worker.failures = True, 0
-                self._announce()
-            else:
-                self._changes.hear(worker.line, message)
-        if worker.line.ended:
-            self._hang_up(worker)
-
-    def _announce(self) -> None:
-        if self._announced or not all(worker.serving for worker in self.workers):
+    def _hear(self, place: Workplace) -> None:
+        if place.line is None:
             return
-        self._announced = True
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        fields = {"url": f"http://{host}:{self.port}", "workers": [w.pid for w in self.workers]}
-        logger.info("serving", extra={"fields": fields})
-
-    def _hang_up(self, worker: Worker) -> None:
-        if worker.line is not None:
-            self._selector.unregister(worker.line.socket)
-            self._changes.lose(worker.line)
-            worker.line.close()
-            worker.line = None
-
-    def _bury(self) -> None:
-        """Note the workers that died, and when to replace them."""
-        for worker in self.workers:
-            if not worker.pid:
+        for message in place.line.receive():
+            if message["kind"] == "failed":
+                place.reason = message["reason"]
                 continue
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid:
-                self._hang_up(worker)
-                mark_process_dead(pid)
-                worker.failures += 0 if worker.serving else 1
-                worker.pid, worker.serving = 0, False
-                worker.start_at = time.monotonic() + _pause_s(worker.failures)
-                if not self._stopping:
-                    fields = {"pid": pid, "status": os.waitstatus_to_exitcode(status)}
-                    logger.error("a worker died", extra={"fields": fields})
+            self._changes.hear(place.line, message)
+            if message["kind"] == "serving" and place.state == "starting":
+                seconds = place.serve()
+                self._announce(place, seconds)
 
-    def _stop(self) -> int:
+    def _announce(self, place: Workplace, seconds: float) -> None:
+        fields: dict[str, Any] = {"pid": place.pid, "seconds": round(seconds, 3)}
+        logger.info("a worker serves", extra={"fields": fields})
+        if not self._announced and all(place.state == "serving" for place in self.places):
+            self._announced = True
+            url = url_of(self.host, place.listener)
+            fields = {"url": url, "workers": [place.pid for place in self.places]}
+            logger.info("serving", extra={"fields": fields})
+
+    def _look_after(self, place: Workplace) -> None:
+        """See whether a worker lives, and has not to be ended."""
+        ended = place.bury()
+        if ended is not None:
+            self._replace(place, ended)
+        elif place.line is not None and place.line.ended:
+            self._hang_up(place)
+            place.leave(self.stop_seconds)  # nobody could tell it of a change any more
+        elif place.kill_if_due():
+            logger.error("a worker hangs and is killed", extra={"fields": {"pid": place.pid}})
+
+    def _replace(self, place: Workplace, ended: int) -> None:
+        """Note the end of a worker, and when the next one starts."""
+        self._hear(place)  # its last words
+        self._hang_up(place)
+        forget_gauges(self.metrics, place.number)
+        pid, started, reason = place.pid, place.state != "starting", place.reason
+        if self._stopping or self._failure is not None:
+            place.pid = 0
+            return
+        if not (started or self._announced):
+            self._failure, place.pid = _failure(ended, reason), 0
+            return
+        pause_s = place.vacate(self.host)
+        fields: dict[str, Any] = {"pid": pid, "status": ended, "next_in_seconds": pause_s}
+        if reason or not started:
+            fields["reason"] = reason or UNKNOWN_REASON
+        logger.error("a worker died", extra={"fields": fields})
+
+    def _hang_up(self, place: Workplace) -> None:
+        line, place.line = place.line, None
+        if line is not None:
+            self._selector.unregister(line.socket)
+            line.close()
+            self._changes.lose(line)
+
+    def _serving_lines(self) -> list[Line]:
+        return [place.line for place in self.places if place.line and place.state == "serving"]
+
+    def _give_up(self, line: Line) -> None:
+        for place in self.places:
+            if place.line is line:
+                place.kill()
+
+    def _stop(self) -> None:
         """Let the workers finish what they have accepted, and kill what takes too long."""
-        failed = not self._stopping
         self._stopping = True
-        for worker in self.workers:
-            worker.listener.close()  # the workers' own copies stay open until they are drained
-            if worker.pid:
-                os.kill(worker.pid, signal.SIGTERM)
-        until = time.monotonic() + self.stop_seconds
-        while any(worker.pid for worker in self.workers) and time.monotonic() < until:
+        self._changes.close()
+        for place in self.places:
+            place.listener.close()  # the workers' own copies stay open until they are drained
+            place.leave(self.stop_seconds)
+        while any(place.pid for place in self.places):
+            self._changes.go_on()
             self._wait()
-        for worker in self.workers:
-            if worker.pid:
-                os.kill(worker.pid, signal.SIGKILL)
-        return 1 if failed else 0
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        self._wake.close()
+        self._wake_writer.close()
 
 
-def _pause_s(failures: int) -> float:
-    """Return how long to wait after so many deaths in a row; none after one that had served."""
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (failures - 1)) if failures else 0.0
+def _failure(ended: int, reason: str | None) -> str:
+    if reason is not None:
+        return reason
+    how = f"was killed by signal {-ended}" if ended < 0 else f"ended with status {ended}"
+    return f"a worker {how} before it served; {UNKNOWN_REASON}"

@@ -4,44 +4,60 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 
+from models.bundle import BundleError
 from service.app import build_app, build_state
 from service.control import Coordinator
+from service.errors import ServiceError
+from service.listener import open_listeners, url_of
+from service.metrics_folder import count_as
 from service.server import DrainingServer
+from service.supervisor import StartError
 
 if TYPE_CHECKING:
-    import socket
-
     from service.settings import Settings
     from service.state import ServiceState
+    from service.workplace import Assignment
 
 LAST_SECONDS = 1  # for what is still in progress when draining is over, before it is cancelled
 
 
 def serve_alone(settings: Settings) -> None:
-    """Load the models, then listen until a signal has drained the process."""
+    """Listen, load the models, then answer until a signal has drained the process.
+
+    Raises:
+        OSError: the address cannot be listened on.
+        BundleError, ServiceError: a model cannot be served.
+    """
+    (listener,) = open_listeners(settings.host, settings.port, 1)
     state = build_state(settings)
     gc.freeze()  # what is there now stays: collecting it over again only costs time
-    config = _config(state, host=settings.host, port=settings.port)
-    DrainingServer(config, state.lifecycle, settings.drain_seconds).run()
-
-
-def serve_worker(
-    settings: Settings, listener: socket.socket, line: socket.socket, unloaded: frozenset[str]
-) -> None:
-    """Load the models, then answer on a socket until a signal has drained the process."""
-    state = build_state(settings, unloaded=unloaded, coordinator=Coordinator(line))
-    gc.freeze()  # what is there now stays: collecting it over again costs time, and shared pages
-    server = DrainingServer(_config(state), state.lifecycle, settings.drain_seconds)
+    server = _server(settings, state, url=url_of(settings.host, listener))
     server.run(sockets=[listener])
 
 
-def _config(state: ServiceState, **where: Any) -> uvicorn.Config:
-    """Return uvicorn's settings; the fast loop and parser are demanded, not hoped for."""
-    return uvicorn.Config(
+def serve_worker(settings: Settings, assignment: Assignment) -> None:
+    """Load the models, then answer on a socket until a signal has drained the process.
+
+    Raises:
+        StartError: a model cannot be served.
+    """
+    count_as(assignment.place)
+    coordinator = Coordinator(assignment.line)
+    try:
+        state = build_state(settings, unloaded=assignment.served, coordinator=coordinator)
+    except (BundleError, ServiceError, OSError) as exc:
+        raise StartError(str(exc)) from exc
+    gc.freeze()  # what is there now stays: collecting it over again costs time, and shared pages
+    _server(settings, state).run(sockets=[assignment.listener])
+
+
+def _server(settings: Settings, state: ServiceState, url: str | None = None) -> DrainingServer:
+    """Return uvicorn; the fast loop and parser are demanded, not hoped for."""
+    config = uvicorn.Config(
         build_app(state),
         loop="asyncio" if sys.platform == "win32" else "uvloop",
         http="httptools",
@@ -51,5 +67,5 @@ def _config(state: ServiceState, **where: Any) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=LAST_SECONDS,
-        **where,
     )
+    return DrainingServer(config, state.lifecycle, settings.drain_seconds, url=url)

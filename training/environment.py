@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+INTEGER_INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni")
+
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Return commit, versions and hardware as plain JSON values."""
@@ -37,13 +39,27 @@ def hardware_name(device: torch.device) -> str:
     return f"{_processor_name()}, {cores} cores"
 
 
+def vector_instructions() -> list[str]:
+    """Return which of the instructions that integer kernels use the processor has.
+
+    Empty where the system does not say, as anywhere but on Linux.
+    """
+    flags = (_cpuinfo("flags") or "").split()
+    return [flag for flag in INTEGER_INSTRUCTIONS if flag in flags]
+
+
 def _processor_name() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str | None:
+    """Return what Linux says of the first processor."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
+            if line.startswith(key):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return None
 
 
 def source_commit() -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
-    from models.manifest import FoldReport, Manifest
+    from models.manifest import FoldReport, Manifest, QuantizationReport
 
 CARD_FILE = "README.md"
 
@@ -27,6 +27,8 @@ def model_card(manifest: Manifest) -> str:
     ]
     if manifest.fold:
         sections.append(_fold(manifest.fold))
+    if manifest.quantization:
+        sections.append(_quantization(manifest.quantization))
     return "\n\n".join(sections) + "\n"
 
 
@@ -73,10 +75,19 @@ def _graphs(manifest: Manifest) -> str:
         "## Graphs\n\n"
         "| file | variant | parameters | MACs per image | BatchNormalization nodes | bytes |\n"
         "|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"Run time alone in onnxruntime, one thread, on {manifest.provenance.export['hardware']}:"
+        f"Run time alone in onnxruntime, one thread, on {_hardware(manifest)}:"
         "\n\n| variant | optimization | batch | median ms | p10 to p90 | runs |\n"
         "|---|---|---|---|---|---|\n" + "\n".join(timings)
     )
+
+
+def _hardware(manifest: Manifest) -> str:
+    """Return where the run times were measured: an int8 graph's later than the others'."""
+    machine = str(manifest.provenance.export["hardware"])
+    report = manifest.quantization
+    if report is None or report.environment["hardware"] == machine:
+        return machine
+    return f"{machine} (int8: {report.environment['hardware']})"
 
 
 def _training(manifest: Manifest) -> str:
@@ -111,4 +122,32 @@ def _fold(fold: FoldReport) -> str:
         f"{proof.largest_logit_difference:.2g}; label changes {proof.label_changes}, of which "
         f"{proof.unexplained_label_changes} are not explained by rounding. "
         f"The proof {'holds' if proof.holds else 'FAILS'}."
+    )
+
+
+def _quantization(report: QuantizationReport) -> str:
+    effect, scheme, calibration = report.effect, report.scheme, report.calibration
+    low, high = effect.test.accuracy_interval_95
+    rows = "\n".join(
+        f"| {gain.batch_size} | {gain.float32.median_ms:.3f} "
+        f"({gain.float32.p10_ms:.3f} to {gain.float32.p90_ms:.3f}) | {gain.int8.median_ms:.3f} "
+        f"({gain.int8.p10_ms:.3f} to {gain.int8.p90_ms:.3f}) | {gain.ratio:.2f} |"
+        for gain in report.speed
+    )
+    return (
+        "## Int8\n\n"
+        f"`model.int8.onnx` is the {report.source} graph in bytes. Activations: "
+        f"{scheme.activations}. Weights: {scheme.weights}. Ranges from {calibration.images:,} "
+        f"training images ({calibration.method}, seed {calibration.seed}).\n\n"
+        f"**{effect.test.accuracy:.2%}** of the {effect.test.images:,} test images (95 % interval "
+        f"{low:.2%} to {high:.2%}), {effect.accuracy_difference_points:+.2f} points against "
+        f"float32. It changes {effect.label_changes:,} labels: {effect.right_to_wrong:,} from "
+        f"right to wrong, {effect.wrong_to_right:,} from wrong to right. Logits differ by "
+        f"{effect.root_mean_square_difference:.2g} (root mean square), at most by "
+        f"{effect.largest_logit_difference:.3g}. Emulated in float32 instead of run on integer "
+        f"kernels its logits differ by at most {effect.emulation_difference:.2g}; label changes "
+        f"{effect.emulation_label_changes:,}.\n\n"
+        f"In turns with float32, one thread, on {report.environment['hardware']} "
+        f"({' '.join(report.environment['instructions'])}), median ms (p10 to p90):\n\n"
+        f"| batch | float32 | int8 | times as fast |\n|---|---|---|---|\n{rows}"
     )

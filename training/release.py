@@ -1,24 +1,19 @@
 """Releasing a run: graphs, proof, metrics and history become one immutable artefact.
 
-The artefact is put together in a temporary folder beside its place, flushed to disk and renamed,
-so a folder of that name is always whole.
+`artefact_folder` puts it in its place, whole or not at all.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
 import statistics
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from models.bundle import MANIFEST_FILE, VERSION_PATTERN, Bundle, load_bundle
+from models.bundle import Bundle, load_bundle
 from models.history import EpochRecord, write_history
 from models.manifest import (
     SCHEMA_VERSION,
@@ -34,6 +29,7 @@ from models.manifest import (
     TensorSpec,
     Variant,
 )
+from training.artefact_folder import file_record, free_place, new_folder, write_manifest
 from training.data import LABELS, PUBLISHED_MD5, Split
 from training.environment import describe_environment
 from training.errors import ExportError, VerificationError
@@ -49,7 +45,7 @@ from training.trained import network_from_checkpoint
 from training.verification import Verification, exact_logits, verify_graphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     import onnx
@@ -62,6 +58,7 @@ GRAPH_FILES: dict[Variant, str] = {
     "folded": "model.onnx",
     "plain": "model.onnx",
     "unfolded": "model.unfolded.onnx",
+    "int8": "model.int8.onnx",
 }
 GOLDEN_FILE = "golden.npz"
 HISTORY_FILE = "history.jsonl"
@@ -91,29 +88,26 @@ def release(
         ExportError: the run has no finished epoch, or the artefact exists already.
         VerificationError: the graphs are not the network; nothing is written.
     """
-    _check_releasable(checkpoint, version)
+    _check_releasable(checkpoint)
     network, recipe = network_from_checkpoint(checkpoint)
-    target = folder / f"{recipe.name}-{version}"
-    if target.exists():
-        raise ExportError(f"{target} exists, and a release is never changed; raise --version")
+    target = free_place(folder, recipe.name, version)
     graphs = export_graphs(network)
     verification = verify_artefact_graphs(network, graphs.contents, test)
-    with _new_folder(target) as temporary:
+    with new_folder(target) as temporary:
         records = _graph_records(graphs, measure_latency(graphs.contents, rounds=latency_rounds))
         manifest = _manifest(checkpoint, recipe, version, graphs, records, verification, test)
         _write_files(temporary, network, checkpoint, graphs, test)
         manifest = replace(
             manifest,
-            golden=_file_record(temporary / GOLDEN_FILE),
-            history=_file_record(temporary / HISTORY_FILE),
+            golden=file_record(temporary / GOLDEN_FILE),
+            history=file_record(temporary / HISTORY_FILE),
         )
-        text = json.dumps(asdict(manifest), indent=1) + "\n"
-        (temporary / MANIFEST_FILE).write_text(text, encoding="utf-8")
+        write_manifest(manifest, temporary)
         write_model_card(load_bundle(temporary))
     return load_bundle(target)
 
 
-def _check_releasable(checkpoint: Checkpoint, version: str) -> None:
+def _check_releasable(checkpoint: Checkpoint) -> None:
     """Refuse, before anything is computed, what could not be released at the end."""
     if not checkpoint.history:
         raise ExportError("the run has no finished epoch yet; train at least one")
@@ -122,8 +116,6 @@ def _check_releasable(checkpoint: Checkpoint, version: str) -> None:
             f"the run was stopped inside epoch {checkpoint.progress.epoch + 1}: its weights are "
             "newer than its last measurement; let 'foldnorm train … --resume' finish the epoch"
         )
-    if not VERSION_PATTERN.fullmatch(version):
-        raise ExportError(f"version {version!r} must be like 1.0.0")
 
 
 def export_graphs(network: nn.Module) -> Graphs:
@@ -226,34 +218,3 @@ def _write_files(
     images = test.images[firsts]  # the first test image of each class
     logits = exact_logits(network, images)
     np.savez_compressed(folder / GOLDEN_FILE, images=images, logits=logits)
-
-
-def _file_record(path: Path) -> FileRecord:
-    return FileRecord(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `target` at the end, and vanishes on an error."""
-    temporary = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        for path in (*temporary.iterdir(), temporary):
-            _flush_to_disk(path)
-        temporary.rename(target)
-    except OSError as exc:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise ExportError(f"cannot write {target}: {exc.strerror or exc}; make room") from exc
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ def results_table(bundles: Sequence[Bundle]) -> str:
     rows: list[tuple[str, Callable[[Bundle], str]]] = [
         ("**test accuracy**, last epoch, single view", _accuracy),
         ("95 % interval", _interval),
+        *_int8_rows(bundles),
         ("epochs trained", lambda bundle: str(bundle.manifest.provenance.epochs)),
         ("best epoch, *selected on the test set*", _best),
         *(
@@ -45,6 +46,32 @@ def results_table(bundles: Sequence[Bundle]) -> str:
     for title, cell in rows:
         lines.append(f"| {title} | " + " | ".join(cell(bundle) for bundle in bundles) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _int8_rows(bundles: Sequence[Bundle]) -> list[tuple[str, Callable[[Bundle], str]]]:
+    """Return what int8 changed, if any of the artefacts has it."""
+    if not any(bundle.manifest.quantization for bundle in bundles):
+        return []
+    return [
+        ("test accuracy in int8", _int8_accuracy),
+        ("labels of the test set that int8 changes", _int8_changes),
+        ("int8 against float32, times as fast, batch of 1 and of 64", _int8_speed),
+    ]
+
+
+def _int8_accuracy(bundle: Bundle) -> str:
+    report = bundle.manifest.quantization
+    return f"{report.effect.test.accuracy:.2%}" if report else ""
+
+
+def _int8_changes(bundle: Bundle) -> str:
+    report = bundle.manifest.quantization
+    return f"{report.effect.label_changes:,}" if report else ""
+
+
+def _int8_speed(bundle: Bundle) -> str:
+    report = bundle.manifest.quantization
+    return ", ".join(f"{gain.ratio:.2f}" for gain in report.speed) if report else ""
 
 
 def _accuracy(bundle: Bundle) -> str:

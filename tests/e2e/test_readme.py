@@ -189,12 +189,26 @@ class TestTraining:
         assert result.returncode == 0, result.stderr
         manifests = [
             json.loads((reader_folder / "models/artifacts" / name / "manifest.json").read_text())
-            for name in ("keras-bn-1.0.0", "keras-bn-1.0.1")
+            for name in ("keras-bn-1.1.0", "keras-bn-1.2.0")
         ]
         assert (
             manifests[0]["metrics"]["test"]["correct"] == manifests[1]["metrics"]["test"]["correct"]
         )
         assert manifests[0]["golden"] == manifests[1]["golden"]
+
+    def test_quantize_adds_the_int8_graph_that_is_released(self, reader_folder):
+        (quantize,) = of("foldnorm quantize", commands("Train"))
+        result = run(quantize, reader_folder)
+        assert result.returncode == 0, result.stderr
+        released, made = (
+            json.loads((reader_folder / "models/artifacts" / name / "manifest.json").read_text())
+            for name in ("keras-bn-1.1.0", "keras-bn-1.3.0")
+        )
+        stated, found = (
+            manifest["quantization"]["effect"]["test"]["correct"] for manifest in (released, made)
+        )
+        # Ranges are measured in float32, whose last bits are the machine's; a few labels follow.
+        assert abs(stated - found) <= 10
 
     @pytest.mark.parametrize(
         "command",
@@ -232,7 +246,7 @@ def restore_run(folder, name):
     from training.rundir import RunDirectory
     from training.trained import network_from_bundle
 
-    bundle = load_bundle(ARTIFACTS / f"{name}-1.0.0")
+    bundle = load_bundle(ARTIFACTS / f"{name}-1.1.0")
     provenance = bundle.manifest.provenance
     history = bundle.read_history()
     save_checkpoint(

@@ -4,13 +4,16 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from models.bundle import load_catalogue
+from training.data import load_test_split
 from training.figures import accuracy_figure, loss_figure, save_figure
 from training.folding.proof import rounding_allowance
 from training.inference import GraphRunner
 from training.model_card import CARD_FILE, model_card
+from training.quantization_verdict import weight_error_steps
 from training.summary import results_table
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +28,11 @@ def bundles():
 
 def by_name(bundles):
     return {bundle.name: bundle for bundle in bundles}
+
+
+def stated_metrics(bundle, variant):
+    manifest = bundle.manifest
+    return manifest.quantization.effect.test if variant == "int8" else manifest.metrics.test
 
 
 def test_every_file_is_the_released_one(bundles):
@@ -72,7 +80,7 @@ def test_each_sample_image_is_right_or_wrong_as_the_manifest_says(bundles):
     for bundle in bundles:
         for variant in bundle.manifest.graphs:
             predicted = GraphRunner(bundle.read_graph(variant)).logits(images).argmax(axis=1)
-            expected = bundle.manifest.metrics.test.correct_mask()[indices]
+            expected = stated_metrics(bundle, variant).correct_mask()[indices]
             assert expected.tolist() == (predicted == labels).tolist()
 
 
@@ -97,3 +105,52 @@ def test_every_proof_holds(bundles):
     assert fold.proof.unexplained_label_changes == 0
     assert fold.proof.algebra_error_float64 <= 1e-10 * fold.proof.scale
     assert [layer.into is not None for layer in fold.layers] == [True] * 6
+
+
+def test_int8_holds_what_was_promised_of_it(bundles):
+    for bundle in bundles:
+        report = bundle.manifest.quantization
+        assert report.effect.test.images == 10_000
+        assert abs(report.effect.accuracy_difference_points) <= 0.3
+        assert all(gain.ratio >= 1.5 for gain in report.speed)
+        difference = report.effect.test.correct - bundle.manifest.metrics.test.correct
+        changes = report.effect.wrong_to_right - report.effect.right_to_wrong
+        assert difference == changes == round(100 * report.effect.accuracy_difference_points)
+
+
+def test_int8_weights_are_the_rounded_float32_weights_and_no_others(bundles):
+    for bundle in bundles:
+        source, int8 = (
+            onnx.load_from_string(bundle.read_graph(variant))
+            for variant in (bundle.served_variant, "int8")
+        )
+        assert weight_error_steps(source, int8) <= 0.5 + 1e-5
+        for other in bundles:
+            if other.name != bundle.name:
+                stranger = onnx.load_from_string(other.read_graph(other.served_variant))
+                assert weight_error_steps(stranger, int8) > 10
+
+
+def test_int8_meets_its_own_golden_logits_and_the_other_network_does_not(bundles):
+    for bundle in bundles:
+        golden = bundle.read_golden("int8")
+        logits = GraphRunner(bundle.read_graph("int8")).logits(golden.images)
+        assert np.abs(logits - golden.logits).max() <= golden.tolerance
+        for other in bundles:
+            if other.name != bundle.name:
+                wrong = GraphRunner(other.read_graph("int8")).logits(golden.images)
+                assert np.abs(wrong - golden.logits).max() > 10 * golden.tolerance
+
+
+def test_int8_gives_its_stated_answers_on_the_whole_test_set(bundles, data_dir):
+    test = load_test_split(data_dir)
+    for bundle in bundles:
+        logits = GraphRunner(bundle.read_graph("int8")).logits(test.images)
+        right = logits.argmax(axis=1) == test.labels
+        effect = bundle.manifest.quantization.effect
+        # None on integer kernels; a machine without them may do as the emulation, a few times over.
+        unlike = (right != effect.test.correct_mask()).sum()
+        assert unlike <= 3 * effect.emulation_label_changes
+        float32 = GraphRunner(bundle.read_graph(bundle.served_variant)).logits(test.images)
+        other = float32.argmax(axis=1) == test.labels
+        assert (other != effect.test.correct_mask()).sum() > 10 * effect.emulation_label_changes

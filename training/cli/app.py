@@ -7,16 +7,12 @@ import sys
 import typer
 
 from models.bundle import BundleError
-from training.cli.evaluate import evaluate
-from training.cli.export import export
-from training.cli.fetch import fetch
-from training.cli.report import report
-from training.cli.train import train
-from training.cli.verify import verify
+from training.cli.commands import CommandGroup
 from training.errors import TrainingError
 
 app = typer.Typer(
     name="foldnorm",
+    cls=CommandGroup,
     help="Train with BatchNorm, serve without it.",
     no_args_is_help=True,
     add_completion=False,
@@ -27,14 +23,6 @@ app = typer.Typer(
 @app.callback()
 def foldnorm() -> None:
     """Train with BatchNorm, serve without it."""
-
-
-app.command()(fetch)
-app.command()(train)
-app.command()(export)
-app.command()(verify)
-app.command()(evaluate)
-app.command()(report)
 
 
 def run() -> None:

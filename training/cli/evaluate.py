@@ -19,6 +19,7 @@ from training.inference import GraphRunner
 from training.metrics import measure
 
 if TYPE_CHECKING:
+    from models.bundle import Bundle
     from models.manifest import TestMetrics
 
 
@@ -42,8 +43,7 @@ def evaluate(
     else:
         bundle = load_bundle(artefact)
         chosen = _variant(variant) or bundle.served_variant
-        content = bundle.read_graph(chosen)
-        stated = bundle.manifest.metrics.test if chosen == bundle.served_variant else None
+        content, stated = bundle.read_graph(chosen), _stated_metrics(bundle, chosen)
     test = load_test_split(data_dir)
     measured = measure(
         GraphRunner(content, threads=threads).logits(test.images), test.labels, LABELS
@@ -64,6 +64,14 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise BundleError(f"cannot read {path} ({exc.strerror}); name an .onnx file") from exc
+
+
+def _stated_metrics(bundle: Bundle, variant: Variant) -> TestMetrics | None:
+    """Return what the manifest says of a graph; of an unfolded one it says nothing."""
+    report = bundle.manifest.quantization
+    if variant == "int8" and report is not None:
+        return report.effect.test
+    return bundle.manifest.metrics.test if variant == bundle.served_variant else None
 
 
 def _variant(name: str | None) -> Variant | None:

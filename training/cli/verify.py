@@ -17,6 +17,12 @@ from models.bundle import load_bundle
 from training.data import load_test_split
 from training.errors import VerificationError
 from training.folding.proof import ALGEBRA_TOLERANCE, largest_difference
+from training.quantization_verdict import (
+    LARGEST_UNLIKE_SHARE,
+    QuantizationVerdict,
+    judge_quantization,
+)
+from training.quantized_release import LARGEST_LOSS_POINTS
 from training.trained import network_from_bundle
 from training.verification import Verification, exact_logits, verify_graphs
 
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
 
     from models.bundle import Bundle
     from models.manifest import FoldProof
+    from training.data import Split
 
 
 def verify(
@@ -33,28 +40,35 @@ def verify(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
-    """Prove torch = unfolded = folded on the whole test set; exit code 3 if the proof fails."""
+    """Prove torch = unfolded = folded on the whole test set; exit code 3 if the proof fails.
+
+    An int8 graph is none of these: it is checked to be their rounding, and measured again.
+    """
     if threads:
         torch.set_num_threads(threads)
     bundle = load_bundle(artefact)
     bundle.verify()
-    verification = verify_bundle(bundle, data_dir)
+    test = load_test_split(data_dir)
+    verification = verify_bundle(bundle, test)
+    int8 = judge_quantization(bundle, test)
+    holds = verification.holds and (int8 is None or int8.holds)
     if as_json:
-        typer.echo(json.dumps({**asdict(verification), "holds": verification.holds}, indent=1))
+        table = {**asdict(verification), "int8": int8 and asdict(int8), "holds": holds}
+        typer.echo(json.dumps(table, indent=1))
     else:
-        _print_verdict(bundle, verification)
-    if not verification.holds:
+        _print_verdict(bundle, verification, int8, holds)
+    if not holds:
         raise VerificationError(f"{artefact}: the proof fails; do not serve this artefact")
 
 
-def verify_bundle(bundle: Bundle, data_dir: Path) -> Verification:
+def verify_bundle(bundle: Bundle, test: Split) -> Verification:
     """Return the verdict on an artefact, its torch network rebuilt from the unfolded graph."""
     graphs = bundle.manifest.graphs
     unfolded = bundle.read_graph("unfolded" if "unfolded" in graphs else "plain")
     folded = bundle.read_graph("folded") if "folded" in graphs else None
     network = network_from_bundle(bundle)
     check_golden(bundle, network)
-    return verify_graphs(network, unfolded, folded, load_test_split(data_dir).images)
+    return verify_graphs(network, unfolded, folded, test.images)
 
 
 def check_golden(bundle: Bundle, network: nn.Module) -> None:
@@ -73,7 +87,9 @@ def check_golden(bundle: Bundle, network: nn.Module) -> None:
         )
 
 
-def _print_verdict(bundle: Bundle, verification: Verification) -> None:
+def _print_verdict(
+    bundle: Bundle, verification: Verification, int8: QuantizationVerdict | None, holds: bool
+) -> None:
     console = Console()
     if bundle.manifest.fold:
         layers = Table("batch norm", "channels", "folded into", "largest scale")
@@ -82,10 +98,10 @@ def _print_verdict(bundle: Bundle, verification: Verification) -> None:
             layers.add_row(layer.norm, str(layer.channels), layer.into or layer.reason, scale)
         console.print(layers)
     verdict = Table("measured", "value", "holds if", title=f"{bundle.name} {bundle.version}")
-    for row in _torch_rows(verification) + _fold_rows(verification.fold):
+    for row in _torch_rows(verification) + _fold_rows(verification.fold) + _int8_rows(int8):
         verdict.add_row(*row)
     console.print(verdict)
-    console.print(f"verdict: {'the proof holds' if verification.holds else 'THE PROOF FAILS'}")
+    console.print(f"verdict: {'the proof holds' if holds else 'THE PROOF FAILS'}")
 
 
 def _torch_rows(verification: Verification) -> list[tuple[str, str, str]]:
@@ -125,6 +141,27 @@ def _fold_rows(fold: FoldProof | None) -> list[tuple[str, str, str]]:
         ("adversarial inputs, error over allowance", f"{fold.adversarial_error_ratio:.3g}", "<= 1"),
         ("labels changed, unfolded to folded", *_changes(fold.label_changes)),
         ("… not explained by rounding", str(fold.unexplained_label_changes), "= 0"),
+    ]
+
+
+def _int8_rows(int8: QuantizationVerdict | None) -> list[tuple[str, str, str]]:
+    if int8 is None:
+        return []
+    effect = int8.effect
+    return [
+        ("int8, largest weight error in steps", f"{int8.weight_error_steps:.5f}", "<= 1/2"),
+        ("int8, golden logits", f"{int8.golden_error:.3g}", f"<= {int8.golden_tolerance:.3g}"),
+        (
+            "int8, accuracy against float32",
+            f"{effect.accuracy_difference_points:+.2f} points",
+            f">= -{LARGEST_LOSS_POINTS} points",
+        ),
+        ("int8, labels changed", str(effect.label_changes), "as measured"),
+        (
+            "int8, images right or wrong unlike stated",
+            str(int8.answers_unlike_stated),
+            f"<= {LARGEST_UNLIKE_SHARE:.1%} of them",
+        ),
     ]
 
 

@@ -27,7 +27,7 @@ def run(*arguments, seconds=120):
 def test_help_lists_every_command():
     result = run("--help")
     assert result.returncode == 0
-    for command in ("fetch", "train", "export", "verify", "evaluate", "report"):
+    for command in ("fetch", "train", "export", "quantize", "verify", "evaluate", "report"):
         assert re.search(rf"\b{command}\b", result.stdout)
 
 
@@ -38,6 +38,7 @@ def test_help_lists_every_command():
         (("train", "keras-bn", "--data-dir", "no-such"), "no cifar-10-batches-py/ in no-such"),
         (("train", "keras-bn", "--data-dir", "x", "--device", "abacus"), "try --device cpu"),
         (("verify", "no-such", "--data-dir", "x"), "cannot read no-such/manifest.json"),
+        (("quantize", "no-such", "--data-dir", "x"), "cannot read no-such/manifest.json"),
         (("evaluate", "no-such.onnx", "--data-dir", "x"), "cannot read no-such.onnx"),
         (("export", "no-such", "--data-dir", "x"), "no checkpoint at no-such/checkpoint.pt"),
         (("report", "--artifacts", "no-such"), "no artefact in no-such"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.bundle import BundleError, load_bundle, load_catalogue
+from tests import synthetic
 
 
 @pytest.fixture
@@ -21,6 +22,12 @@ def folder(artifacts, tmp_path):
 def path(folder):
     (found,) = folder.glob("tiny-bn-*")
     return found
+
+
+@pytest.fixture
+def quantized(path):
+    """The same with an int8 variant."""
+    return synthetic.add_int8(path)
 
 
 def rewrite(path, change):
@@ -207,3 +214,65 @@ def test_a_manifest_nested_beyond_reason_is_refused(path):
 def test_an_artefact_that_is_still_being_written_is_passed_over(folder, path):
     shutil.copytree(path, folder / f".{path.name}.partial")
     assert [b.path.name for b in load_catalogue(folder)] == ["tiny-bn-1.0.0", "tiny-plain-1.0.0"]
+
+
+def test_an_int8_graph_has_golden_logits_and_a_tolerance_of_its_own(quantized):
+    bundle = load_bundle(quantized)
+    bundle.verify()
+    assert bundle.served_variant == "folded"
+    shared, own = bundle.read_golden("folded"), bundle.read_golden("int8")
+    assert shared.tolerance is None
+    assert own.tolerance == 0.1
+    assert (own.images == shared.images).all()
+    assert own.logits.dtype == np.float64
+    assert np.abs(own.logits - shared.logits).max() == pytest.approx(0.01)
+
+
+def test_every_other_graph_shares_the_golden_logits(quantized):
+    bundle = load_bundle(quantized)
+    for variant in (None, "folded", "unfolded"):
+        assert (bundle.read_golden(variant).logits == bundle.read_golden().logits).all()
+
+
+def test_an_artefact_without_int8_has_no_golden_logits_for_it(path):
+    with pytest.raises(BundleError, match=r"has no int8 graph; 'foldnorm quantize' makes one"):
+        load_bundle(path).read_golden("int8")
+
+
+@pytest.mark.parametrize("name", ["model.int8.onnx", "golden.int8.npz"])
+def test_a_changed_int8_file_is_named(quantized, name):
+    with (quantized / name).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=rf"{name} has SHA-256"):
+        load_bundle(quantized).verify()
+
+
+@pytest.mark.parametrize("missing", ["graph", "report"])
+def test_an_int8_graph_and_its_report_come_together(quantized, missing):
+    def remove(manifest):
+        if missing == "graph":
+            del manifest["graphs"]["int8"]
+        else:
+            del manifest["quantization"]
+
+    rewrite(quantized, remove)
+    with pytest.raises(BundleError, match="an int8 graph or its quantization report, and not the"):
+        load_bundle(quantized)
+
+
+def test_the_golden_file_of_int8_lies_in_the_folder_too(quantized):
+    rewrite(quantized, lambda m: m["quantization"]["golden"].update(file="../golden.npz"))
+    with pytest.raises(BundleError, match="must be a file name inside the artefact"):
+        load_bundle(quantized)
+
+
+def test_a_manifest_from_before_int8_is_read(path):
+    rewrite(path, lambda manifest: manifest.pop("quantization"))
+    assert load_bundle(path).manifest.quantization is None
+
+
+def test_the_first_golden_images_keep_their_tolerance(quantized):
+    golden = load_bundle(quantized).read_golden("int8")
+    first = golden.first(2)
+    assert [len(first.images), len(first.logits), first.tolerance] == [2, 2, golden.tolerance]
+    assert (first.logits == golden.logits[:2]).all()

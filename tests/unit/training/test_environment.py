@@ -32,3 +32,14 @@ def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
 def test_without_git_there_is_no_commit(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert source_commit() is None
+
+
+def test_the_instructions_are_those_that_integer_kernels_use(monkeypatch):
+    flags = "fpu sse2 avx2 avx512f avx512_vnni clzero"
+    monkeypatch.setattr(environment, "_cpuinfo", {"flags": flags}.get)
+    assert environment.vector_instructions() == ["avx2", "avx512f", "avx512_vnni"]
+
+
+def test_a_system_that_does_not_say_has_no_known_instructions(monkeypatch):
+    monkeypatch.setattr(environment, "_cpuinfo", lambda _key: None)
+    assert environment.vector_instructions() == []

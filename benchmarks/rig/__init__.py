@@ -1,0 +1,1 @@
+"""What serving benchmarks need around the measurement: servers, images, load generators."""

@@ -1,0 +1,1 @@
+"""What happens to requests when the server is overloaded, stopped, struck or changed."""

@@ -1,0 +1,79 @@
+"""`foldnorm quantize`: the next version of an artefact, with an int8 graph beside its others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.bundle import load_bundle
+from training.data import load_cifar10
+from training.latency import ROUNDS
+from training.quantized_release import (
+    CALIBRATION_IMAGES,
+    CALIBRATION_SEED,
+    next_version,
+    release_quantized,
+)
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+
+
+def quantize(
+    artefact: Annotated[Path, typer.Argument(help="The artefact's folder.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    version: Annotated[
+        str | None, typer.Option(help="Version of the new artefact; default: the next minor one.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for NAME-VERSION; default: beside ARTEFACT."),
+    ] = None,
+    calibration_images: Annotated[
+        int, typer.Option(min=1, help="Training images that the ranges are taken from.")
+    ] = CALIBRATION_IMAGES,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses those images.")] = CALIBRATION_SEED,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the timing.")] = ROUNDS,
+) -> None:
+    """Quantize the served graph of ARTEFACT, measure it and write the artefact's next version.
+
+    Run times are measured on one thread: leave the machine idle meanwhile.
+    """
+    bundle = load_bundle(artefact)
+    train, test = load_cifar10(data_dir)
+    quantized = release_quantized(
+        bundle,
+        train,
+        test,
+        version or next_version(bundle.version),
+        output or artefact.resolve().parent,
+        calibration_images=calibration_images,
+        seed=seed,
+        latency_rounds=rounds,
+    )
+    _print_report(quantized)
+    typer.echo(f"wrote {quantized.path}")
+
+
+def _print_report(bundle: Bundle) -> None:
+    report = bundle.manifest.quantization
+    assert report is not None, "a quantized release has a report"
+    effect = report.effect
+    low, high = effect.test.accuracy_interval_95
+    table = Table("measured", "value", title=f"{bundle.name} {bundle.version}, int8")
+    table.add_row("accuracy", f"{effect.test.accuracy:.2%} ({low:.2%} to {high:.2%})")
+    table.add_row(
+        "accuracy, int8 minus float32", f"{effect.accuracy_difference_points:+.2f} points"
+    )
+    table.add_row("labels changed", f"{effect.label_changes:,} of {effect.test.images:,}")
+    table.add_row("… from right to wrong", f"{effect.right_to_wrong:,}")
+    table.add_row("… from wrong to right", f"{effect.wrong_to_right:,}")
+    table.add_row("largest logit difference", f"{effect.largest_logit_difference:.3g}")
+    for gain in report.speed:
+        medians = f"{gain.float32.median_ms:.3f} to {gain.int8.median_ms:.3f} ms"
+        table.add_row(f"batch of {gain.batch_size}", f"{medians}, {gain.ratio:.2f} times as fast")
+    Console().print(table)

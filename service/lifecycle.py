@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RETRY_AFTER_S = 1.0  # a request lasts a fraction of it, and another process starts in about that
+DEFAULT_HELD_BYTES = 128 * 1024 * 1024
 
 
 class Lifecycle:
     """Counts the requests in progress and refuses new ones when full or draining."""
 
-    def __init__(self, max_requests: int, max_held_bytes: int) -> None:
+    def __init__(self, max_requests: int, max_held_bytes: int = DEFAULT_HELD_BYTES) -> None:
         self._max_requests = max_requests
         self._max_held_bytes = max_held_bytes
         self.working = 0

@@ -147,7 +147,7 @@ class TuningEntry(Answer):
     name: str
     version: str
     measured: tuple[Measurement, ...] = Field(
-        description="In one thread, the shortest of five runs."
+        description="In one thread, the shortest of three runs."
     )
     call_ms: float = Field(description="The a of t(n) = a + b n, fitted.")
     image_ms: float = Field(description="The b of t(n) = a + b n, fitted.")

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
 from service.cpus import available_cpus
+from service.lifecycle import DEFAULT_HELD_BYTES
 from service.limits import Limits
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Settings(BaseSettings):
         256, ge=1, description="Most requests in progress at once; more are answered 503."
     )
     max_held_bytes: int = Field(
-        128 * 1024 * 1024,
+        DEFAULT_HELD_BYTES,
         ge=1,
         description="Most bytes of request bodies that a worker holds at once; more are answered "
         "503.",

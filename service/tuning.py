@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from service.session import Session
 
 LOOP_SECONDS = 0.005
-MEASURED_SIZES = (1, 8, 32)
+MEASURED_SIZES = (1, 4, 16)
 BUCKETS = (64, 32, 16, 8, 4, 2, 1)
-REPEATS = 5
+REPEATS = 3
 
 
 @dataclass(frozen=True)

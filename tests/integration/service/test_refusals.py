@@ -91,4 +91,4 @@ def test_every_level_of_optimization_gives_the_same_logits(optimization: str) ->
 
 def open_session(graph: bytes, optimization: str = "enable_all") -> OrtSession:
     provider = Provider(CPU, "a test")
-    return OrtSession(graph, provider=provider, threads=1, optimization=optimization)
+    return OrtSession(graph, provider=provider, optimization=optimization)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ CAPACITY, MAX_BATCH = 12, 6
 @dataclass(frozen=True)
 class Caller:
     size: int
-    alone: bool
+    within: float  # of the fake clock's seconds
     poisoned: bool  # its batch fails
     turns_before: int  # of the event loop, before it arrives
     turns_until_it_leaves: int | None
@@ -30,7 +31,7 @@ class Caller:
 callers = st.builds(
     Caller,
     size=st.integers(1, 8),
-    alone=st.booleans(),
+    within=st.floats(0, 40) | st.just(math.inf),
     poisoned=st.integers(0, 5).map(lambda number: number == 0),
     turns_before=st.integers(0, 3),
     turns_until_it_leaves=st.none() | st.integers(0, 6),
@@ -46,6 +47,7 @@ class Machine:
 
     def __init__(self, turns: list[int]) -> None:
         self._turns = turns
+        self.now = 0.0
         self._running = False
         self.batches: list[list[int]] = []
         self.callers: list[Caller] = []
@@ -55,9 +57,10 @@ class Machine:
         self._running = True
         batch = [self.callers[item] for item in items]
         self.batches.append(list(items))
-        assert len(batch) == 1 or not any(caller.alone for caller in batch)
         assert len(batch) == 1 or sum(caller.size for caller in batch) <= MAX_BATCH
-        await turns(self._turns.pop() if self._turns else 1)
+        taken = self._turns.pop() if self._turns else 1
+        self.now += taken
+        await turns(taken)
         self._running = False
         if any(caller.poisoned for caller in batch):
             raise PoisonError
@@ -72,7 +75,7 @@ async def turns(number: int) -> None:
 async def live(batcher: Batcher[int, int], index: int, caller: Caller) -> str:
     """Return how a caller ended."""
     submission = asyncio.ensure_future(
-        batcher.submit(index, min(caller.size, CAPACITY), alone=caller.alone)
+        batcher.submit(index, min(caller.size, CAPACITY), within=caller.within)
     )
     if caller.turns_until_it_leaves is not None:
         await turns(caller.turns_until_it_leaves)
@@ -93,7 +96,9 @@ def test_every_caller_gets_exactly_one_ending(
     async def scenario() -> tuple[list[str], list[list[int]]]:
         machine = Machine(batch_turns)
         machine.callers = arrivals
-        batcher = Batcher(machine, capacity=CAPACITY, max_batch=MAX_BATCH)
+        batcher = Batcher(
+            machine, capacity=CAPACITY, max_batch=MAX_BATCH, clock=lambda: machine.now
+        )
         tasks = []
         for index, caller in enumerate(arrivals):
             await turns(caller.turns_before)

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Machine:
     """A `run_batch` that waits at a gate and remembers what it ran."""
 
@@ -74,18 +81,84 @@ def test_a_batch_holds_no_more_than_its_bound() -> None:
     asyncio.run(scenario())
 
 
-def test_an_item_submitted_alone_shares_its_batch_with_none() -> None:
+def test_an_item_larger_than_a_batch_runs_alone() -> None:
     async def scenario() -> None:
         machine = Machine()
-        batcher, first = await busy(machine)
+        batcher, first = await busy(machine, max_batch=4)
         before = started(batcher, 1)
-        alone = asyncio.create_task(batcher.submit(2, alone=True))
+        large = asyncio.create_task(batcher.submit(2, 9))
         await one_turn()
         after = started(batcher, 3)
         await one_turn()
         machine.gate.set()
-        await settled(first, *before, alone, *after)
+        await settled(first, *before, large, *after)
         assert machine.batches == [[0], [1], [2], [3]]
+
+    asyncio.run(scenario())
+
+
+def test_an_item_that_would_be_late_is_refused_when_it_comes() -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        machine = Machine()
+        batcher = Batcher(machine, capacity=100, max_batch=100, clock=clock)
+        (first,) = started(batcher, 0)
+        await machine.entered.wait()
+        clock.now += 2.0
+        machine.gate.set()
+        await first  # one item took two seconds
+        machine.gate.clear()
+        machine.entered.clear()
+        (running,) = started(batcher, 1)
+        await machine.entered.wait()
+        with pytest.raises(OverloadedError, match=r"about 5000 ms .* has 4900 ms left") as refusal:
+            await batcher.submit(2, within=4.9)
+        assert refusal.value.retry_after_s == 2.0
+        in_time = asyncio.create_task(batcher.submit(3, within=5.1))
+        await one_turn()
+        machine.gate.set()
+        assert await settled(running, in_time) == [10, 30]
+
+    asyncio.run(scenario())
+
+
+def test_a_single_item_is_tried_however_slow_the_last_one_was() -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        machine = Machine()
+        batcher = Batcher(machine, capacity=9, max_batch=9, clock=clock)
+        (first,) = started(batcher, 0)
+        await machine.entered.wait()
+        clock.now += 60.0
+        machine.gate.set()
+        await first
+        assert await batcher.submit(1, within=0.001) == 10
+
+    asyncio.run(scenario())
+
+
+def test_batches_run_on_for_as_long_as_the_event_loop_was_away() -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        order: list[str] = []
+
+        async def run(items: Sequence[int]) -> list[int]:
+            clock.now += 0.001
+            order.append("batch")
+            return list(items)
+
+        async def flood() -> None:
+            while len(order) < 30:
+                clock.now += 0.003
+                order.append("turn")
+                await asyncio.sleep(0)
+
+        batcher = Batcher(run, capacity=99, max_batch=1, clock=clock)
+        items = started(batcher, *range(12))
+        await asyncio.gather(flood(), *items)
+        first, last = order.index("batch"), 29 - order[::-1][len(order) - 30 :].index("batch")
+        busy_part = order[first:last]
+        assert busy_part.count("batch") > 2 * busy_part.count("turn")
 
     asyncio.run(scenario())
 
@@ -162,11 +235,12 @@ def test_a_wrong_number_of_results_is_an_error_to_all_members() -> None:
 
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     async def scenario() -> None:
-        seconds = iter([0.0, 8.0, 8.0, 16.0, 16.0, 16.0])
+        clock = Clock()
         machine = Machine()
-        batcher = Batcher(machine, capacity=2, max_batch=9, clock=lambda: next(seconds))
+        batcher = Batcher(machine, capacity=2, max_batch=9, clock=clock)
         (first,) = started(batcher, 0)
         await machine.entered.wait()
+        clock.now = 8.0
         machine.gate.set()
         await first  # one item took 8 seconds
         machine.gate.clear()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from models.bundle import load_bundle
 from service.catalogue import Catalogue, served_variants
 from service.errors import ModelRefusedError, UnknownModelError
+from tests import synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,3 +96,13 @@ def test_a_batch_normalized_artefact_is_served_twice(artifacts: Path) -> None:
         [("tiny-plain", "plain")],
     ]
     assert expected == [served_variants(bundle) for bundle in bundles]
+
+
+def test_an_int8_graph_is_served_beside_the_others(artifacts: Path, tmp_path: Path) -> None:
+    expected = {
+        "bn": [("tiny-bn", "folded"), ("tiny-bn-unfolded", "unfolded"), ("tiny-bn-int8", "int8")],
+        "plain": [("tiny-plain", "plain"), ("tiny-plain-int8", "int8")],
+    }
+    for kind, names in expected.items():
+        copy = shutil.copytree(artifacts / f"tiny-{kind}-1.0.0", tmp_path / kind)
+        assert names == served_variants(load_bundle(synthetic.add_int8(copy)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from models.bundle import Golden
 from service.errors import ModelRefusedError
 from service.proofs import (
     GOLDEN_TOLERANCE,
+    LARGEST_STATED_TOLERANCE,
     check_golden,
     check_graph,
     check_independence,
@@ -115,3 +117,40 @@ def test_a_graph_in_training_mode_is_refused_by_name() -> None:
 def test_bytes_that_are_no_graph_are_refused() -> None:
     with pytest.raises(ModelRefusedError, match="no ONNX file"):
         check_graph(b"\x00garbage")
+
+
+def test_a_stated_tolerance_takes_the_place_of_rounding() -> None:
+    stated = replace(GOLDEN, tolerance=0.01 * SCALE)
+    session = FakeSession(lambda images: NETWORK.logits(images) + 0.009 * SCALE)
+    proof = prove_answers(session, stated)
+    assert proof.golden_tolerance == stated.tolerance
+    assert proof.golden_error == pytest.approx(0.009 * SCALE, rel=1e-4)
+    with pytest.raises(ModelRefusedError, match="is rounding"):
+        prove_answers(session, GOLDEN)
+
+
+def test_an_error_beyond_the_stated_tolerance_is_refused() -> None:
+    session = FakeSession(lambda images: NETWORK.logits(images) + 0.011 * SCALE)
+    with pytest.raises(ModelRefusedError, match="is the noise of quantization"):
+        check_golden(session, replace(GOLDEN, tolerance=0.01 * SCALE))
+
+
+def test_neighbours_may_move_a_quantized_answer_within_the_stated_tolerance_only() -> None:
+    stated = replace(GOLDEN, tolerance=0.01 * SCALE)
+
+    def by_neighbours(share: float) -> FakeSession:
+        shift = share * SCALE
+        return FakeSession(lambda images: NETWORK.logits(images) + shift * (len(images) == 8))
+
+    alone = FakeSession(NETWORK.logits)
+    tolerance = prove_answers(alone, stated).neighbour_tolerance
+    assert tolerance == pytest.approx(0.01 * SCALE, rel=1e-3)
+    check_independence(by_neighbours(0.009), stated, tolerance)
+    with pytest.raises(ModelRefusedError, match="with its neighbours in the batch"):
+        check_independence(by_neighbours(0.011), stated, tolerance)
+
+
+@pytest.mark.parametrize("share", [1.01 * LARGEST_STATED_TOLERANCE, np.inf, np.nan])
+def test_a_stated_tolerance_that_proves_nothing_is_refused(share: float) -> None:
+    with pytest.raises(ModelRefusedError, match="quantize the network again"):
+        prove_answers(FakeSession(NETWORK.logits), replace(GOLDEN, tolerance=share * SCALE))

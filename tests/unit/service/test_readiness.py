@@ -13,8 +13,8 @@ from service.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
 
+    from service.engine import Engine
     from service.served_model import ServedModel
 
 IMAGES = np.full((1, 32, 32, 3), 7, np.uint8)
@@ -30,18 +30,19 @@ class Clock:
 
 
 def test_a_model_that_answers_wrong_is_not_ready(
-    make_model: Callable[[], ServedModel], executor: Executor
+    make_model: Callable[[], ServedModel], engine: Engine
 ) -> None:
-    readiness = Readiness([replace(make_model(), golden=WRONG)], executor)
+    wrong = replace(make_model(), golden=WRONG)
+    readiness = Readiness(lambda: [wrong], engine)
     with pytest.raises(ModelRefusedError, match=r"tiny-bn 1\.0\.0 is not ready: golden logits"):
         asyncio.run(readiness.check())
 
 
 def test_many_probes_ask_the_model_once_in_a_while(
-    make_model: Callable[[], ServedModel], executor: Executor
+    make_model: Callable[[], ServedModel], engine: Engine
 ) -> None:
     model, clock = replace(make_model(), golden=RIGHT), Clock()
-    readiness = Readiness([model], executor, clock)
+    readiness = Readiness(lambda: [model], engine, clock)
     runs = []
 
     async def scenario() -> None:
@@ -57,9 +58,10 @@ def test_many_probes_ask_the_model_once_in_a_while(
 
 
 def test_a_failure_is_not_remembered_as_success(
-    make_model: Callable[[], ServedModel], executor: Executor
+    make_model: Callable[[], ServedModel], engine: Engine
 ) -> None:
-    readiness = Readiness([replace(make_model(), golden=WRONG)], executor, Clock())
+    wrong = replace(make_model(), golden=WRONG)
+    readiness = Readiness(lambda: [wrong], engine, Clock())
 
     async def scenario() -> None:
         for _ in range(2):

@@ -64,17 +64,16 @@ class Coordinator:
         if self._listening is None or self._listening.done():
             raise DrainingError(STOPPING, RETRY_AFTER_S)
         self._number += 1
+        number = self._number  # another may ask before this one is answered
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._asked[self._number] = future
+        self._asked[number] = future
         try:
-            await self._tell(
-                {"kind": "change", "number": self._number, "action": action, "name": name}
-            )
+            await self._tell({"kind": "change", "number": number, "action": action, "name": name})
             done = await future
         except OSError as exc:
             raise DrainingError(STOPPING, RETRY_AFTER_S) from exc
         finally:
-            self._asked.pop(self._number, None)
+            self._asked.pop(number, None)
         if done["error"] == "DrainingError":
             raise DrainingError(done["reason"], RETRY_AFTER_S)
         if done["error"] is not None:

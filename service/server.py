@@ -79,7 +79,6 @@ class DrainingServer(uvicorn.Server):
             await super().startup(sockets)
         else:
             await super().startup([])  # all of it but the accepting
-            # uvicorn only ever closes them.
             self.servers = [cast("Server", Acceptor(one, self._make_protocol)) for one in sockets]
         if self._url is not None:
             logger.info("serving", extra={"fields": {"url": self._url}})
@@ -104,6 +103,9 @@ class DrainingServer(uvicorn.Server):
                 refuse_newcomers(listener)
             await asyncio.sleep(SETTLE_SECONDS)
             await self._finish_requests()
+        for server in self.servers:
+            server.close()
+        self.servers = []  # uvicorn would wait for what an asyncio server has and ours have not
         await super().shutdown(sockets)
 
     async def _finish_requests(self) -> None:

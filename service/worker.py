@@ -12,7 +12,7 @@ from models.bundle import BundleError
 from service.app import build_app, build_state
 from service.control import Coordinator
 from service.errors import ServiceError
-from service.listener import open_listeners, url_of
+from service.listener import BACKLOG, open_listeners, url_of
 from service.metrics_folder import count_as
 from service.server import DrainingServer
 from service.supervisor import StartError
@@ -52,6 +52,7 @@ def serve_worker(settings: Settings, assignment: Assignment) -> None:
     except (BundleError, ServiceError, OSError) as exc:
         raise StartError(str(exc)) from exc
     gc.freeze()  # what is there now stays: collecting it over again costs time, and shared pages
+    assignment.listener.listen(BACKLOG)  # after a failed start it has only stood by until now
     _server(settings, state).run(sockets=[assignment.listener])
 
 

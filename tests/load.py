@@ -65,7 +65,8 @@ class Caller:
         except (OSError, http.client.HTTPException) as exc:
             outcome = Outcome(time.monotonic(), repr(exc))
         self.outcomes.append(outcome)
-        if not self.keeps or outcome.ending != 200:
+        # An answer may end the connection; the library would open the next one unasked.
+        if not self.keeps or outcome.ending != 200 or self.connection.sock is None:
             self.close()
 
     def close(self) -> None:

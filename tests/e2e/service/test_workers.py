@@ -192,6 +192,7 @@ def test_sigterm_under_load_answers_whoever_got_in(service: Service, image: byte
         service.process.signal(signal.SIGTERM)
         code, error = service.process.end()
     assert (code, error) == (0, "")
+    assert not [line for line in service.process.log if line["level"] == "error"]
     endings = Counter(load.endings())
     assert set(endings) <= {200, 503, REFUSED}, endings
     assert endings[200] > 0
@@ -283,6 +284,25 @@ def test_a_replacement_serves_what_its_siblings_serve(service: Service) -> None:
     assert service.models() == [{"tiny-bn@1.0.0", "tiny-plain@1.0.0"}] * 2
     assert service.change("tiny-new", "load").status_code == 200
     assert service.models() == [{"tiny-bn@1.0.0", "tiny-plain@1.0.0", "tiny-new@1.0.0"}] * 2
+
+
+def test_nobody_waits_for_a_worker_that_cannot_start_and_it_is_back_when_it_can(
+    service: Service, image: bytes
+) -> None:
+    graph = service.artifacts / "tiny-bn-1.0.0" / "model.onnx"
+    content = graph.read_bytes()
+    graph.write_bytes(b"no graph")
+    victim, sibling = service.workers
+    os.kill(victim, signal.SIGKILL)
+    service.process.wait_for("a worker died")
+    assert "model.onnx" in service.process.wait_for("a worker died")["reason"]
+    with Load([service.caller(image, keeps=False) for _ in range(4)]) as load:
+        wait_until(lambda: load.answered > 200, "200 connections")
+        assert sibling in service.workers
+    assert set(load.endings()) == {200}
+    graph.write_bytes(content)
+    service.process.wait_for("a worker serves")
+    assert len(service.each_worker("/v1/models")) == 2
 
 
 def test_two_changes_at_once_are_both_made(service: Service) -> None:

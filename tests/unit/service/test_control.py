@@ -160,18 +160,19 @@ def test_who_asks_gets_the_refusal_of_whoever_refused(error: str, raised: Any) -
     asyncio.run(check())
 
 
-def test_two_who_ask_get_the_answer_to_their_own_question() -> None:
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_two_who_ask_get_the_answer_to_their_own_question(order: str) -> None:
     async def check() -> None:
         async with connected(FakeRepository()) as (coordinator, supervisor):
-            first = asyncio.create_task(coordinator.change("load", "a"))
-            second = asyncio.create_task(coordinator.change("load", "b"))
+            asking = {n: asyncio.create_task(coordinator.change("load", n)) for n in "ab"}
             asked = {one["name"]: one["number"] for one in [await supervisor.hear() for _ in "ab"]}
-            supervisor.say(kind="done", number=asked["b"], error=None, reason=None)
-            await asyncio.wait_for(second, SECONDS)
-            assert not first.done()
-            supervisor.say(kind="done", number=asked["a"], error="BundleError", reason="because")
-            with pytest.raises(BundleError):
-                await asyncio.wait_for(first, SECONDS)
+            first, second = order
+            supervisor.say(kind="done", number=asked[first], error=None, reason=None)
+            await asyncio.wait_for(asking[first], SECONDS)
+            assert not asking[second].done()
+            supervisor.say(kind="done", number=asked[second], error="BundleError", reason="late")
+            with pytest.raises(BundleError, match="late"):
+                await asyncio.wait_for(asking[second], SECONDS)
 
     asyncio.run(check())
 

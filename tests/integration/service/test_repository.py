@@ -1,0 +1,116 @@
+"""Models change while requests are answered, and a bad artefact changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from models.bundle import BundleError
+from service.app import build_app, build_state
+from service.errors import ModelRefusedError, UnknownModelError
+from service.settings import Settings
+from tests.asgi_client import AppClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from service.state import ServiceState
+
+IMAGES = np.zeros((2, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(artifacts: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(artifacts, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def state(folder: Path) -> ServiceState:
+    return build_state(Settings(artifacts=folder, threads=1))
+
+
+@pytest.fixture
+def client(state: ServiceState) -> Iterator[AppClient]:
+    with AppClient(build_app(state)) as client:
+        yield client
+
+
+def release(folder: Path, version: str) -> None:
+    """Put a newer version of tiny-bn beside the one that is there."""
+    newer = shutil.copytree(folder / "tiny-bn-1.0.0", folder / f"tiny-bn-{version}")
+    manifest = json.loads((newer / "manifest.json").read_text())
+    (newer / "manifest.json").write_text(json.dumps({**manifest, "version": version}))
+
+
+def test_a_new_version_is_served_once_it_is_loaded(
+    folder: Path, state: ServiceState, client: AppClient
+) -> None:
+    release(folder, "1.0.1")
+    assert state.catalogue.find("tiny-bn").version == "1.0.0"
+    client.run(state.repository.load("tiny-bn"))
+    assert state.catalogue.find("tiny-bn").version == "1.0.1"
+    assert state.catalogue.find("tiny-bn@1.0.0").version == "1.0.0"
+    assert client.get("/v1/models/tiny-bn").json()["version"] == "1.0.1"
+
+
+def test_a_damaged_artefact_leaves_the_old_model_and_says_why(
+    folder: Path, state: ServiceState, client: AppClient
+) -> None:
+    before = state.catalogue.find("tiny-bn")
+    (folder / "tiny-bn-1.0.0" / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match=r"model\.onnx has SHA-256"):
+        client.run(state.repository.load("tiny-bn"))
+    assert state.catalogue.find("tiny-bn") is before
+    assert client.run(before.score(IMAGES)).scores.logits.shape == (2, 10)
+    answer = client.post("/v2/repository/models/tiny-bn/load")
+    assert answer.status_code == 400
+    assert "model.onnx has SHA-256" in answer.json()["error"]
+
+
+def test_what_runs_on_the_old_model_finishes_on_it(state: ServiceState, client: AppClient) -> None:
+    async def scenario() -> None:
+        old = state.catalogue.find("tiny-bn")
+        async with state.engine._turn:  # the engine is busy: the request waits
+            waiting = asyncio.create_task(old.score(IMAGES))
+            await asyncio.sleep(0.01)
+            await state.repository.load("tiny-bn")
+            assert state.catalogue.find("tiny-bn") is not old
+            assert not waiting.done()
+        late = await old.score(IMAGES)  # it had found the old model before the swap
+        outcome = await waiting
+        assert (outcome.scores.logits == late.scores.logits).all()
+
+    client.run(scenario())
+
+
+def test_an_unloaded_model_is_unknown_until_it_is_loaded_again(
+    state: ServiceState, client: AppClient
+) -> None:
+    client.run(state.repository.unload("tiny-plain"))
+    with pytest.raises(UnknownModelError, match="no model 'tiny-plain' is served"):
+        state.catalogue.find("tiny-plain")
+    states = {entry.name: entry.state for entry in state.repository.index()}
+    assert states["tiny-plain"] == "UNAVAILABLE"
+    assert states["tiny-bn"] == "READY"
+    client.run(state.repository.load("tiny-plain"))
+    assert state.catalogue.find("tiny-plain").version == "1.0.0"
+
+
+def test_the_last_model_stays(state: ServiceState, client: AppClient) -> None:
+    *others, last = {model.name for model in state.catalogue.models}
+    for name in others:
+        client.run(state.repository.unload(name))
+    with pytest.raises(ModelRefusedError, match="no model would be served any more"):
+        client.run(state.repository.unload(last))
+    assert [model.name for model in state.catalogue.models] == [last]
+
+
+def test_what_is_on_no_disk_cannot_be_loaded(state: ServiceState, client: AppClient) -> None:
+    with pytest.raises(UnknownModelError, match="serves a model 'none'"):
+        client.run(state.repository.load("none"))

@@ -7,6 +7,7 @@ dropped under load: it runs only while nothing waits for any model, one request 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from service.metrics import ServiceMetrics
     from service.served_model import ServedModel
     from service.session import Scores
+
+logger = logging.getLogger("foldnorm")
 
 PREFERRED = "keras-baseline"
 KEPT = 32
@@ -118,9 +121,10 @@ class Shadow:
         except ServiceError:
             self._count(primary, shadow, "dropped", len(images))
             return
-        except Exception:
+        except Exception:  # raised, it would end the shutdown that waits for this comparison
             self._count(primary, shadow, "failed", len(images))
-            raise
+            logger.exception("the shadow failed", extra={"fields": {"model": shadow.name}})
+            return
         self._count(primary, shadow, "compared", len(images))
         for index, image in enumerate(images):
             first = _opinion(primary, scores, index)

@@ -106,7 +106,10 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self._selector.register(self._wake, selectors.EVENT_READ, None)
 
-    def _on_stop(self, _number: int, _frame: Any) -> None:
+    def _on_stop(self, number: int, _frame: Any) -> None:
+        if self._stopping and number == signal.SIGINT:
+            for place in self.places:
+                place.hurry()
         self._stopping = True
 
     def _start_workers(self) -> None:
@@ -262,6 +265,8 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Let the workers finish what they have accepted, and kill what takes too long."""
+        if self._announced:
+            logger.info("stopping")
         self._stopping = True
         self._changes.close()
         for place in self.places:

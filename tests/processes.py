@@ -96,6 +96,13 @@ def lives(pid: int) -> bool:
     return state_of(pid) not in ("", "Z")
 
 
+def catches(pid: int, number: int) -> bool:
+    """Return whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def wait_until(holds: Callable[[], bool], what: str) -> None:
     """Wait until something holds; fails if it takes longer than anything may."""
     until = time.monotonic() + SECONDS

@@ -7,7 +7,8 @@
     ├── DivergedError      the loss stopped being a number
     ├── GraphError         an ONNX file cannot be loaded, or is no graph of ours
     ├── ExportError        a network cannot be written as the graph that was promised
-    └── VerificationError  a proof failed: two networks that must agree do not
+    ├── VerificationError  a proof failed: two networks that must agree do not
+    └── ClientError        asking a server failed; `training.client.errors` has its tree
 
 The command line prints the message of any of them as one line and exits with `exit_code`.
 """

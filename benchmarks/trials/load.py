@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from benchmarks.rig.server import Server
     from benchmarks.serving_systems import Route
 
-OVERLOAD = 4.0
+OVERLOADS = (2.0, 4.0)  # times the peak
 NORMAL_ANSWERS = 25
 LONGEST_RECOVERY_S = 20.0
 SAMPLE_S = 0.25
@@ -55,20 +55,16 @@ BATCHES = Offer(INFER, connections=4, deadline_ms=1000)
 
 
 def load_trial(arguments: Sequence[str], offer: Offer, seconds: float) -> dict[str, object]:
-    """Measure peak, half load, overload and recovery on one server."""
+    """Measure peak, half load, and each overload with its recovery, on one server."""
     with served(arguments, FOLDNORM_DEADLINE_MS=str(offer.deadline_ms)) as server:
         peak_per_s = _peak(server, offer, seconds / 2)
         half = _open_loop(server, offer, peak_per_s / 2, seconds, HALF_LOAD_PATIENCE_S)
         calm_p99_ms = _percentile(half.latencies_ms(200), 99)
-        with Watch(server, offer.route) as watch:
-            before_mib = sum(server.memory_mib())
-            rate = OVERLOAD * peak_per_s
-            over = _open_loop(server, offer, rate, seconds, 2 * offer.deadline_ms / 1000)
-        normal_after_s = recovery_s(server, offer.route, over.last_sent_at, calm_p99_ms)
-        time.sleep(1.0)
-        after_mib = sum(server.memory_mib())
-    accepted, rejected = over.latencies_ms(200), over.latencies_ms(503)
-    goodput_per_s = over.per_second(200, offer.deadline_ms)
+        calm = Calm(peak_per_s, calm_p99_ms)
+        overloads = {
+            f"overload_{times:g}x": _overload(server, offer, calm, times, seconds)
+            for times in OVERLOADS
+        }
     return {
         "deadline_ms": offer.deadline_ms,
         "peak_requests_per_s": round(peak_per_s, 1),
@@ -78,31 +74,54 @@ def load_trial(arguments: Sequence[str], offer: Offer, seconds: float) -> dict[s
             "p99_ms": calm_p99_ms,
             "p99_to_p50": _ratio(calm_p99_ms, _percentile(half.latencies_ms(200), 50)),
         },
-        "overload": {
-            **_rates(over),
-            "sent_to_peak": _ratio(over.sent_per_s, peak_per_s),
-            "accepted": len(accepted),
-            "accepted_late": int((accepted > offer.deadline_ms).sum()),
-            "accepted_p50_ms": _percentile(accepted, 50),
-            "accepted_p99_ms": _percentile(accepted, 99),
-            "accepted_max_ms": _percentile(accepted, 100),
-            "rejected": len(rejected),
-            "rejected_p50_ms": _percentile(rejected, 50),
-            "rejected_p99_ms": _percentile(rejected, 99),
-            "rejected_share_under_20_ms": _share(rejected < 20.0),
-            "other": len(over.status) - len(accepted) - len(rejected),
-            "goodput_per_s": round(goodput_per_s, 1),
-            "goodput_to_peak": _ratio(goodput_per_s, peak_per_s),
-            "sampled_503": watch.refused,
-            "sampled_503_without_retry_after": watch.without_retry_after,
-            "most_connections_not_accepted": max(watch.unaccepted, default=0),
-            "memory_mib": {
-                "before": round(before_mib, 1),
-                "largest_during": round(max(watch.memory_mib, default=0.0), 1),
-                "after": round(after_mib, 1),
-            },
-            "normal_after_s": normal_after_s,
+        **overloads,
+    }
+
+
+@dataclass(frozen=True)
+class Calm:
+    """What the server does when it is not overloaded."""
+
+    peak_per_s: float
+    p99_ms: float | None  # at half load
+
+
+def _overload(
+    server: Server, offer: Offer, calm: Calm, times: float, seconds: float
+) -> dict[str, object]:
+    before_mib = sum(server.memory_mib())
+    with Watch(server, offer.route) as watch:
+        rate = times * calm.peak_per_s
+        over = _open_loop(server, offer, rate, seconds, 2 * offer.deadline_ms / 1000)
+    normal_after_s = recovery_s(server, offer.route, over.last_sent_at, calm.p99_ms)
+    time.sleep(1.0)
+    after_mib = sum(server.memory_mib())
+    accepted, rejected = over.latencies_ms(200), over.latencies_ms(503)
+    goodput_per_s = over.per_second(200, offer.deadline_ms)
+    return {
+        **_rates(over),
+        "sent_to_peak": _ratio(over.sent_per_s, calm.peak_per_s),
+        "accepted": len(accepted),
+        "accepted_late": int((accepted > offer.deadline_ms).sum()),
+        "accepted_p50_ms": _percentile(accepted, 50),
+        "accepted_p99_ms": _percentile(accepted, 99),
+        "accepted_max_ms": _percentile(accepted, 100),
+        "rejected": len(rejected),
+        "rejected_p50_ms": _percentile(rejected, 50),
+        "rejected_p99_ms": _percentile(rejected, 99),
+        "rejected_share_under_20_ms": _share(rejected < 20.0),
+        "other": len(over.status) - len(accepted) - len(rejected),
+        "goodput_per_s": round(goodput_per_s, 1),
+        "goodput_to_peak": _ratio(goodput_per_s, calm.peak_per_s),
+        "sampled_503": watch.refused,
+        "sampled_503_without_retry_after": watch.without_retry_after,
+        "most_connections_not_accepted": max(watch.unaccepted, default=0),
+        "memory_mib": {
+            "before": round(before_mib, 1),
+            "largest_during": round(max(watch.memory_mib, default=0.0), 1),
+            "after": round(after_mib, 1),
         },
+        "normal_after_s": normal_after_s,
     }
 
 

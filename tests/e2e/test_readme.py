@@ -122,6 +122,18 @@ def test_a_curl_command_is_answered(command, port):
         assert json.loads(answer.stdout)
 
 
+@pytest.mark.parametrize("command", of("foldnorm", commands("Serve")))
+def test_a_client_command_is_answered(command, port):
+    _, *arguments = command.replace("127.0.0.1:8000", f"127.0.0.1:{port}").split()
+    answer = subprocess.run(
+        [BIN / "foldnorm", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    if "predict" in command:
+        assert "frog" in answer.stdout
+        assert "ship" in answer.stdout
+
+
 def has_docker():
     probe = shutil.which("docker") and subprocess.run(
         ["docker", "info"], capture_output=True, check=False

@@ -48,7 +48,7 @@ def bench(
     warmup: Annotated[float, typer.Option(min=0.0, help="Seconds before, not measured.")] = 1.0,
     deadline_ms: Annotated[
         float | None,
-        typer.Option(min=1.0, help="Later is no goodput; sent with v2."),
+        typer.Option(min=1.0, help="Later is no goodput; the server is told."),
     ] = None,
     arrivals: Annotated[str, typer.Option(help="poisson or constant.")] = "poisson",
     seed: Annotated[int, typer.Option(help="Of the arrivals and of the images' order.")] = 0,
@@ -123,7 +123,7 @@ def _form(
     if protocol == "v1":
         if pixels:
             raise RequestError("--pixels goes with --protocol v2; v1 takes image files")
-        return PredictFormat(model)
+        return PredictFormat(model, deadline_ms=deadline_ms)
     if protocol != "v2":
         raise RequestError(f"no protocol {protocol!r}; take v1 or v2")
     if model is None:

@@ -51,16 +51,19 @@ class PayloadFormat(Protocol):
 
 @dataclass(frozen=True)
 class PredictFormat:
-    """`/v1/predict`; `model` None is the server's default."""
+    """`/v1/predict`; `model` None is the server's default, `deadline_ms` None its deadline."""
 
     model: str | None = None
     top_k: int = 5
+    deadline_ms: float | None = None
 
     def build(self, contents: Sequence[bytes]) -> Payload:
         """Return one image as the raw body, several as a form."""
         query: dict[str, str | int] = {"top_k": self.top_k}
         if self.model is not None:
             query["model"] = self.model
+        if self.deadline_ms is not None:
+            query["timeout_ms"] = max(1, round(self.deadline_ms))
         target = f"/v1/predict?{urlencode(query)}"
         if len(contents) == 1:
             return Payload(target, {"Content-Type": "application/octet-stream"}, contents[0])

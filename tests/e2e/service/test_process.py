@@ -110,21 +110,32 @@ def test_it_classifies_and_compares_from_any_folder(url: str, image: bytes) -> N
     assert len(comparison["models"]) == 3
 
 
-def test_its_log_says_how_it_runs_and_has_a_line_per_request(process: Process, url: str) -> None:
+def test_its_log_says_how_it_runs_and_has_a_line_per_failure(process: Process, url: str) -> None:
     started = next(
         line for line in process.log if line["message"] == "models are loaded and proven"
     )
     assert started["models"] == ["tiny-bn@1.0.0", "tiny-bn-unfolded@1.0.0", "tiny-plain@1.0.0"]
     assert started["provider"].endswith("ExecutionProvider")
     assert started["threads"] >= 1
-    httpx.get(f"{url}/health/live", headers={"x-request-id": "mine"}, timeout=SECONDS)
+    httpx.get(f"{url}/health/live", headers={"x-request-id": "not mine"}, timeout=SECONDS)
+    httpx.get(f"{url}/v1/models/none", headers={"x-request-id": "mine"}, timeout=SECONDS)
     line = process.wait_for("request")
     assert (
         line["request_id"],
         line["method"],
         line["path"],
         line["status"],
-    ) == ("mine", "GET", "/health/live", 200)
+    ) == ("mine", "GET", "/v1/models/none", 404)
+
+
+def test_its_log_has_a_line_for_every_request_if_it_is_told(
+    artifacts: Path, tmp_path: Path
+) -> None:
+    with contextlib.closing(Process(artifacts, tmp_path, FOLDNORM_ACCESS_LOG="all")) as process:
+        url = process.wait_for("serving")["url"]
+        httpx.get(f"{url}/health/live", headers={"x-request-id": "mine"}, timeout=SECONDS)
+        line = process.wait_for("request")
+    assert (line["request_id"], line["path"], line["status"]) == ("mine", "/health/live", 200)
 
 
 def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest(

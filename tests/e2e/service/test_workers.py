@@ -20,7 +20,7 @@ import pytest
 from models.bundle import load_catalogue
 from tests import synthetic
 from tests.load import REFUSED, Caller, Load, holder
-from tests.processes import LoggedProcess, children, lives, wait_until
+from tests.processes import LoggedProcess, catches, children, lives, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,7 +166,7 @@ def test_a_killed_worker_costs_its_requests_in_flight_and_nothing_else(
     lost = len(load.endings()) - answered
     assert answered <= service.sample("foldnorm_images_total") <= answered + lost
     wait_until(lambda: service.sample("foldnorm_workers") == 2, "the newcomer's gauges")
-    assert service.sample("foldnorm_work_in_progress") == 0
+    wait_until(lambda: service.sample("foldnorm_work_in_progress") == 0, "nothing in progress")
 
 
 def test_the_siblings_of_a_killed_worker_are_the_only_ones_spared(
@@ -215,6 +215,17 @@ def test_a_signal_while_the_models_load_ends_it_quietly(artifacts: Path, number:
     with closing(service.process):
         wait_until(lambda: len(service.workers) == 2, "the workers to be forked")
         service.process.signal_group(number)
+        assert service.process.end() == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_lonely_process_loads_ends_it_quietly(
+    artifacts: Path, number: int
+) -> None:
+    service = Service(artifacts, "--workers", "1")
+    with closing(service.process):
+        wait_until(lambda: catches(service.process.pid, signal.SIGTERM), "it to take signals")
+        service.process.signal(number)
         assert service.process.end() == (0, "")
 
 

@@ -27,7 +27,18 @@ def run(*arguments, seconds=120):
 def test_help_lists_every_command():
     result = run("--help")
     assert result.returncode == 0
-    for command in ("fetch", "train", "export", "quantize", "verify", "evaluate", "report"):
+    commands = (
+        "fetch",
+        "train",
+        "export",
+        "quantize",
+        "verify",
+        "evaluate",
+        "report",
+        "predict",
+        "bench",
+    )
+    for command in commands:
         assert re.search(rf"\b{command}\b", result.stdout)
 
 

@@ -224,6 +224,18 @@ def test_workers_that_do_not_stop_are_killed(start: Callable[..., LoggedProcess]
     assert sum(line["message"] == "a worker hangs and is killed" for line in process.log) == 2
 
 
+def test_a_second_ctrl_c_does_not_wait_for_workers_that_do_not_stop(
+    start: Callable[..., LoggedProcess],
+) -> None:
+    process = start("stubborn", "stop_seconds=600")
+    workers = process.wait_for("serving")["workers"]
+    process.signal(signal.SIGTERM)
+    process.wait_for("stopping")
+    process.signal(signal.SIGINT)
+    assert process.end() == (0, "")
+    assert not any(lives(worker) for worker in workers)
+
+
 def test_a_port_that_is_taken_starts_no_worker(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]

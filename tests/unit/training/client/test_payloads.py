@@ -29,7 +29,8 @@ def test_one_image_is_the_body_itself():
 
 
 def test_several_images_are_a_form_that_another_parser_reads_back(run):
-    payload = PredictFormat().build(CONTENTS)
+    payload = PredictFormat(deadline_ms=250.4).build(CONTENTS)
+    assert payload.target == "/v1/predict?top_k=5&timeout_ms=250"
 
     async def stream():
         yield payload.body

@@ -66,13 +66,13 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 def build_state(
     settings: Settings,
     *,
-    unloaded: frozenset[str] = frozenset(),
+    served: frozenset[str] = frozenset(),
     coordinator: Coordinator | None = None,
 ) -> ServiceState:
     """Load the models and make the stages around them.
 
-    `unloaded` names models that are on disk and not to be served; the coordinator speaks for the
-    other workers, where there are any.
+    `served` names the models to serve as name@version, empty for all on disk; the coordinator
+    speaks for the other workers, where there are any.
     """
     provider = choose_provider(settings.cuda)
     metrics = ServiceMetrics()
@@ -80,7 +80,7 @@ def build_state(
     metrics.watch_work(lifecycle)
     engine = Engine(settings.threads)
     loader = Loader(settings, provider, engine, metrics)
-    repository = Repository(loader, metrics, settings.default_model, unloaded, coordinator)
+    repository = Repository(loader, metrics, settings.default_model, served, coordinator)
     shadow = Shadow(
         settings.shadow_fraction, settings.shadow_model, lambda: repository.catalogue, metrics
     )

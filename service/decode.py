@@ -1,6 +1,6 @@
 """From the bytes of any image file to the pixels that the networks take.
 
-    header ─► pixel count ─► decode ─► upright ─► colours ─► central square, 32 by 32
+    header ─► pixel count ─► decode ─► colours ─► central square, 32 by 32 ─► upright
 
 An image of 32 by 32 opaque RGB comes through untouched. Larger and smaller ones are resampled with
 Pillow's Lanczos filter, whose support grows with the reduction, so that fine patterns blur instead
@@ -14,7 +14,7 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from service.errors import RequestError, TooManyPixelsError, UndecodableImageError
 
@@ -30,6 +30,15 @@ DRAFT_GAP = 4  # times the side that a draft keeps at least, for the filter to w
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 # Where Pillow looks for an orientation; most images have none of them and spare the search.
 ORIENTING = {"exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp"}
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 BACKGROUND = (255, 255, 255, 255)
 
 
@@ -65,9 +74,11 @@ class EncodedImage:
         """
         with self._explained(), self._image as image:
             # A big photo is decoded at a fraction of its size: JPEG stores it by frequencies.
-            image.draft(None, (SIDE * DRAFT_GAP, SIDE * DRAFT_GAP))
+            draft = image.draft(None, (SIDE * DRAFT_GAP, SIDE * DRAFT_GAP))
             image.load()
-            square = _to_square(_to_colours(_upright(image)))
+            # The last block of a draft lies partly beyond the photo: its edge is within a pixel.
+            width, height = draft[1][2:] if draft else image.size
+            square = _upright(_to_square(_to_colours(image), width, height), image)
             return np.frombuffer(square.tobytes(), np.uint8).reshape(SIDE, SIDE, 3)
 
     @contextlib.contextmanager
@@ -113,13 +124,14 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Return the image turned as its camera was held; an unreadable EXIF block says nothing."""
+def _upright(square: Image.Image, image: Image.Image) -> Image.Image:
+    """Return the square turned as the image's camera was held; unreadable EXIF says nothing."""
     if ORIENTING.isdisjoint(image.info):
-        return image
+        return square
     with contextlib.suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return square if turn is None else square.transpose(turn)
+    return square
 
 
 def _to_colours(image: Image.Image) -> Image.Image:
@@ -141,11 +153,11 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return grey.convert("RGBA")
 
 
-def _to_square(image: Image.Image) -> Image.Image:
-    """Return the central square at 32 by 32, opaque."""
+def _to_square(image: Image.Image, width: float, height: float) -> Image.Image:
+    """Return the central square of this part of the image at 32 by 32, opaque."""
     if image.size != (SIDE, SIDE):
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
         image = image.resize(
             (SIDE, SIDE),
             Image.Resampling.LANCZOS,

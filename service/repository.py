@@ -14,9 +14,11 @@ serve, whatever else has come to disk meanwhile.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from models.bundle import BundleError
 from service.catalogue import Catalogue
 from service.errors import ModelRefusedError, UnknownModelError
 from service.memory import release_free_memory
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from service.loading import Loader
     from service.metrics import ServiceMetrics
     from service.served_model import ServedModel
+
+logger = logging.getLogger("foldnorm")
 
 Action = Literal["load", "unload"]
 LONGEST_NAME = 255  # characters of a name that is sent around: no folder on disk has a longer one
@@ -124,9 +128,13 @@ class Repository:
         self._prepared = None
 
     def index(self) -> list[RepositoryEntry]:
-        """Return every model on disk or in service."""
+        """Return every model on disk or in service; only these where the folder is damaged."""
         ready = {(model.name, model.version) for model in self.catalogue.models}
-        on_disk = set(self._loader.names())
+        on_disk: set[tuple[str, str]] = set()
+        try:
+            on_disk = set(self._loader.names())
+        except BundleError as error:
+            logger.warning("not every artefact is listed", extra={"fields": {"reason": str(error)}})
         return [
             RepositoryEntry(name, version, "READY", "")
             if (name, version) in ready

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 INPUT = ("image", "tensor(uint8)", [32, 32, 3])
 OUTPUTS = ("logits", "probabilities")
+onnxruntime.disable_telemetry_events()  # a server tells nobody what it serves
 FATAL = 4  # everything below comes as an exception anyway
 
 _LEVELS = {

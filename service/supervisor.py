@@ -28,7 +28,7 @@ from service.change import ChangeRound
 from service.line import Line
 from service.listener import open_listeners, port_of, url_of
 from service.metrics_folder import forget_gauges
-from service.workplace import LONGEST_PAUSE_S, Assignment, Workplace
+from service.worker_place import LONGEST_PAUSE_S, Assignment, WorkerPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Supervisor:
     metrics: Path
     stop_seconds: float
     start_seconds: float = START_SECONDS
-    places: list[Workplace] = field(default_factory=list)
+    places: list[WorkerPlace] = field(default_factory=list)
 
     def run(self) -> None:
         """Return after a signal, when all workers are gone.
@@ -82,7 +82,7 @@ class Supervisor:
         self._failure: str | None = None
         gc.freeze()  # the collector writes to what it looks at, and would unshare it
         for number, listener in enumerate(open_listeners(self.host, self.port, self.count), 1):
-            self.places.append(Workplace(number, listener))
+            self.places.append(WorkerPlace(number, listener))
         self.port = port_of(self.places[0].listener)
         self._selector = selectors.DefaultSelector()
         self._catch_signals()
@@ -117,11 +117,11 @@ class Supervisor:
             if place.state == "empty" and self._may_start(place):
                 self._fork(place)
 
-    def _may_start(self, place: Workplace) -> bool:
+    def _may_start(self, place: WorkerPlace) -> bool:
         """Return whether it is time: a worker that starts in a change would miss it."""
         return not self._changes.active and time.monotonic() >= place.start_at
 
-    def _fork(self, place: Workplace) -> None:
+    def _fork(self, place: WorkerPlace) -> None:
         ours, theirs = socket.socketpair()
         # A signal that reaches the child before it has given up the supervisor's handlers would
         # be lost in them.
@@ -142,7 +142,7 @@ class Supervisor:
         self._selector.register(ours, selectors.EVENT_READ, place)
 
     def _become_worker(
-        self, place: Workplace, ours: socket.socket, theirs: socket.socket
+        self, place: WorkerPlace, ours: socket.socket, theirs: socket.socket
     ) -> NoReturn:
         """Turn this process, just forked, into a worker."""
         status = 1
@@ -163,7 +163,7 @@ class Supervisor:
             logging.shutdown()
             os._exit(status)
 
-    def _let_go(self, place: Workplace) -> None:
+    def _let_go(self, place: WorkerPlace) -> None:
         """Give up what is the supervisor's: signal handlers, lines and the others' sockets."""
         signal.set_wakeup_fd(-1)
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
@@ -198,7 +198,7 @@ class Supervisor:
         starts = [place.start_at for place in self.places if place.state == "empty"]
         return max(0.0, min([TICK_S, *(start - time.monotonic() for start in starts)]))
 
-    def _hear(self, place: Workplace) -> None:
+    def _hear(self, place: WorkerPlace) -> None:
         if place.line is None:
             return
         for message in place.line.receive():
@@ -210,7 +210,7 @@ class Supervisor:
                 seconds = place.serve()
                 self._announce(place, seconds)
 
-    def _announce(self, place: Workplace, seconds: float) -> None:
+    def _announce(self, place: WorkerPlace, seconds: float) -> None:
         fields: dict[str, Any] = {"pid": place.pid, "seconds": round(seconds, 3)}
         logger.info("a worker serves", extra={"fields": fields})
         if not self._announced and all(place.state == "serving" for place in self.places):
@@ -219,7 +219,7 @@ class Supervisor:
             fields = {"url": url, "workers": [place.pid for place in self.places]}
             logger.info("serving", extra={"fields": fields})
 
-    def _look_after(self, place: Workplace) -> None:
+    def _look_after(self, place: WorkerPlace) -> None:
         """See whether a worker lives, and has not to be ended."""
         ended = place.bury()
         if ended is not None:
@@ -230,7 +230,7 @@ class Supervisor:
         elif place.kill_if_due():
             logger.error("a worker hangs and is killed", extra={"fields": {"pid": place.pid}})
 
-    def _replace(self, place: Workplace, ended: int) -> None:
+    def _replace(self, place: WorkerPlace, ended: int) -> None:
         """Note the end of a worker, and when the next one starts."""
         self._hear(place)  # its last words
         self._hang_up(place)
@@ -248,7 +248,7 @@ class Supervisor:
             fields["reason"] = reason or UNKNOWN_REASON
         logger.error("a worker died", extra={"fields": fields})
 
-    def _hang_up(self, place: Workplace) -> None:
+    def _hang_up(self, place: WorkerPlace) -> None:
         line, place.line = place.line, None
         if line is not None:
             self._selector.unregister(line.socket)

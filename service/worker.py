@@ -20,7 +20,7 @@ from service.supervisor import StartError
 if TYPE_CHECKING:
     from service.settings import Settings
     from service.state import ServiceState
-    from service.workplace import Assignment
+    from service.worker_place import Assignment
 
 LAST_SECONDS = 1  # for what is still in progress when draining is over, before it is cancelled
 
@@ -48,7 +48,7 @@ def serve_worker(settings: Settings, assignment: Assignment) -> None:
     count_as(assignment.place)
     coordinator = Coordinator(assignment.line)
     try:
-        state = build_state(settings, unloaded=assignment.served, coordinator=coordinator)
+        state = build_state(settings, served=assignment.served, coordinator=coordinator)
     except (BundleError, ServiceError, OSError) as exc:
         raise StartError(str(exc)) from exc
     gc.freeze()  # what is there now stays: collecting it over again costs time, and shared pages

@@ -21,7 +21,7 @@ from service.logs import configure_logging
 from service.supervisor import StartError, Supervisor
 
 if TYPE_CHECKING:
-    from service.workplace import Assignment
+    from service.worker_place import Assignment
 
 HOST = "127.0.0.1"
 

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 @router.get("/startup", responses=problem_responses())
 async def startup() -> Health:
-    """Answer once the models are loaded and proven: before that, nothing listens."""
+    """Answer once the models are loaded and proven: before that, connections wait."""
     return Health(status="started")
 
 

@@ -286,6 +286,19 @@ def test_a_damaged_artefact_leaves_the_old_one_in_every_worker_and_says_why(
     assert set(load.endings()) == {200}
 
 
+def test_the_index_lists_what_is_served_though_a_manifest_on_disk_is_damaged(
+    service: Service,
+) -> None:
+    url = f"{service.url}/v2/repository/index"
+    before = httpx.post(url, timeout=SECONDS).json()
+    (service.artifacts / "tiny-bn-1.0.0" / "manifest.json").write_text("{}", encoding="utf-8")
+    assert httpx.post(url, timeout=SECONDS).json() == before
+    assert (
+        "schema_version None" in service.process.wait_for("not every artefact is listed")["reason"]
+    )
+    assert "schema_version None" in service.change("tiny-plain", "load").json()["error"]
+
+
 def test_a_replacement_serves_what_its_siblings_serve(service: Service) -> None:
     synthetic.write_artifact(service.artifacts, "tiny-bn", norms=True, seed=3, version="2.0.0")
     synthetic.write_artifact(service.artifacts, "tiny-new", norms=False, seed=4)

@@ -39,7 +39,7 @@ class Assignment:
 
 
 @dataclass(eq=False)
-class Workplace:
+class WorkerPlace:
     """A process, or the wait for the next one.
 
     Attributes:

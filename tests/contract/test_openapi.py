@@ -21,6 +21,8 @@ ROUTES = {
     ("/v1/models", "get"),
     ("/v1/models/{name}", "get"),
     ("/v1/models/{name}/history", "get"),
+    ("/v1/tuning", "get"),
+    ("/v1/shadow", "get"),
     ("/health/startup", "get"),
     ("/health/live", "get"),
     ("/health/ready", "get"),
@@ -74,3 +76,21 @@ def test_the_ways_to_send_images_are_described(document: dict[str, Any], path: s
 def test_every_route_says_what_it_does(document: dict[str, Any]) -> None:
     for place, operation in operations(document).items():
         assert operation["description"], place
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/v1/predict", {"model", "top_k", "timeout_ms"}),
+        ("/v1/compare", {"models", "top_k", "timeout_ms"}),
+    ],
+)
+def test_what_may_be_asked_for_is_described(
+    document: dict[str, Any], path: str, names: set[str]
+) -> None:
+    parameters = document["paths"][path]["post"]["parameters"]
+    assert {parameter["name"] for parameter in parameters} == names
+    for parameter in parameters:
+        assert parameter["in"] == "query"
+        assert not parameter["required"]
+        assert parameter["description"]

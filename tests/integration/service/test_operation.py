@@ -13,7 +13,7 @@ from service.settings import Settings
 from tests.asgi_client import AppClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     import httpx
@@ -95,16 +95,78 @@ def test_a_request_is_counted_under_its_route(client: AppClient) -> None:
     assert counted in text
 
 
+async def never() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
+
+
 def test_a_deadline_ends_a_body_that_never_comes(artifacts: Path) -> None:
     state = build_state(Settings(artifacts=artifacts, threads=1, deadline_ms=1))
-
-    async def never() -> object:
-        await asyncio.Event().wait()
-        yield b""
-
     with AppClient(build_app(state)) as client:
         response = client.post(
             "/v1/predict", content=never(), headers={"content-type": "image/png"}
         )
     assert response.status_code == 504
     assert response.json()["type"] == "urn:foldnorm:problem:deadline-exceeded"
+
+
+def test_a_caller_that_allows_less_time_is_answered_within_it(
+    state: ServiceState, client: AppClient
+) -> None:
+    response = client.post(
+        "/v1/predict?timeout_ms=20", content=never(), headers={"content-type": "image/png"}
+    )
+    assert response.status_code == 504
+    assert "no answer within 20 ms" in response.json()["detail"]
+    name = state.catalogue.default.name
+    failure = f'nv_inference_request_failure{{model="{name}",reason="REJECTED",version="1.0.0"}}'
+    assert f"{failure} 1.0" in client.get("/metrics").text
+
+
+def test_a_caller_cannot_allow_more_time_than_the_server(artifacts: Path) -> None:
+    state = build_state(Settings(artifacts=artifacts, threads=1, deadline_ms=20))
+    with AppClient(build_app(state)) as client:
+        response = client.post(
+            "/v1/predict?timeout_ms=60000", content=never(), headers={"content-type": "image/png"}
+        )
+    assert response.status_code == 504
+    assert "no answer within 20 ms" in response.json()["detail"]
+
+
+def test_what_triton_calls_it_is_what_was_done(
+    client: AppClient, png: Callable[[NDArray[np.uint8]], bytes]
+) -> None:
+    for content in (png(IMAGE), png(IMAGE), b"no image"):
+        client.post("/v1/predict", content=content, headers={"content-type": "image/png"})
+    text = client.get("/metrics").text
+    labels = 'model="tiny-bn",version="1.0.0"'
+    for name, value in (("request_success", 2), ("count", 2), ("exec_count", 2)):
+        assert f"nv_inference_{name}{{{labels}}} {value}.0" in text
+    assert (
+        'nv_inference_request_failure{model="tiny-bn",reason="OTHER",version="1.0.0"} 1.0' in text
+    )
+
+
+def test_a_connection_is_closed_while_draining_and_kept_before(
+    state: ServiceState, client: AppClient
+) -> None:
+    assert "connection" not in client.get("/health/live").headers
+    state.lifecycle.start_draining()
+    assert client.get("/health/live").headers["connection"] == "close"
+
+
+def test_bodies_are_held_only_while_they_are_answered(
+    state: ServiceState, client: AppClient, png: Callable[[NDArray[np.uint8]], bytes]
+) -> None:
+    held = []
+
+    async def body() -> AsyncIterator[bytes]:
+        content = png(IMAGE)
+        yield content[:40]
+        yield content[40:]
+        held.append(state.lifecycle.held_bytes)
+
+    response = client.post("/v1/predict", content=body(), headers={"content-type": "image/png"})
+    assert response.status_code == 200
+    assert held == [len(png(IMAGE))]
+    assert state.lifecycle.held_bytes == 0

@@ -168,6 +168,7 @@ def check_endings(
                 assert caller.turns_until_it_leaves is not None
 
 
+@settings(deadline=None)
 @given(arrivals=arrivals_lists, batch_turns=turns_lists)
 def test_every_caller_gets_exactly_one_ending(
     arrivals: list[Caller], batch_turns: list[int]
@@ -226,7 +227,9 @@ class Forgetful(Batcher[int, int]):
 def test_a_batcher_that_breaks_a_promise_would_be_noticed(
     broken: Callable[..., Batcher[int, int]],
 ) -> None:
-    @settings(phases=[Phase.generate], derandomize=True, database=None, max_examples=500)
+    @settings(
+        phases=[Phase.generate], derandomize=True, database=None, deadline=None, max_examples=500
+    )
     @given(arrivals=arrivals_lists, batch_turns=turns_lists)
     def holds(arrivals: list[Caller], batch_turns: list[int]) -> None:
         check_endings(broken, arrivals, batch_turns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import MalformedRequestError
@@ -60,6 +60,7 @@ def test_of_a_long_value_only_the_beginning_is_shown() -> None:
     assert len(str(refusal.value)) < 150
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_query_or_refused(query: bytes) -> None:
     try:
@@ -69,6 +70,7 @@ def test_any_bytes_are_a_query_or_refused(query: bytes) -> None:
     assert found.timeout_ms is None or found.timeout_ms >= 1
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**9) + 1, 10**9 - 1), st.integers(1, 10**9 - 1), st.text(max_size=20))
 def test_what_a_client_encodes_is_what_is_read(top_k: int, timeout_ms: int, model: str) -> None:
     query = {"top_k": top_k, "timeout_ms": timeout_ms, "model": model}

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 CAPACITY, MAX_BATCH = 12, 6
-ROUNDING = 1e-9  # relative; the prediction is three float64 operations
 
 
 @dataclass(frozen=True)
 class Caller:
     size: int
-    within: float  # of the fake clock's seconds
+    allows: float  # times the wait that is to be expected when it comes
     does: Literal["nothing", "fail", "too few", "too many"]  # to its batch
     turns_before: int  # of the event loop, before it arrives
     turns_until_it_leaves: int | None
@@ -33,7 +32,7 @@ class Caller:
 callers = st.builds(
     Caller,
     size=st.integers(1, 8),
-    within=st.floats(0, 40) | st.just(math.inf),
+    allows=st.sampled_from([0.0, 0.5, 0.99, 1.01, 2.0, math.inf]),
     does=st.sampled_from(["nothing"] * 6 + ["fail", "too few", "too many"]),
     turns_before=st.integers(0, 3),
     turns_until_it_leaves=st.none() | st.integers(0, 6),
@@ -82,26 +81,30 @@ class Machine:
 
 
 class Gatekeeper:
-    """Checks every decision on who may wait against the machine's own pace."""
+    """Checks every decision on who may wait against the machine's own pace.
+
+    What a caller allows comes as a multiple of the wait to be expected, and goes on in seconds.
+    """
 
     def __init__(self, batcher: Batcher[int, int], machine: Machine) -> None:
         self._batcher, self._machine = batcher, machine
-        self._admit: Callable[[int, float], None] = batcher.admit
+        self._admit = batcher.admit
         batcher.admit = self
 
-    def __call__(self, size: int, within: float = math.inf) -> None:
+    def __call__(self, size: int, allows: float = math.inf) -> None:
         ahead = self._batcher.queued_size + self._machine.running_size
         wait = 1.25 * (ahead + size) * self._machine.pace
+        within = math.inf if allows == math.inf else allows * wait
         fits = self._batcher.queued_size + size <= CAPACITY
         try:
             self._admit(size, within)
         except DrainingError:
             raise
         except OverloadedError:
-            assert not fits or (ahead and wait > within * (1 - ROUNDING)), "refused needlessly"
+            assert not fits or (ahead and wait > within), "refused needlessly"
             raise
         assert fits, "more waits than may"
-        assert not ahead or wait <= within * (1 + ROUNDING), "admitted to be late"
+        assert not ahead or wait <= within, "admitted to be late"
 
 
 async def turns(number: int) -> None:
@@ -111,7 +114,7 @@ async def turns(number: int) -> None:
 
 async def live(batcher: Batcher[int, int], index: int, caller: Caller) -> str:
     """Return how a caller ended."""
-    submission = asyncio.ensure_future(batcher.submit(index, caller.size, within=caller.within))
+    submission = asyncio.ensure_future(batcher.submit(index, caller.size, within=caller.allows))
     if caller.turns_until_it_leaves is not None:
         await turns(caller.turns_until_it_leaves)
         submission.cancel()

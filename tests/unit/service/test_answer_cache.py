@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from service.served_model import Outcome
 from service.session import Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,6 +65,16 @@ async def ask(cache: AnswerCache, model: FakeModel, *numbers: int) -> tuple[list
     return outcome.scores.logits[:, 0].tolist(), hit
 
 
+def run(scenario: Coroutine[Any, Any, Any]) -> Any:
+    """Run a scenario, though not for ever: what nobody wakes up is a failure too."""
+
+    async def bounded() -> Any:
+        async with asyncio.timeout(10):
+            return await scenario
+
+    return asyncio.run(bounded())
+
+
 async def one_turn() -> None:
     await asyncio.sleep(0)
 
@@ -76,7 +86,7 @@ def test_what_was_computed_is_remembered() -> None:
         assert await ask(cache, model, 2, 1) == ([2, 1], True)
         assert model.asked == [[1, 2]]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_only_what_is_missing_is_computed_and_each_image_once() -> None:
@@ -86,7 +96,7 @@ def test_only_what_is_missing_is_computed_and_each_image_once() -> None:
         assert await ask(cache, model, 3, 1, 2, 3, 1) == ([3, 1, 2, 3, 1], False)
         assert model.asked == [[1], [3, 2]]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_remembered_answer_took_no_time_and_a_computed_one_its_own() -> None:
@@ -95,7 +105,7 @@ def test_a_remembered_answer_took_no_time_and_a_computed_one_its_own() -> None:
         outcomes = [(await cache.score(model, numbered([1])))[0] for _ in range(2)]
         return [(outcome.queue_ms, outcome.run_ms) for outcome in outcomes]
 
-    assert asyncio.run(scenario()) == [(3.0, 4.0), (0.0, 0.0)]
+    assert run(scenario()) == [(3.0, 4.0), (0.0, 0.0)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +123,7 @@ def test_two_models_never_share_an_answer(other: FakeModel) -> None:
         assert await ask(cache, other, 1) == ([2], False)
         assert await ask(cache, model, 1) == ([1], True)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_two_versions_never_share_an_answer() -> None:
@@ -123,7 +133,7 @@ def test_two_versions_never_share_an_answer() -> None:
         await ask(cache, model, 1)
         assert await ask(cache, newer, 1) == ([2], False)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_models_that_are_the_same_in_all_of_it_would_share_one() -> None:
@@ -132,7 +142,7 @@ def test_models_that_are_the_same_in_all_of_it_would_share_one() -> None:
         await ask(cache, FakeModel(), 1)
         assert await ask(cache, FakeModel(factor=2), 1) == ([1], True)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_one_bit_of_one_pixel_makes_another_image() -> None:
@@ -146,7 +156,7 @@ def test_one_bit_of_one_pixel_makes_another_image() -> None:
             True,
         ]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_served_model_is_known_by_the_hash_of_its_graph(make_model: MakeModel) -> None:
@@ -159,7 +169,7 @@ def test_a_served_model_is_known_by_the_hash_of_its_graph(make_model: MakeModel)
             (await cache.score(model, numbered([1])))[1] for model in (folded, unfolded, folded)
         ]
 
-    assert asyncio.run(scenario()) == [False, False, True]
+    assert run(scenario()) == [False, False, True]
 
 
 def test_many_who_ask_at_once_wait_for_one_computation() -> None:
@@ -172,7 +182,7 @@ def test_many_who_ask_at_once_wait_for_one_computation() -> None:
         assert await asyncio.gather(*tasks) == [([1], False)] * 20
         assert model.asked == [[1]]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_who_waits_for_others_computes_the_rest_meanwhile() -> None:
@@ -187,7 +197,7 @@ def test_who_waits_for_others_computes_the_rest_meanwhile() -> None:
         assert await first == ([1, 2], False)
         assert await second == ([2, 3], False)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_when_the_first_one_fails_the_next_one_computes() -> None:
@@ -204,7 +214,7 @@ def test_when_the_first_one_fails_the_next_one_computes() -> None:
         assert model.asked == [[1], [1]]
         assert await ask(cache, model, 1) == ([1], True)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_when_the_first_one_hangs_up_the_next_one_computes() -> None:
@@ -219,7 +229,7 @@ def test_when_the_first_one_hangs_up_the_next_one_computes() -> None:
         assert first.cancelled()
         assert model.asked == [[1], [1]]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_who_waits_and_hangs_up_harms_nobody() -> None:
@@ -233,7 +243,7 @@ def test_who_waits_and_hangs_up_harms_nobody() -> None:
         assert await asyncio.gather(first, third) == [([1], False)] * 2
         assert model.asked == [[1]]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_no_more_is_remembered_than_there_is_room_for() -> None:
@@ -243,7 +253,7 @@ def test_no_more_is_remembered_than_there_is_room_for() -> None:
             await ask(cache, model, number)
         assert [(await ask(cache, model, number))[1] for number in (1, 3, 2)] == [True, True, False]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_request_may_bring_more_images_than_are_remembered() -> None:
@@ -252,7 +262,7 @@ def test_a_request_may_bring_more_images_than_are_remembered() -> None:
         assert await ask(cache, model, *range(10)) == ([*range(10)], False)
         assert model.asked == [[*range(10)]]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_what_is_remembered_holds_no_batch_in_memory() -> None:
@@ -261,7 +271,7 @@ def test_what_is_remembered_holds_no_batch_in_memory() -> None:
         await ask(cache, FakeModel(), *range(8))
         assert {scores.logits.base is None for scores in cache._scores.values()} == {True}
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_hits_and_misses_are_counted_by_request() -> None:
@@ -272,7 +282,7 @@ def test_hits_and_misses_are_counted_by_request() -> None:
             await ask(cache, model, *numbers)
         return metrics.render().decode()
 
-    text = asyncio.run(scenario())
+    text = run(scenario())
     for outcome in ("hit", "miss"):
         sample = f'foldnorm_cache_total{{model="a",outcome="{outcome}",version="1.0.0"}} 2.0'
         assert sample in text
@@ -311,4 +321,4 @@ def test_every_request_gets_its_own_answer_whatever_fails_and_leaves(
         assert len(cache._scores) <= capacity
         assert cache._computing == {}
 
-    asyncio.run(scenario())
+    run(scenario())

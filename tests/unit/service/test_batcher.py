@@ -112,7 +112,7 @@ def test_an_item_that_would_be_late_is_refused_when_it_comes() -> None:
         (running,) = started(batcher, 1)
         await machine.entered.wait()
         with pytest.raises(OverloadedError, match=r"about 5000 ms .* has 4900 ms left") as refusal:
-            await batcher.submit(2, within=4.9)
+            await asyncio.wait_for(batcher.submit(2, within=4.9), 10)
         assert refusal.value.retry_after_s == 2.0
         in_time = asyncio.create_task(batcher.submit(3, within=5.1))
         await one_turn()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -16,7 +16,7 @@ from service.disconnect import while_connected
 from service.errors import DeadlineExceededError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from starlette.types import Message
 
@@ -37,6 +37,16 @@ class Connection:
         self.asked += 1
         await self.gone.wait()
         return {"type": "http.disconnect"}
+
+
+def run(scenario: Coroutine[Any, Any, Any]) -> Any:
+    """Run a scenario, though not for ever: what nobody wakes up is a failure too."""
+
+    async def bounded() -> Any:
+        async with asyncio.timeout(10):
+            return await scenario
+
+    return asyncio.run(bounded())
 
 
 async def some_turns() -> None:
@@ -64,7 +74,7 @@ def test_who_hangs_up_ends_the_work() -> None:
             await working
         assert ended
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_work_that_is_done_before_is_not_disturbed_and_nobody_listens_on() -> None:
@@ -77,7 +87,7 @@ def test_work_that_is_done_before_is_not_disturbed_and_nobody_listens_on() -> No
         assert connection.asked == 1
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_work_that_is_done_soon_has_nobody_listen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +99,7 @@ def test_work_that_is_done_soon_has_nobody_listen(monkeypatch: pytest.MonkeyPatc
             await some_turns()
         assert connection.asked == 0
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_what_comes_before_the_end_of_the_connection_is_no_end() -> None:
@@ -106,7 +116,7 @@ def test_what_comes_before_the_end_of_the_connection_is_no_end() -> None:
             await some_turns()
         assert messages == []
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_an_error_of_the_work_itself_is_left_as_it_is() -> None:
@@ -117,7 +127,7 @@ def test_an_error_of_the_work_itself_is_left_as_it_is() -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(scenario())
+        run(scenario())
 
 
 def test_a_cancellation_from_elsewhere_is_no_hang_up() -> None:
@@ -134,7 +144,7 @@ def test_a_cancellation_from_elsewhere_is_no_hang_up() -> None:
         with pytest.raises(asyncio.CancelledError):
             await working
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_deadline_that_passes_in_the_moment_of_the_hang_up_is_still_a_deadline() -> None:
@@ -147,7 +157,7 @@ def test_a_deadline_that_passes_in_the_moment_of_the_hang_up_is_still_a_deadline
             await asyncio.Event().wait()
 
     with pytest.raises(DeadlineExceededError):
-        asyncio.run(scenario())
+        run(scenario())
 
 
 def test_after_a_hang_up_the_task_is_not_cancelled_any_more() -> None:
@@ -164,19 +174,19 @@ def test_after_a_hang_up_the_task_is_not_cancelled_any_more() -> None:
         assert task.cancelling() == 0
         await some_turns()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_who_hangs_up_while_waiting_leaves_the_queue_and_harms_nobody() -> None:
     async def scenario() -> None:
         gate, batches = asyncio.Event(), []
 
-        async def run(items: Sequence[int]) -> list[int]:
+        async def run_batch(items: Sequence[int]) -> list[int]:
             batches.append(list(items))
             await gate.wait()
             return [item * 10 for item in items]
 
-        batcher: Batcher[int, int] = Batcher(run, capacity=9, max_batch=9)
+        batcher: Batcher[int, int] = Batcher(run_batch, capacity=9, max_batch=9)
         leaver, mate = Connection(), Connection()
 
         async def answer(item: int, connection: Connection) -> int:
@@ -198,4 +208,4 @@ def test_who_hangs_up_while_waiting_leaves_the_queue_and_harms_nobody() -> None:
         assert batches == [[0], [2]]
         assert (batcher.waiting, batcher.queued_size) == (0, 0)
 
-    asyncio.run(scenario())
+    run(scenario())

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 class Recorder:
     """Gives every image its own first pixel as logit, and remembers who ran what."""
 
-    def __init__(self) -> None:
+    def __init__(self, lasts_s: float = 0.0) -> None:
+        self._lasts_s = lasts_s
         self.runs: list[tuple[str, int]] = []
         self.running = 0
         self.most_at_once = 0
@@ -30,6 +33,7 @@ class Recorder:
             self.running += 1
             self.most_at_once = max(self.most_at_once, self.running)
             self.runs.append((threading.current_thread().name, len(images)))
+        time.sleep(self._lasts_s)  # for another one to begin meanwhile, if it may
         logits = np.repeat(images[:, 0, 0, :1].astype(np.float32), 10, axis=1)
         with self.lock:
             self.running -= 1
@@ -72,27 +76,25 @@ def test_nothing_runs_in_the_callers_thread_where_no_part_is_short_enough(engine
     assert [name.startswith("run") for name, _ in session.runs] == [True]
 
 
-def test_batches_of_all_models_take_turns() -> None:
-    inside = 0
-
-    class Slow(Recorder):
-        def run(self, images: NDArray[np.uint8]) -> Scores:
-            nonlocal inside
-            inside += 1
-            assert inside == 1, "two batches at once"
-            scores = super().run(images)
-            inside -= 1
-            return scores
+def test_batches_of_all_models_take_turns(engine: Engine) -> None:
+    both = Recorder(lasts_s=0.002)
+    first, second = SimpleNamespace(run=both.run), SimpleNamespace(run=both.run)
 
     async def scenario() -> None:
-        engine = Engine(threads=1)
-        first, second = Slow(), Slow()
         await asyncio.gather(
-            *(engine.run(session, numbered(4), part_images=0) for session in (first, second) * 5)
+            *(engine.run(session, numbered(1), part_images=0) for session in (first, second) * 5),
+            *(engine.run_whole(session, numbered(1)) for session in (first, second)),
         )
-        engine.close()
 
     asyncio.run(scenario())
+    assert len(both.runs) == 12
+    assert both.most_at_once == 1
+
+
+def test_parts_of_one_batch_run_at_once(engine: Engine) -> None:
+    session = Recorder(lasts_s=0.002)
+    asyncio.run(engine.run(session, numbered(8), part_images=1))
+    assert session.most_at_once == 2
 
 
 def test_a_timed_run_is_one_call_however_many_images(engine: Engine) -> None:

@@ -235,17 +235,19 @@ class Supervisor:
         self._hear(place)  # its last words
         self._hang_up(place)
         forget_gauges(self.metrics, place.number)
-        pid, started, reason = place.pid, place.state != "starting", place.reason
+        pid, reason = place.pid, place.reason
         if self._stopping or self._failure is not None:
             place.pid = 0
             return
-        if not (started or self._announced):
+        if not (place.served or self._announced):
             self._failure, place.pid = _failure(ended, reason), 0
             return
+        if not place.served:
+            reason = reason or UNKNOWN_REASON
         pause_s = place.vacate(self.host)
         fields: dict[str, Any] = {"pid": pid, "status": ended, "next_in_seconds": pause_s}
-        if reason or not started:
-            fields["reason"] = reason or UNKNOWN_REASON
+        if reason:
+            fields["reason"] = reason
         logger.error("a worker died", extra={"fields": fields})
 
     def _hang_up(self, place: WorkerPlace) -> None:

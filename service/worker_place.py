@@ -45,6 +45,7 @@ class WorkerPlace:
     Attributes:
         state: `leaving` is a worker that has hung up and will soon be gone.
         since: when the state began.
+        served_since: when its process began to serve; None if it has not.
         due: when the process is killed, unless its state changes before.
         deaths: how many in a row died young.
         reason: what a worker that failed said of it.
@@ -56,6 +57,7 @@ class WorkerPlace:
     pid: int = 0
     line: Line | None = None
     since: float = 0.0
+    served_since: float | None = None
     due: float = math.inf
     deaths: int = 0
     start_at: float = 0.0
@@ -63,14 +65,20 @@ class WorkerPlace:
 
     def begin(self, pid: int, line: Line, limit_s: float) -> None:
         """Note a process that has `limit_s` to begin to serve."""
-        self.pid, self.line, self.reason = pid, line, None
+        self.pid, self.line, self.reason, self.served_since = pid, line, None, None
         self._enter("starting", limit_s)
 
     def serve(self) -> float:
         """Note that the process answers; return the seconds that it took."""
-        seconds = time.monotonic() - self.since
+        asked_at = self.since
         self._enter("serving", math.inf)
-        return seconds
+        self.served_since = self.since
+        return self.since - asked_at
+
+    @property
+    def served(self) -> bool:
+        """Whether its process has begun to serve; one that fails hangs up before it is gone."""
+        return self.served_since is not None
 
     def leave(self, limit_s: float) -> None:
         """Ask the process to finish within `limit_s`."""
@@ -109,9 +117,9 @@ class WorkerPlace:
         Connections wait for a worker that is replaced. One that cannot even start keeps nobody
         waiting: its socket is closed, and the next worker listens on a new one when it is ready.
         """
-        lived = time.monotonic() - self.since if self.state != "starting" else 0.0
+        lived = 0.0 if self.served_since is None else time.monotonic() - self.served_since
         self.deaths = 0 if lived >= STEADY_SECONDS else self.deaths + 1
-        if self.state == "starting":
+        if not self.served:
             port = port_of(self.listener)
             self.listener.close()
             self.listener = stand_by(host, port)

@@ -48,7 +48,8 @@ async def busy(machine: Machine, **bounds: int) -> tuple[Batcher[int, int], asyn
 
 
 async def settled(*tasks: asyncio.Task[int]) -> list[int | BaseException]:
-    return await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(10):
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def one_turn() -> None:

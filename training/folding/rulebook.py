@@ -1,0 +1,33 @@
+"""All rules, by the operation and the side that they are asked about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from training.folding.rules.branches import BeforeConcat, BehindConcat, BehindSum
+from training.folding.rules.flatten import BeforeFlatten, BehindFlatten
+from training.folding.rules.linear import BeforeLinear, BehindLinear
+from training.folding.rules.norms import BehindAffine
+from training.folding.rules.passage import PassAverage, PassMaximum, PassPad, PassSame
+
+if TYPE_CHECKING:
+    from training.folding.graph import Operation
+    from training.folding.rules import Rule, Side
+
+_PASSAGES = [
+    passage(side)
+    for passage in (PassSame, PassMaximum, PassAverage, PassPad)
+    for side in ("behind", "before")
+]
+_ALL: list[Rule] = [
+    BehindLinear(),
+    BeforeLinear(),
+    BehindAffine(),
+    BehindFlatten(),
+    BeforeFlatten(),
+    BehindSum(),
+    BehindConcat(),
+    BeforeConcat(),
+    *_PASSAGES,
+]
+RULES: dict[tuple[type[Operation], Side], Rule] = {(rule.operation, rule.side): rule for rule in _ALL}

@@ -22,10 +22,10 @@ SECONDS = 60  # for anything: a loaded machine is slow, but not that slow
 class LoggedProcess:
     """A process, in a group of its own, that writes one JSON object a line."""
 
-    def __init__(self, command: Sequence[str], **variables: str) -> None:
+    def __init__(self, command: Sequence[str], folder: Path = ROOT, **variables: str) -> None:
         self._process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=folder,
             env=os.environ | {"PYTHONUNBUFFERED": "1"} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import queue
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 import pytest
+
+from tests.processes import LoggedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,66 +25,20 @@ SECONDS = 30  # for anything: a loaded machine is slow, but not that slow
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
-class Process:
-    """A server whose log lines are read as they come."""
-
-    def __init__(self, artifacts: Path, folder: Path, **variables: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "service", "--port", "0", "--artifacts", str(artifacts)],
-            cwd=folder,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.log: list[dict[str, Any]] = []
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
-
-    def wait_for(self, message: str) -> dict[str, Any]:
-        """Return the log line with this message, as soon as it comes."""
-        until = time.monotonic() + SECONDS
-        while True:
-            line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
-            self.log.append(json.loads(line))
-            if self.log[-1]["message"] == message:
-                return self.log[-1]
-
-    def terminate(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-
-    def end(self) -> tuple[int, str]:
-        """Return the exit code and what was written to standard error."""
-        code = self._process.wait(SECONDS)
-        self._reader.join(SECONDS)
-        while not self._lines.empty():
-            self.log.append(json.loads(self._lines.get()))
-        assert self._process.stderr is not None
-        return code, self._process.stderr.read()
-
-    def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(SECONDS)
-        for stream in (self._process.stdout, self._process.stderr):
-            assert stream is not None
-            stream.close()
+def serve(artifacts: Path, folder: Path, **variables: str) -> LoggedProcess:
+    """Start a service in another folder than the source's."""
+    command = [sys.executable, "-m", "service", "--port", "0", "--artifacts", str(artifacts)]
+    return LoggedProcess(command, folder, **variables)
 
 
 @pytest.fixture
-def process(artifacts: Path, tmp_path: Path) -> Iterator[Process]:
-    with contextlib.closing(Process(artifacts, tmp_path)) as process:
+def process(artifacts: Path, tmp_path: Path) -> Iterator[LoggedProcess]:
+    with contextlib.closing(serve(artifacts, tmp_path)) as process:
         yield process
 
 
 @pytest.fixture
-def url(process: Process) -> str:
+def url(process: LoggedProcess) -> str:
     answer: str = process.wait_for("serving")["url"]
     return answer
 
@@ -110,7 +61,9 @@ def test_it_classifies_and_compares_from_any_folder(url: str, image: bytes) -> N
     assert len(comparison["models"]) == 3
 
 
-def test_its_log_says_how_it_runs_and_has_a_line_per_failure(process: Process, url: str) -> None:
+def test_its_log_says_how_it_runs_and_has_a_line_per_failure(
+    process: LoggedProcess, url: str
+) -> None:
     started = next(
         line for line in process.log if line["message"] == "models are loaded and proven"
     )
@@ -131,7 +84,7 @@ def test_its_log_says_how_it_runs_and_has_a_line_per_failure(process: Process, u
 def test_its_log_has_a_line_for_every_request_if_it_is_told(
     artifacts: Path, tmp_path: Path
 ) -> None:
-    with contextlib.closing(Process(artifacts, tmp_path, FOLDNORM_ACCESS_LOG="all")) as process:
+    with contextlib.closing(serve(artifacts, tmp_path, FOLDNORM_ACCESS_LOG="all")) as process:
         url = process.wait_for("serving")["url"]
         httpx.get(f"{url}/health/live", headers={"x-request-id": "mine"}, timeout=SECONDS)
         line = process.wait_for("request")
@@ -139,7 +92,7 @@ def test_its_log_has_a_line_for_every_request_if_it_is_told(
 
 
 def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest(
-    process: Process, url: str, image: bytes
+    process: LoggedProcess, url: str, image: bytes
 ) -> None:
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), SECONDS) as connection:
@@ -149,7 +102,7 @@ def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest(
         )
         connection.sendall(head.encode() + image[:10])
         wait_until(lambda: _in_progress(url), "the request to arrive")
-        process.terminate()
+        process.signal(signal.SIGTERM)
         wait_until(
             lambda: httpx.get(f"{url}/health/ready", timeout=SECONDS).status_code == 503,
             "readiness to end",
@@ -173,7 +126,7 @@ def test_a_request_that_never_ends_does_not_keep_it_from_stopping(
     artifacts: Path, tmp_path: Path, image: bytes
 ) -> None:
     variables = {"FOLDNORM_DRAIN_SECONDS": "0.3", "FOLDNORM_DEADLINE_MS": "60000"}
-    with contextlib.closing(Process(artifacts, tmp_path, **variables)) as process:
+    with contextlib.closing(serve(artifacts, tmp_path, **variables)) as process:
         url = process.wait_for("serving")["url"]
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), SECONDS) as connection:
@@ -183,14 +136,14 @@ def test_a_request_that_never_ends_does_not_keep_it_from_stopping(
             )
             connection.sendall(head.encode() + image[:10])
             wait_until(lambda: _in_progress(url), "the request to arrive")
-            process.terminate()
+            process.signal(signal.SIGTERM)
             code, _ = process.end()
         assert code == 0
 
 
-def test_an_idle_server_ends_at_once_and_silently(process: Process, url: str) -> None:
+def test_an_idle_server_ends_at_once_and_silently(process: LoggedProcess, url: str) -> None:
     assert url
-    process.terminate()
+    process.signal(signal.SIGTERM)
     assert process.end() == (0, "")
 
 
@@ -198,7 +151,7 @@ def test_a_damaged_artefact_is_one_clear_line(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts" / "broken-1.0.0"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}", encoding="utf-8")
-    with contextlib.closing(Process(folder.parent, tmp_path)) as process:
+    with contextlib.closing(serve(folder.parent, tmp_path)) as process:
         code, error = process.end()
     assert code == 1
     (line,) = error.splitlines()

@@ -12,6 +12,7 @@ from PIL import Image
 from service.decode import decode_image
 from service.errors import TooManyPixelsError, UndecodableImageError
 from service.limits import Limits
+from tests.orientations import TURNS
 
 LIMITS = Limits()
 GENERATOR = np.random.default_rng(0)
@@ -51,18 +52,6 @@ def test_a_lossy_image_comes_through_nearly(kind):
     decoded = decode(flat("RGB", (200, 100, 50)), kind).astype(int)
     assert decoded.shape == (32, 32, 3)
     assert abs(decoded - [200, 100, 50]).max() <= 4
-
-
-TURNS = {
-    1: lambda p: p,
-    2: lambda p: p[:, ::-1],
-    3: lambda p: p[::-1, ::-1],
-    4: lambda p: p[::-1],
-    5: lambda p: p.transpose(1, 0, 2),
-    6: lambda p: np.rot90(p, -1),
-    7: lambda p: p.transpose(1, 0, 2)[::-1, ::-1],
-    8: lambda p: np.rot90(p),
-}
 
 
 @pytest.mark.parametrize("orientation", TURNS)

@@ -8,20 +8,10 @@ from PIL import Image
 
 from service.decode import DRAFT_GAP, SIDE, EncodedImage, decode_image
 from service.limits import Limits
+from tests.orientations import TURNS
 
 LIMITS = Limits()
 ORIENTATION = 0x0112
-# What each orientation does to pixels that are stored upright, by the EXIF standard.
-TURNS = {
-    1: lambda p: p,
-    2: lambda p: p[:, ::-1],
-    3: lambda p: p[::-1, ::-1],
-    4: lambda p: p[::-1],
-    5: lambda p: p.transpose(1, 0, 2),
-    6: lambda p: np.rot90(p, -1),
-    7: lambda p: p.transpose(1, 0, 2)[::-1, ::-1],
-    8: lambda p: np.rot90(p),
-}
 # A draft keeps 128 pixels of the shorter side at least, so a block that it averages is a quarter of
 # one of our pixels at most. The finest pattern that 32 pixels show has a period of two of them: the
 # average takes 1 - sinc(1/8) = 2.6 % of it in each direction, of at most 127 levels, and decoding

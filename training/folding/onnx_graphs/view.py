@@ -1,0 +1,111 @@
+"""An ONNX graph as folding sees it: each node as one of a few operations.
+
+What an operator does not fit exactly is opaque: nothing is folded into it or past it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from training.folding.graph import Affine, Graph, Linear, Node, Opaque, Value
+from training.folding.onnx_graphs.constants import Constants
+from training.folding.onnx_graphs.operators import READERS, Context
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from training.folding.graph import Operation
+
+NEUTRAL_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass
+class View:
+    """The neutral graph, and what belongs to what.
+
+    Attributes:
+        natives: the ONNX nodes that a neutral node stands for, the first of them first.
+        slots: for each neutral node, the ONNX node and the index where each of its inputs is read.
+        values: ONNX values by neutral value.
+    """
+
+    native: ir.Graph
+    graph: Graph
+    constants: Constants
+    natives: dict[Node, list[ir.Node]] = field(default_factory=dict)
+    slots: dict[Node, list[tuple[ir.Node, int]]] = field(default_factory=dict)
+    values: dict[Value, ir.Value] = field(default_factory=dict)
+
+
+def view_of(native: ir.Graph, constants: Constants, *, clones: bool) -> View:
+    """Return the neutral graph of an ONNX graph, bodies of control flow left out."""
+    view = View(native, Graph(clones=clones), constants)
+    known: dict[ir.Value, Value] = {}
+    context = Context(native, constants)
+    for node in native:
+        if node.outputs and all(constants.holds(output) for output in node.outputs):
+            continue
+        _add(view, known, context, node)
+    _join_biases(view)
+    return view
+
+
+def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.Node) -> None:
+    indices = [
+        index
+        for index, value in enumerate(native.inputs)
+        if value is not None and not context.constants.holds(value)
+    ]
+    operation: Operation | None = None
+    if native.domain in NEUTRAL_DOMAINS and native.op_type in READERS:
+        operation = READERS[native.op_type](native, indices, context)
+    node = Node(
+        native.name or native.outputs[0].name or native.op_type,
+        operation or Opaque(native.op_type),
+        [_value(view, known, native.inputs[index]) for index in indices],
+        [_value(view, known, output) for output in native.outputs],
+    )
+    view.graph.add(node)
+    view.natives[node] = [native]
+    view.slots[node] = [(native, index) for index in indices]
+
+
+def _value(view: View, known: dict[ir.Value, Value], native: ir.Value | None) -> Value:
+    assert native is not None, "filtered before"
+    if native not in known:
+        shape = None
+        if native.shape is not None:
+            shape = tuple(size if isinstance(size, int) else None for size in native.shape)
+        read_elsewhere = any(use.node.graph is not view.native for use in native.uses())
+        value = Value(
+            native.name or "", shape, is_output=native.is_graph_output() or read_elsewhere
+        )
+        value.meaning = value.name
+        known[native] = value
+        view.values[value] = native
+    return known[native]
+
+
+def _join_biases(view: View) -> None:
+    """Take a matrix product and the vector that is added to it for one layer."""
+    for node in list(view.graph.nodes):
+        operation = node.operation
+        if not isinstance(operation, Linear) or view.natives[node][0].op_type != "MatMul":
+            continue
+        readers = node.output.consumers
+        if len(readers) != 1 or node.output.is_output:
+            continue
+        (add,) = readers
+        native = view.natives[add][0]
+        bias = add.operation
+        rank = node.output.rank
+        if native.op_type != "Add" or not isinstance(bias, Affine) or rank is None:
+            continue
+        if bias.map.scale.size != operation.map.channels_out or bias.axis != rank - 1:
+            continue
+        operation.map.bias = bias.map.shift
+        view.graph.nodes.remove(add)
+        view.natives[node].append(native)
+        node.outputs = add.outputs
+        node.output.producer = node

@@ -1,0 +1,251 @@
+"""Carries what folding did back into the ONNX graph, which keeps everything else.
+
+Tensors keep their names, outputs of the network as well: where one was the output of a node that
+is gone, the tensor before it takes its name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from training.folding.graph import Affine, BorderPad, Linear
+from training.folding.rounding import rounded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from training.folding.graph import Node
+    from training.folding.linear_map import LinearMap
+    from training.folding.onnx_graphs.view import View
+
+
+class Writer:
+    """Writes one folded graph back."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._native = view.native
+        self._taken = {value.name for value in _values_of(view.native)}
+
+    def write(self) -> None:
+        """Change the ONNX graph."""
+        for node in self._view.graph.nodes:
+            if node.clone_of is not None:
+                self._copy(node)
+            elif isinstance(node.operation, BorderPad):
+                self._pad_border(node, node.operation)
+        self._rewire()
+        for node in self._view.graph.nodes:
+            if isinstance(node.operation, Linear) and node.operation.map.changed:
+                self._write_layer(node, node.operation.map)
+            elif isinstance(node.operation, Affine) and len(node.operation.norms) > 1:
+                self._write_norm(node, node.operation)
+        self._remove_bypassed()
+
+    def _copy(self, node: Node) -> None:
+        """Put a copy of a layer behind the layer."""
+        assert node.clone_of is not None, "asked of copies only"
+        (original, *_) = self._view.natives[node.clone_of]
+        output = ir.Value(name=self._new_name(node.output.name), type=original.outputs[0].type)
+        copy = ir.Node(
+            original.domain,
+            original.op_type,
+            list(original.inputs),
+            list(original.attributes.values()),
+            outputs=[output],
+            name=node.name,
+        )
+        self._native.insert_after(original, copy)
+        self._view.natives[node] = [copy]
+        self._view.slots[node] = [(copy, index) for _, index in self._view.slots[node.clone_of]]
+        self._view.values[node.output] = output
+        node.output.name = output.name or ""
+
+    def _rewire(self) -> None:
+        for node in self._view.graph.nodes:
+            if isinstance(node.operation, BorderPad):
+                continue  # made as it should be
+            for (native, index), value in zip(self._view.slots[node], node.inputs, strict=True):
+                wanted = self._view.values[value]
+                if native.inputs[index] is not wanted:
+                    native.replace_input_with(index, wanted)
+
+    def _write_layer(self, node: Node, layer: LinearMap) -> None:
+        (native, *adds) = self._view.natives[node]
+        weight = layer.rounded_weight()
+        bias = None if layer.bias is None else layer.rounded_bias()
+        if native.op_type == "MatMul":
+            self._write_matmul(native, adds, weight, bias)
+            return
+        if native.op_type == "Gemm":
+            for name in ("alpha", "beta"):
+                native.attributes.pop(name, None)
+            weight = weight if native.attributes.get_int("transB", 0) else weight.T
+        elif layer.padding is not None:
+            self._write_padding(native, layer.padding)
+        self._set_constant(native, 1, weight, f"{node.name}_weight")
+        if bias is not None:
+            self._set_constant(native, 2, bias, f"{node.name}_bias")
+
+    def _write_matmul(
+        self,
+        native: ir.Node,
+        adds: list[ir.Node],
+        weight: NDArray[Any],
+        bias: NDArray[Any] | None,
+    ) -> None:
+        """A matrix product has no bias: what follows it has, or it becomes a Gemm, or gets one."""
+        self._set_constant(native, 1, np.ascontiguousarray(weight.T), f"{native.name}_weight")
+        if bias is None:
+            return
+        if adds:
+            index = 0 if adds[0].inputs[1] is native.outputs[0] else 1
+            self._set_constant(adds[0], index, bias, f"{native.name}_bias")
+            return
+        shape = native.inputs[0].shape if native.inputs[0] is not None else None
+        if shape is not None and len(shape) == 2:
+            native.op_type = "Gemm"
+            self._set_constant(native, 2, bias, f"{native.name}_bias")
+            return
+        self._add_behind(native, bias)
+
+    def _add_behind(self, native: ir.Node, bias: NDArray[Any]) -> None:
+        """Have a bias added to what a node returns, under the name that it has."""
+        output = native.outputs[0]
+        product = ir.Value(name=self._new_name(f"{output.name}_product"), type=output.type)
+        product.shape = output.shape
+        add = ir.Node("", "Add", [output, output], name=f"{native.name}_bias", num_outputs=1)
+        self._native.insert_after(native, add)
+        (result,) = add.outputs
+        self._replace(output, result, but=add)
+        self._set_constant(add, 1, bias, f"{native.name}_bias")
+
+    def _set_constant(self, native: ir.Node, index: int, array: NDArray[Any], name: str) -> None:
+        """Give a node a constant of its own, under the old name if nobody else reads that."""
+        old = native.inputs[index] if index < len(native.inputs) else None
+        mine = old is not None and len(old.uses()) == 1 and old.is_initializer()
+        if mine and old is not None:
+            old.const_value = ir.tensor(array, name=old.name)
+            old.shape = ir.Shape(array.shape)
+            return
+        value = ir.Value(name=self._new_name(name), const_value=None)
+        value.const_value = ir.tensor(array, name=value.name)
+        value.shape, value.type = ir.Shape(array.shape), ir.TensorType(value.const_value.dtype)
+        self._native.register_initializer(value)
+        if index >= len(native.inputs):
+            native.resize_inputs(index + 1)
+        native.replace_input_with(index, value)
+
+    def _write_padding(self, native: ir.Node, padding: tuple[tuple[int, int], ...]) -> None:
+        if "auto_pad" in native.attributes and any(map(any, padding)):
+            return  # as it was: only no padding at all is written
+        before, after = zip(*padding, strict=True)
+        native.attributes.pop("auto_pad", None)
+        native.attributes["pads"] = ir.AttrInt64s("pads", [*before, *after])
+
+    def _write_norm(self, node: Node, operation: Affine) -> None:
+        """Have a batch norm do what several did: gamma and beta alone, mean 0, variance 1."""
+        (native,) = self._view.natives[node]
+        kind = native.inputs[1].dtype.numpy()  # type: ignore[union-attr] # checked by its reader
+        map_ = operation.map
+        vectors = (map_.scale, map_.shift, 0 * map_.scale, 0 * map_.scale + 1)
+        for index, vector in enumerate(vectors, start=1):
+            self._set_constant(native, index, rounded(vector, kind), f"{node.name}_{index}")
+        native.attributes["epsilon"] = ir.AttrFloat32("epsilon", 0.0)
+
+    def _pad_border(self, node: Node, operation: BorderPad) -> None:
+        """X padded with 0, plus value * mask, where the mask is 1 on the border and 0 inside."""
+        (consumer,) = node.output.consumers
+        (native, *_) = self._view.natives[consumer]
+        source = self._view.values[node.inputs[0]]
+        kind = source.dtype or ir.DataType.FLOAT
+        builder = _Before(self, native, kind)
+        axes = len(operation.padding)
+        pads = [0, 0, *(before for before, _ in operation.padding)]
+        pads += [0, 0, *(after for _, after in operation.padding)]
+        amounts = builder.constant(np.array(pads, np.int64), "pads")
+        zero = builder.constant(_number(0.0, kind), "zero")
+        padded = builder.node("Pad", [source, amounts, zero])
+        sizes = builder.node("Shape", [source], start=2)
+        ones = builder.constant(np.ones(2, np.int64), "ones")
+        inside = builder.node("Expand", [zero, builder.node("Concat", [ones, sizes], axis=0)])
+        one = builder.constant(_number(1.0, kind), "one")
+        mask = builder.node("Pad", [inside, amounts, one])
+        values = rounded(operation.values, kind.numpy()).reshape(1, -1, *(1,) * axes)
+        border = builder.node("Mul", [mask, builder.constant(values, "values")])
+        result = builder.node("Add", [padded, border])
+        self._view.values[node.output] = result
+
+    def _remove_bypassed(self) -> None:
+        """Let every reader of what a vanished node returned read what it would have passed on."""
+        for node in self._view.graph.bypassed:
+            source = node.inputs[0]
+            while source.producer in self._view.graph.bypassed:
+                source = source.producer.inputs[0]
+            self._replace(self._view.values[node.output], self._view.values[source])
+
+    def _replace(self, old: ir.Value, new: ir.Value, but: ir.Node | None = None) -> None:
+        """Let all who read one tensor read another; an output of the network keeps its name."""
+        for use in tuple(old.uses()):
+            if use.node is not but:
+                use.node.replace_input_with(use.idx, new)
+        if not old.is_graph_output():
+            return
+        if new.is_graph_output() or new.is_graph_input() or new.producer() is None:
+            same = ir.Node("", "Identity", [new], num_outputs=1, name=f"{old.name}_identity")
+            self._native.append(same)
+            (new,) = same.outputs
+        name, new.type = old.name, old.type
+        new.shape = old.shape
+        old.name = self._new_name(f"{name}_before")
+        new.name = name
+        for index, output in enumerate(self._native.outputs):
+            if output is old:
+                self._native.outputs[index] = new
+
+    def _new_name(self, wanted: str) -> str:
+        name, number = wanted, 0
+        while name in self._taken:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._taken.add(name)
+        return name
+
+
+class _Before:
+    """Makes nodes in front of another one."""
+
+    def __init__(self, writer: Writer, native: ir.Node, kind: ir.DataType) -> None:
+        self._writer, self._native, self._kind = writer, native, kind
+        self._stem = f"{native.name or native.outputs[0].name}_border"
+
+    def node(self, operator: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+        """Return the output of a new node."""
+        given = [ir.AttrInt64(name, value) for name, value in attributes.items()]
+        name = self._writer._new_name(f"{self._stem}_{operator.lower()}")
+        node = ir.Node("", operator, inputs, given, num_outputs=1, name=name)
+        node.outputs[0].name = name
+        self._writer._native.insert_before(self._native, node)
+        return node.outputs[0]
+
+    def constant(self, array: NDArray[Any], name: str) -> ir.Value:
+        """Return a new initializer."""
+        value = ir.Value(name=self._writer._new_name(f"{self._stem}_{name}"))
+        value.const_value = ir.tensor(array, name=value.name)
+        value.shape, value.type = ir.Shape(array.shape), ir.TensorType(value.const_value.dtype)
+        self._writer._native.register_initializer(value)
+        return value
+
+
+def _number(value: float, kind: ir.DataType) -> NDArray[Any]:
+    return np.array(value, kind.numpy())
+
+
+def _values_of(graph: ir.Graph) -> list[ir.Value]:
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph.all_nodes():
+        values.extend(node.outputs)
+    return values

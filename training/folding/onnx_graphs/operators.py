@@ -338,9 +338,14 @@ def pad(node: ir.Node, indices: list[int], context: Context) -> Operation | None
         return None
     if _text(node, "mode", "constant") != "constant":
         return Pad(None)
-    constant = context.constant(node, 2)
-    value = _attribute(node, "value", 0.0) if constant is None else constant.reshape(-1)[0]
-    return Pad(float(value))
+    value = context.constant(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
+    if len(node.inputs) > 2 and node.inputs[2] is not None and value is None:
+        return None
+    number = float(_attribute(node, "value", 0.0) if value is None else value.reshape(-1)[0])
+    amounts = [int(amount) for amount in pads]
+    source = node.inputs[0]
+    dtype = source.dtype.numpy() if source is not None and source.dtype is not None else None
+    return Pad(number, tuple(zip(amounts[2:rank], amounts[rank + 2 :], strict=True)), dtype)
 
 
 def flatten(node: ir.Node, indices: list[int], context: Context) -> Operation | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from training.folding.graph import Affine, Graph, Linear, Node, Opaque, Value
+from training.folding.graph import Affine, Concat, Graph, Linear, Node, Opaque, Sum, Value
 from training.folding.onnx_graphs.constants import Constants
 from training.folding.onnx_graphs.operators import READERS, Context
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from training.folding.graph import Operation
 
+SIZES = ("Shape", "Size")  # what reads only these does not mind other numbers
 NEUTRAL_DOMAINS = ("", "ai.onnx")
 
 
@@ -57,18 +58,33 @@ def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.
         for index, value in enumerate(native.inputs)
         if value is not None and not context.constants.holds(value)
     ]
-    operation: Operation | None = None
-    if native.domain in NEUTRAL_DOMAINS and native.op_type in READERS:
-        operation = READERS[native.op_type](native, indices, context)
+    operation = _operation(native, indices, context)
+    values = [_value(view, known, native.inputs[index]) for index in indices]
+    numbers = _count_of_data(native, operation, len(indices))
+    for value in values[numbers:]:
+        value.is_output = True  # a size, or an amount: never to be changed
     node = Node(
         native.name or native.outputs[0].name or native.op_type,
-        operation or Opaque(native.op_type),
-        [_value(view, known, native.inputs[index]) for index in indices],
+        operation,
+        values[:numbers],
         [_value(view, known, output) for output in native.outputs],
     )
     view.graph.add(node)
     view.natives[node] = [native]
-    view.slots[node] = [(native, index) for index in indices]
+    view.slots[node] = [(native, index) for index in indices[:numbers]]
+
+
+def _operation(native: ir.Node, indices: list[int], context: Context) -> Operation:
+    if native.domain in NEUTRAL_DOMAINS and native.op_type in READERS:
+        return READERS[native.op_type](native, indices, context) or Opaque(native.op_type)
+    return Opaque(native.op_type)
+
+
+def _count_of_data(native: ir.Node, operation: Operation, count: int) -> int:
+    """Return how many of a node's inputs it reads for their numbers, and not for a size."""
+    if native.op_type in SIZES:
+        return 0
+    return count if isinstance(operation, Opaque | Sum | Concat) else 1
 
 
 def _value(view: View, known: dict[ir.Value, Value], native: ir.Value | None) -> Value:

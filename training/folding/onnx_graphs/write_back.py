@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from training.folding.graph import Affine, BorderPad, Linear
+from training.folding.graph import Affine, BorderPad, Linear, Sum
 from training.folding.rounding import rounded
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Writer:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._native = view.native
+        self.native = view.native
+        self.opset = view.native.opset_imports.get("", 1)
         self._taken = {value.name for value in _values_of(view.native)}
 
     def write(self) -> None:
@@ -49,7 +50,7 @@ class Writer:
         """Put a copy of a layer behind the layer."""
         assert node.clone_of is not None, "asked of copies only"
         (original, *_) = self._view.natives[node.clone_of]
-        output = ir.Value(name=self._new_name(node.output.name), type=original.outputs[0].type)
+        output = ir.Value(name=self.new_name(node.output.name), type=original.outputs[0].type)
         copy = ir.Node(
             original.domain,
             original.op_type,
@@ -58,7 +59,7 @@ class Writer:
             outputs=[output],
             name=node.name,
         )
-        self._native.insert_after(original, copy)
+        self.native.insert_after(original, copy)
         self._view.natives[node] = [copy]
         self._view.slots[node] = [(copy, index) for _, index in self._view.slots[node.clone_of]]
         self._view.values[node.output] = output
@@ -68,10 +69,19 @@ class Writer:
         for node in self._view.graph.nodes:
             if isinstance(node.operation, BorderPad):
                 continue  # made as it should be
+            self._shorten(node)
             for (native, index), value in zip(self._view.slots[node], node.inputs, strict=True):
                 wanted = self._view.values[value]
                 if native.inputs[index] is not wanted:
                     native.replace_input_with(index, wanted)
+
+    def _shorten(self, node: Node) -> None:
+        """Let a sum have as many inputs as it still needs."""
+        slots = self._view.slots[node]
+        if isinstance(node.operation, Sum) and len(node.inputs) < len(slots):
+            (native, _), count = slots[0], len(node.inputs)
+            native.resize_inputs(count)
+            self._view.slots[node] = [(native, index) for index in range(count)]
 
     def _write_layer(self, node: Node, layer: LinearMap) -> None:
         (native, *adds) = self._view.natives[node]
@@ -86,6 +96,7 @@ class Writer:
             weight = weight if native.attributes.get_int("transB", 0) else weight.T
         elif layer.padding is not None:
             self._write_padding(native, layer.padding)
+            native.attributes.pop("kernel_shape", None)  # the weights have it
         self._set_constant(native, 1, weight, f"{node.name}_weight")
         if bias is not None:
             self._set_constant(native, 2, bias, f"{node.name}_bias")
@@ -115,10 +126,10 @@ class Writer:
     def _add_behind(self, native: ir.Node, bias: NDArray[Any]) -> None:
         """Have a bias added to what a node returns, under the name that it has."""
         output = native.outputs[0]
-        product = ir.Value(name=self._new_name(f"{output.name}_product"), type=output.type)
+        product = ir.Value(name=self.new_name(f"{output.name}_product"), type=output.type)
         product.shape = output.shape
         add = ir.Node("", "Add", [output, output], name=f"{native.name}_bias", num_outputs=1)
-        self._native.insert_after(native, add)
+        self.native.insert_after(native, add)
         (result,) = add.outputs
         self._replace(output, result, but=add)
         self._set_constant(add, 1, bias, f"{native.name}_bias")
@@ -131,13 +142,18 @@ class Writer:
             old.const_value = ir.tensor(array, name=old.name)
             old.shape = ir.Shape(array.shape)
             return
-        value = ir.Value(name=self._new_name(name), const_value=None)
-        value.const_value = ir.tensor(array, name=value.name)
-        value.shape, value.type = ir.Shape(array.shape), ir.TensorType(value.const_value.dtype)
-        self._native.register_initializer(value)
+        value = self.new_constant(array, name)
         if index >= len(native.inputs):
             native.resize_inputs(index + 1)
         native.replace_input_with(index, value)
+
+    def new_constant(self, array: NDArray[Any], name: str) -> ir.Value:
+        """Return a new initializer of the graph, its name free."""
+        value = ir.Value(name=self.new_name(name))
+        value.const_value = ir.tensor(array, name=value.name)
+        value.shape, value.type = ir.Shape(array.shape), ir.TensorType(value.const_value.dtype)
+        self.native.register_initializer(value)
+        return value
 
     def _write_padding(self, native: ir.Node, padding: tuple[tuple[int, int], ...]) -> None:
         if "auto_pad" in native.attributes and any(map(any, padding)):
@@ -154,30 +170,39 @@ class Writer:
         vectors = (map_.scale, map_.shift, 0 * map_.scale, 0 * map_.scale + 1)
         for index, vector in enumerate(vectors, start=1):
             self._set_constant(native, index, rounded(vector, kind), f"{node.name}_{index}")
-        native.attributes["epsilon"] = ir.AttrFloat32("epsilon", 0.0)
+        native.attributes["epsilon"] = ir.AttrFloat32("epsilon", 0.0)  # sqrt(1 + 0) = 1
 
     def _pad_border(self, node: Node, operation: BorderPad) -> None:
         """X padded with 0, plus value * mask, where the mask is 1 on the border and 0 inside."""
-        (consumer,) = node.output.consumers
-        (native, *_) = self._view.natives[consumer]
         source = self._view.values[node.inputs[0]]
         kind = source.dtype or ir.DataType.FLOAT
-        builder = _Before(self, native, kind)
+        nodes = _Inserted(self, self._after(source), node.name)
         axes = len(operation.padding)
-        pads = [0, 0, *(before for before, _ in operation.padding)]
-        pads += [0, 0, *(after for _, after in operation.padding)]
-        amounts = builder.constant(np.array(pads, np.int64), "pads")
-        zero = builder.constant(_number(0.0, kind), "zero")
-        padded = builder.node("Pad", [source, amounts, zero])
-        sizes = builder.node("Shape", [source], start=2)
-        ones = builder.constant(np.ones(2, np.int64), "ones")
-        inside = builder.node("Expand", [zero, builder.node("Concat", [ones, sizes], axis=0)])
-        one = builder.constant(_number(1.0, kind), "one")
-        mask = builder.node("Pad", [inside, amounts, one])
-        values = rounded(operation.values, kind.numpy()).reshape(1, -1, *(1,) * axes)
-        border = builder.node("Mul", [mask, builder.constant(values, "values")])
-        result = builder.node("Add", [padded, border])
-        self._view.values[node.output] = result
+        before, after = zip(*operation.padding, strict=True)
+        pads = np.array([0, 0, *before, 0, 0, *after], np.int64)
+        values = rounded(operation.values, kind.numpy())
+        if np.all(values == values[0]):
+            self._view.values[node.output] = nodes.pad(source, pads, values[0], "padded")
+            return
+        padded = nodes.pad(source, pads, _number(0.0, kind), "padded")
+        spatial = nodes.constant(np.arange(2, 2 + axes), "axes")
+        sizes = nodes.node("Gather", [nodes.node("Shape", [source], "shape"), spatial], "sizes")
+        ones = nodes.constant(np.ones(2, np.int64), "ones")
+        shape = nodes.node("Concat", [ones, sizes], "inside_shape", ir.AttrInt64("axis", 0))
+        zero = nodes.constant(_number(0.0, kind), "zero")
+        inside = nodes.node("Expand", [zero, shape], "inside")
+        mask = nodes.pad(inside, pads, _number(1.0, kind), "mask")
+        vector = nodes.constant(values.reshape(1, -1, *(1,) * axes), "values")
+        border = nodes.node("Mul", [mask, vector], "values_at_border")
+        self._view.values[node.output] = nodes.node("Add", [padded, border], "bordered")
+
+    def _after(self, source: ir.Value) -> ir.Node:
+        """Return the first node that may stand behind what a tensor comes from."""
+        nodes = list(self.native)
+        producer = source.producer()
+        if producer is None or producer.graph is not self.native:
+            return nodes[0]
+        return nodes[nodes.index(producer) + 1]  # whoever reads the tensor is behind
 
     def _remove_bypassed(self) -> None:
         """Let every reader of what a vanished node returned read what it would have passed on."""
@@ -196,17 +221,18 @@ class Writer:
             return
         if new.is_graph_output() or new.is_graph_input() or new.producer() is None:
             same = ir.Node("", "Identity", [new], num_outputs=1, name=f"{old.name}_identity")
-            self._native.append(same)
+            self.native.append(same)
             (new,) = same.outputs
         name, new.type = old.name, old.type
         new.shape = old.shape
-        old.name = self._new_name(f"{name}_before")
+        old.name = self.new_name(f"{name}_before")
         new.name = name
-        for index, output in enumerate(self._native.outputs):
+        for index, output in enumerate(self.native.outputs):
             if output is old:
-                self._native.outputs[index] = new
+                self.native.outputs[index] = new
 
-    def _new_name(self, wanted: str) -> str:
+    def new_name(self, wanted: str) -> str:
+        """Return a name that nothing in the graph has yet."""
         name, number = wanted, 0
         while name in self._taken:
             number += 1
@@ -215,29 +241,41 @@ class Writer:
         return name
 
 
-class _Before:
+class _Inserted:
     """Makes nodes in front of another one."""
 
-    def __init__(self, writer: Writer, native: ir.Node, kind: ir.DataType) -> None:
-        self._writer, self._native, self._kind = writer, native, kind
-        self._stem = f"{native.name or native.outputs[0].name}_border"
+    def __init__(self, writer: Writer, behind: ir.Node, stem: str) -> None:
+        self._writer, self._behind, self._stem = writer, behind, stem
 
-    def node(self, operator: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+    def node(
+        self, operator: str, inputs: list[ir.Value], name: str, *attributes: ir.Attr
+    ) -> ir.Value:
         """Return the output of a new node."""
-        given = [ir.AttrInt64(name, value) for name, value in attributes.items()]
-        name = self._writer._new_name(f"{self._stem}_{operator.lower()}")
-        node = ir.Node("", operator, inputs, given, num_outputs=1, name=name)
+        name = self._writer.new_name(f"{self._stem}_{name}")
+        node = ir.Node("", operator, inputs, attributes, num_outputs=1, name=name)
         node.outputs[0].name = name
-        self._writer._native.insert_before(self._native, node)
+        counts = operator in ("Shape", "Gather", "Concat")
+        node.outputs[0].type = ir.TensorType(ir.DataType.INT64) if counts else inputs[0].type
+        self._writer.native.insert_before(self._behind, node)
         return node.outputs[0]
 
     def constant(self, array: NDArray[Any], name: str) -> ir.Value:
         """Return a new initializer."""
-        value = ir.Value(name=self._writer._new_name(f"{self._stem}_{name}"))
-        value.const_value = ir.tensor(array, name=value.name)
-        value.shape, value.type = ir.Shape(array.shape), ir.TensorType(value.const_value.dtype)
-        self._writer._native.register_initializer(value)
-        return value
+        return self._writer.new_constant(array, f"{self._stem}_{name}")
+
+    def pad(
+        self, source: ir.Value, pads: NDArray[np.int64], value: NDArray[Any], name: str
+    ) -> ir.Value:
+        """Return a tensor padded with a constant; amounts were attributes before opset 11."""
+        if self._writer.opset < 11:
+            attributes = (
+                ir.AttrInt64s("pads", pads.tolist()),
+                ir.AttrFloat32("value", float(value)),
+            )
+            return self.node("Pad", [source], name, *attributes)
+        amounts = self.constant(pads, f"{name}_amounts")
+        constant = self.constant(np.asarray(value), f"{name}_value")
+        return self.node("Pad", [source, amounts, constant], name)
 
 
 def _number(value: float, kind: ir.DataType) -> NDArray[Any]:

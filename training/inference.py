@@ -10,6 +10,8 @@ import onnxruntime
 from training.errors import GraphError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 BATCH_SIZE = 500
@@ -23,6 +25,25 @@ _LEVELS = {
 }
 
 
+def open_session(
+    graph: bytes | Path, optimization: Optimization, threads: int = 1
+) -> onnxruntime.InferenceSession:
+    """Load an ONNX file, or its content, on the CPU.
+
+    Raises:
+        GraphError: onnxruntime cannot load it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = _LEVELS[optimization]
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong comes as an exception
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # onnxruntime's exceptions share no other base
+        raise GraphError(f"onnxruntime cannot load the graph: {first_line(exc)}") from exc
+
+
 class GraphRunner:
     """One graph at one of onnxruntime's optimization levels.
 
@@ -33,17 +54,7 @@ class GraphRunner:
     def __init__(
         self, content: bytes, optimization: Optimization = "enable_all", threads: int = 1
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = _LEVELS[optimization]
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong comes as an exception
-        try:
-            self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as exc:  # onnxruntime's exceptions share no other base
-            raise GraphError(f"onnxruntime cannot load the graph: {_first_line(exc)}") from exc
+        self._session = open_session(content, optimization, threads)
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return logits and probabilities, each (N, 10), of images (N, 32, 32, 3)."""
@@ -52,7 +63,7 @@ class GraphRunner:
         except Exception as exc:
             raise GraphError(
                 f"the graph does not take 'image' (N, 32, 32, 3) uint8 and give {OUTPUTS}: "
-                f"{_first_line(exc)}; export it with 'foldnorm export'"
+                f"{first_line(exc)}; export it with 'foldnorm export'"
             ) from exc
         return logits, probabilities
 
@@ -64,5 +75,6 @@ class GraphRunner:
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an exception says, without the rest of the page."""
     return str(error).partition("\n")[0]

@@ -20,6 +20,7 @@ EXTRAS = {
     "fetch": "train",
     "train": "train",
     "export": "train",
+    "fold": "fold",
     "quantize": "train",
     "verify": "train",
     "evaluate": "train",

@@ -42,12 +42,17 @@ ERROR_FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class FourLogits:
-    """Logits (N, C) of the same inputs, as the module says."""
+    """Logits (N, C), or outputs of any shape, of the same inputs, as the module says.
+
+    `floor` is what rounding alone may make of numbers as large as 1: about eight of the steps of
+    the type that the weights are kept in.
+    """
 
     truth: NDArray[np.float64]
     algebra: NDArray[np.float64]
-    unfolded: NDArray[np.float32]
-    folded: NDArray[np.float32]
+    unfolded: NDArray[np.floating]
+    folded: NDArray[np.floating]
+    floor: float = ERROR_FLOOR
 
     @property
     def scale(self) -> float:
@@ -59,17 +64,32 @@ class FourLogits:
 
         Infinite where any logit is not finite: against such a reference everything would pass.
         """
-        if not all(np.isfinite(logits).all() for logits in vars(self).values()):
+        if not self.is_finite:
             return float("inf")
-        return max(
-            _ratio(largest_difference(self.algebra, self.truth), ALGEBRA_TOLERANCE * self.scale),
-            _ratio(largest_difference(self.folded, self.truth), self.allowance),
-        )
+        return max(self.algebra_ratio, self.rounding_ratio)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number of all four is finite."""
+        every = (self.truth, self.algebra, self.unfolded, self.folded)
+        return all(bool(np.isfinite(logits).all()) for logits in every)
+
+    @property
+    def algebra_ratio(self) -> float:
+        """Rule 1: error in float64 over what is allowed."""
+        error = largest_difference(self.algebra, self.truth)
+        return _ratio(error, ALGEBRA_TOLERANCE * self.scale)
+
+    @property
+    def rounding_ratio(self) -> float:
+        """Rule 2: error as it is served over what is allowed."""
+        return _ratio(largest_difference(self.folded, self.truth), self.allowance)
 
     @property
     def allowance(self) -> float:
         """Largest error that is still rounding."""
-        return rounding_allowance(largest_difference(self.unfolded, self.truth), self.scale)
+        error = largest_difference(self.unfolded, self.truth)
+        return rounding_allowance(error, self.scale, self.floor)
 
 
 def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
@@ -101,9 +121,9 @@ def _ratio(error: float, allowed: float) -> float:
     return error / allowed if allowed else float("inf")
 
 
-def rounding_allowance(error: float, scale: float) -> float:
-    """Return the error that rounding explains where float32 is known to make one of `error`."""
-    return ERROR_FACTOR * error + ERROR_FLOOR * scale
+def rounding_allowance(error: float, scale: float, floor: float = ERROR_FLOOR) -> float:
+    """Return the error that rounding explains where it is known to make one of `error`."""
+    return ERROR_FACTOR * error + floor * scale
 
 
 def largest_difference(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
@@ -113,7 +133,7 @@ def largest_difference(left: NDArray[np.floating], right: NDArray[np.floating]) 
 
 
 def label_changes(
-    unfolded: NDArray[np.float32], folded: NDArray[np.float32], allowance: float
+    unfolded: NDArray[np.floating], folded: NDArray[np.floating], allowance: float
 ) -> tuple[int, int]:
     """Return how many labels differ, and how many of those rounding does not explain."""
     changed = unfolded.argmax(axis=1) != folded.argmax(axis=1)
@@ -122,6 +142,6 @@ def label_changes(
     return int(changed.sum()), int(unexplained.sum())
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the softmax over the last axis in float64."""
     return np.exp(log_softmax(logits.astype(np.float64)))

@@ -14,6 +14,7 @@ from training.folding.onnx_graphs.view import view_of
 from training.folding.onnx_graphs.write_back import Writer
 
 if TYPE_CHECKING:
+    from training.folding.onnx_graphs.view import View
     from training.folding.report import Row
 
 
@@ -22,17 +23,28 @@ class FoldedModel:
     """A model without the batch norms that could go.
 
     Attributes:
-        rows: what became of every batch norm.
+        rows: what became of every batch norm, and the constants that were folded.
         same: tensor of this model -> tensor of the original with the same numbers.
+        witnesses: for each row a tensor of this model that shows the fold, and the original's
+            tensor with the same numbers; None where there is none.
     """
 
     model: ir.Model
     rows: tuple[Row, ...]
     same: dict[str, str]
+    witnesses: tuple[tuple[str, str] | None, ...]
+
+    @property
+    def norms(self) -> tuple[Row, ...]:
+        """The rows of batch norms."""
+        return tuple(row for row in self.rows if row.is_norm)
 
 
 def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
     """Return a folded copy; the model itself is not changed.
+
+    Functions are inlined. A body of control flow is folded as a graph of its own, what it reads of
+    the graph around it is left alone.
 
     Args:
         model: any model.
@@ -44,14 +56,19 @@ def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
     rows: list[Row] = []
     same: dict[str, str] = {}
+    witnesses: list[tuple[str, str] | None] = []
     for graph in [*copy.graph.subgraphs(), copy.graph]:
         view = view_of(graph, Constants(), clones=clones)
-        rows += planner.fold(view.graph)
-        Writer(view).write()
-        same |= {
-            view.values[value].name or "": value.meaning
-            for value in view.values
-            if value.meaning is not None
-        }
+        folded = planner.fold(view.graph)
+        Writer(view, copy.opset_imports.get("", 1)).write()
+        rows += folded
+        same |= {view.name_of(value): value.meaning for value in view.values if value.meaning}
+        witnesses += [_witness(view, row) for row in folded]
     common.RemoveUnusedNodesPass()(copy)
-    return FoldedModel(copy, tuple(rows), same)
+    return FoldedModel(copy, tuple(rows), same, tuple(witnesses))
+
+
+def _witness(view: View, row: Row) -> tuple[str, str] | None:
+    if row.witness is None or row.witness.meaning is None:
+        return None
+    return view.name_of(row.witness), row.witness.meaning

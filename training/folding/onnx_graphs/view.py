@@ -38,6 +38,10 @@ class View:
     slots: dict[Node, list[tuple[ir.Node, int]]] = field(default_factory=dict)
     values: dict[Value, ir.Value] = field(default_factory=dict)
 
+    def name_of(self, value: Value) -> str:
+        """Return the name that a value has in the ONNX graph."""
+        return self.values[value].name or ""
+
 
 def view_of(native: ir.Graph, constants: Constants, *, clones: bool) -> View:
     """Return the neutral graph of an ONNX graph, bodies of control flow left out."""

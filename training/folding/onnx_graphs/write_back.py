@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class Writer:
     """Writes one folded graph back."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, opset: int) -> None:
         self._view = view
         self.native = view.native
-        self.opset = view.native.opset_imports.get("", 1)
+        self.opset = opset
         self._taken = {value.name for value in _values_of(view.native)}
 
     def write(self) -> None:
@@ -42,7 +42,7 @@ class Writer:
         for node in self._view.graph.nodes:
             if isinstance(node.operation, Linear) and node.operation.map.changed:
                 self._write_layer(node, node.operation.map)
-            elif isinstance(node.operation, Affine) and len(node.operation.norms) > 1:
+            elif isinstance(node.operation, Affine) and node.operation.changed:
                 self._write_norm(node, node.operation)
         self._remove_bypassed()
 

@@ -1,0 +1,163 @@
+"""ONNX files: what is read is whole, what is written is written completely or not at all.
+
+A file is written tensor by tensor, so that a network is never in memory a second time. That is the
+protobuf encoding that every reader knows: the fields of the model, then one field for the graph,
+whose length is computed first, with one field for each initializer in it.
+
+Reference:
+    protobuf.dev, "Encoding"; onnx.proto: ModelProto.graph = 7, GraphProto.initializer = 5.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from training.errors import FoldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMIT_BYTES = 2**31 - 1  # of one protobuf message
+GRAPH, INITIALIZER = 7, 5
+OLDEST_OPSET, NEWEST_OPSET = 7, 26
+REMEDY = "export the network again"
+
+
+def read_model(path: Path) -> ir.Model:
+    """Return a model; weights in other files are mapped, not read.
+
+    Raises:
+        FoldError: it is missing, damaged or no model; the message says what to do.
+    """
+    if not path.is_file():
+        raise FoldError(f"{path}: no such file; give the path of an ONNX file")
+    if path.stat().st_size > LIMIT_BYTES:
+        raise FoldError(
+            f"{path}: {path.stat().st_size:,} bytes, and one ONNX file holds at most "
+            f"{LIMIT_BYTES:,}; export the network with its weights as external data"
+        )
+    try:
+        model = ir.load(path)
+    except (DecodeError, ValueError, TypeError, KeyError, OSError) as error:
+        raise FoldError(f"{path}: no ONNX model, or a damaged one ({error}); {REMEDY}") from error
+    _check(path, model)
+    return model
+
+
+def _check(path: Path, model: ir.Model) -> None:
+    if not model.graph.outputs:
+        raise FoldError(f"{path}: no ONNX model, or one without outputs; {REMEDY}")
+    opset = model.graph.opset_imports.get("")
+    if opset is None or not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise FoldError(
+            f"{path}: opset {opset}, and {OLDEST_OPSET} to {NEWEST_OPSET} are known; export the "
+            "network with one of these"
+        )
+    for tensor in external_tensors(model):
+        _check_external(path, tensor)
+
+
+def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """Yield the tensors whose bytes are in other files."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                yield value.const_value
+
+
+def _check_external(path: Path, tensor: ir.ExternalTensor) -> None:
+    """Refuse files that are missing, too short or outside of the model's folder."""
+    data = Path(os.fspath(tensor.base_dir), os.fspath(tensor.location))
+    if not data.resolve().is_relative_to(path.resolve().parent):
+        raise FoldError(
+            f"{path}: the weights {tensor.name!r} lie in {tensor.location}, outside of the "
+            "model's folder; put that file beside the model"
+        )
+    needed = (tensor.offset or 0) + tensor.nbytes
+    if not data.is_file() or data.stat().st_size < needed:
+        found = f"has {data.stat().st_size:,} bytes" if data.is_file() else "is missing"
+        raise FoldError(
+            f"{path}: the weights {tensor.name!r} need {needed:,} bytes of {tensor.location}, "
+            f"which {found}; copy the model with all its files"
+        )
+
+
+def write_model(model: ir.Model, path: Path) -> None:
+    """Write a model, with its weights in `NAME.data` beside it if one file cannot hold them.
+
+    Raises:
+        FoldError: it cannot be written; what was there before is still there.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".foldnorm-", dir=path.parent) as folder:
+            draft = Path(folder, path.name)
+            _write(model, draft)
+            for file in sorted(Path(folder).iterdir(), reverse=True):  # the data first
+                file.replace(path.parent / file.name)
+    except OSError as error:
+        raise FoldError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _write(model: ir.Model, path: Path) -> None:
+    if _weight_bytes(model) > LIMIT_BYTES // 2:
+        ir.save(model, path, external_data=f"{path.name}.data")
+    else:
+        with path.open("wb") as file:
+            _stream(model, file)
+    for written in path.parent.iterdir():
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    tensors = (v.const_value for graph in model.graphs() for v in graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+def _stream(model: ir.Model, file: BinaryIO) -> None:
+    """Write a model with one tensor in memory at a time."""
+    held = dict(model.graph.initializers)
+    model.graph.initializers.clear()
+    try:
+        skeleton = ir.to_proto(model)
+    finally:
+        model.graph.initializers.update(held)
+    graph = skeleton.graph.SerializeToString()
+    skeleton.ClearField("graph")
+    tensors = [value.const_value for value in held.values() if value.const_value is not None]
+    sizes = [_tensor(tensor).ByteSize() for tensor in tensors]
+    whole = len(graph) + sum(len(_prefix(INITIALIZER, size)) + size for size in sizes)
+    file.write(skeleton.SerializeToString())
+    file.write(_prefix(GRAPH, whole))
+    file.write(graph)
+    for tensor, size in zip(tensors, sizes, strict=True):
+        file.write(_prefix(INITIALIZER, size))
+        file.write(_tensor(tensor).SerializeToString())
+
+
+def _tensor(tensor: ir.TensorProtocol) -> onnx.TensorProto:
+    """Return a tensor with its bytes in it, wherever they were."""
+    inside = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+    return ir.serde.serialize_tensor(inside)
+
+
+def _prefix(field: int, length: int) -> bytes:
+    """Return tag and length of a field of bytes."""
+    return bytes([field << 3 | 2]) + _varint(length)
+
+
+def _varint(number: int) -> bytes:
+    """Return a number seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

@@ -6,6 +6,7 @@
     ├── CheckpointError    a checkpoint is missing, unreadable or of another run
     ├── DivergedError      the loss stopped being a number
     ├── GraphError         an ONNX file cannot be loaded, or is no graph of ours
+    ├── FoldError          a network cannot be read by the folding engine
     ├── ExportError        a network cannot be written as the graph that was promised
     ├── VerificationError  a proof failed: two networks that must agree do not
     └── ClientError        asking a server failed; `training.client.errors` has its tree
@@ -42,6 +43,10 @@ class DivergedError(TrainingError):
 
 class GraphError(TrainingError):
     """onnxruntime cannot load or run a graph."""
+
+
+class FoldError(TrainingError):
+    """A network cannot be read or written by the folding engine."""
 
 
 class ExportError(TrainingError):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OPSET = 20
+PREFIX = "network."  # of the parameters' names, as `ServedNetwork` holds the network
 # What a served graph consists of; anything else is debris of the export.
 EXPECTED_OPERATORS = frozenset(
     {
@@ -73,7 +74,7 @@ def export_onnx(network: nn.Module) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None, "the dynamo exporter returns a program"
-    model = onnx_ir.to_proto(_clean(program.model))
+    model = onnx_ir.to_proto(_named_by_layers(_clean(program.model)))
     model.producer_name, model.producer_version = "foldnorm", ""
     onnx.checker.check_model(model, full_check=True)
     _check_operators(model)
@@ -93,6 +94,19 @@ def _clean(model: onnx_ir.Model) -> onnx_ir.Model:
         passes.ClearMetadataAndDocStringPass(),
     )
     return cleaning(model).model
+
+
+def _named_by_layers(model: onnx_ir.Model) -> onnx_ir.Model:
+    """Name each node that has parameters as the network names the layer, `conv1` or `conv1_bn`."""
+    taken: set[str] = set()
+    for node in model.graph:
+        names = (value.name or "" for value in node.inputs if value is not None)
+        parameter = next((name for name in names if name.startswith(PREFIX)), None)
+        layer = parameter and parameter.removeprefix(PREFIX).rpartition(".")[0]
+        if layer and layer not in taken:
+            taken.add(layer)
+            node.name = layer
+    return model
 
 
 def _check_operators(model: onnx.ModelProto) -> None:
@@ -120,11 +134,10 @@ def _quiet_exporter() -> Iterator[None]:
 
 def network_weights(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
     """Return the network's parameters and statistics that an exported graph carries, by name."""
-    prefix = "network."
     return {
-        tensor.name.removeprefix(prefix): torch.from_numpy(
+        tensor.name.removeprefix(PREFIX): torch.from_numpy(
             onnx.numpy_helper.to_array(tensor).copy()
         )
         for tensor in model.graph.initializer
-        if tensor.name.startswith(prefix)
+        if tensor.name.startswith(PREFIX)
     }

@@ -12,8 +12,9 @@ products of a byte and a weight in 16 bits and saturates: 2 * 255 * 127 = 64770 
 2 * 255 * 64 = 32640 does. So all integer kernels give the same answer.
 
 Two things that a general quantizer cannot know are put right afterwards. The image *is* bytes: one
-`DequantizeLinear` with scale 1/255 stands in for the division, without a rounding, and the first
-convolution reads the pixels as they came. And logits stay float32: nothing multiplies them.
+`DequantizeLinear` stands in for the cast to float, with scale 1, or with scale 1/255 for the
+division too where folding has left one, without a rounding; so the first convolution reads the
+pixels as they came. And logits stay float32: nothing multiplies them.
 
 Reference:
     Jacob et al. 2018, arXiv:1712.05877, section 2.
@@ -68,11 +69,11 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPro
     """Return the int8 graph of a served float32 graph, calibrated on images (N, 32, 32, 3).
 
     Raises:
-        GraphError: the graph does not begin with the division of bytes by 255, or end in logits.
+        GraphError: the graph does not begin with bytes made float, and divided by 255 if by
+            anything, or does not end in logits.
     """
-    pixels = _pixel_division(model).output[0]
-    quantized = _insert_pairs(model, images, pixels)
-    _feed_bytes(quantized, pixels)
+    quantized = _insert_pairs(model, images)
+    _feed_bytes(quantized)
     _keep_logits(quantized)
     _clean(quantized)
     correct_biases(model, quantized, images)
@@ -80,23 +81,30 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPro
     return quantized
 
 
-def _pixel_division(model: onnx.ModelProto) -> onnx.NodeProto:
-    """Return the node that scales bytes to 0 to 1."""
+def _pixels(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], float]:
+    """Return the nodes that make floats of bytes, and by what number they multiply."""
+    cast = next((node for node in model.graph.node if node.op_type == "Cast"), None)
+    if cast is None:
+        raise GraphError(
+            "the graph does not cast its bytes to float; quantize the graph that is served, as "
+            "'foldnorm export' writes it"
+        )
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    node: onnx.NodeProto
-    for node in model.graph.node:
-        if node.op_type == "Div" and np.array_equal(constants.get(node.input[1], 0), 255):
-            return node
-    raise GraphError(
-        "the graph does not divide its bytes by 255; quantize the graph that is served, as "
-        "'foldnorm export' writes it"
-    )
+    divisions = [node for node in model.graph.node if node.op_type == "Div"]
+    if not divisions:
+        return [cast], 1.0
+    (divide,) = divisions
+    if divide.input[0] != cast.output[0] or not np.array_equal(constants[divide.input[1]], 255):
+        raise GraphError(
+            "the graph does not divide its bytes by 255; quantize the graph that is served, as "
+            "'foldnorm export' writes it"
+        )
+    return [cast, divide], 1 / 255
 
 
-def _insert_pairs(
-    model: onnx.ModelProto, images: NDArray[np.uint8], pixels: str
-) -> onnx.ModelProto:
+def _insert_pairs(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
     """Return the graph with a pair around every operator that has an integer kernel."""
+    nodes, scale = _pixels(model)
     copy = onnx.ModelProto.FromString(model.SerializeToString())  # the quantizer changes its input
     with tempfile.TemporaryDirectory() as folder, _quiet_quantizer():
         target = Path(folder) / "model.onnx"
@@ -114,10 +122,10 @@ def _insert_pairs(
             extra_options={
                 "CalibPercentile": PERCENTILE,
                 "TensorQuantOverrides": {
-                    pixels: [
+                    nodes[-1].output[0]: [
                         {
                             "quant_type": QuantType.QUInt8,
-                            "scale": np.array(1 / 255, np.float32),
+                            "scale": np.array(scale, np.float32),
                             "zero_point": np.array(0, np.uint8),
                         }
                     ]
@@ -127,18 +135,15 @@ def _insert_pairs(
         return onnx.load(target)
 
 
-def _feed_bytes(model: onnx.ModelProto, pixels: str) -> None:
-    """Let the first `DequantizeLinear` read the bytes that would be cast, divided and rounded."""
-    producers = {output: node for node in model.graph.node for output in node.output}
-    divide = producers[pixels]
-    cast = producers.get(divide.input[0])
+def _feed_bytes(model: onnx.ModelProto) -> None:
+    """Let the first `DequantizeLinear` read the bytes that would be cast, scaled and rounded."""
+    nodes, _ = _pixels(model)
+    pixels = nodes[-1].output[0]
     (rounding,) = [node for node in model.graph.node if pixels in node.input]
-    if cast is None or cast.op_type != "Cast":
-        raise GraphError("the division by 255 does not follow the cast of the image's bytes")
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and rounding.output[0] in node.input:
-            node.input[0] = cast.input[0]
-    for node in (cast, divide, rounding):
+            node.input[0] = nodes[0].input[0]
+    for node in (*nodes, rounding):
         model.graph.node.remove(node)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir
 import torch
 
 from models.bundle import Bundle, load_bundle
@@ -34,7 +35,7 @@ from training.data import LABELS, PUBLISHED_MD5, Split
 from training.environment import describe_environment
 from training.errors import ExportError, VerificationError
 from training.export import export_onnx
-from training.folding.torch_modules import fold_batch_norms
+from training.folding.onnx_graphs.folding import fold_model
 from training.graph_statistics import multiply_accumulates, node_counts, parameter_count
 from training.inference import GraphRunner
 from training.latency import ROUNDS, measure_latency
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from training.checkpoint import Checkpoint
+    from training.folding.report import Row
     from training.recipe import Recipe
 
 GRAPH_FILES: dict[Variant, str] = {
@@ -123,8 +125,19 @@ def export_graphs(network: nn.Module) -> Graphs:
     exported = export_onnx(network)
     if not node_counts(exported).get("BatchNormalization"):
         return Graphs({"plain": exported}, ())
-    folded = fold_batch_norms(network, torch.zeros(2, 3, 32, 32))
-    return Graphs({"folded": export_onnx(folded.network), "unfolded": exported}, folded.layers)
+    folded = fold_model(onnx_ir.from_proto(exported))
+    layers = tuple(_folded_layer(row) for row in folded.rows if row.is_norm)
+    return Graphs({"folded": onnx_ir.to_proto(folded.model), "unfolded": exported}, layers)
+
+
+def _folded_layer(row: Row) -> FoldedLayer:
+    return FoldedLayer(
+        norm=row.norm.name,
+        channels=row.norm.channels,
+        into=", ".join(row.into) or None,
+        reason=row.reason,
+        largest_scale=row.largest_scale,
+    )
 
 
 def verify_artefact_graphs(

@@ -1,9 +1,9 @@
 """What folding sees of a network: values, and nodes that are one of a few operations.
 
-Both front ends, `onnx_graphs` and `torch_modules`, build such a graph from theirs, let the planner
-work on it, and carry the outcome back: which nodes became the identity (`bypassed`), which are
-copies (`clone_of`), which weights changed, and what was put in between (`BorderPad`). The rules
-know nothing of torch or ONNX.
+Both front ends, `onnx_graphs` and `torch_networks`, build such a graph from theirs, let the planner
+work on it, and carry the outcome back: which nodes became the identity (`bypassed`), which are gone
+(`removed`), which are copies (`clone_of`), which weights changed, which sums have fewer inputs, and
+what was put in between (`BorderPad`). The rules know nothing of torch or ONNX.
 
 Each value of the result keeps its `meaning`: the value of the original network whose numbers it
 carries. A proof compares the two, layer by layer.
@@ -40,12 +40,14 @@ class Affine:
         map: what it does.
         norms: the batch norms that it is made of; none for constants.
         locked: why it must stay, None where it may go.
+        changed: whether `map` has taken up others and is no longer what the layer does.
     """
 
     axis: int
     map: ChannelMap
     norms: tuple[Norm, ...] = ()
     locked: str | None = None
+    changed: bool = False
 
 
 @dataclass(eq=False)
@@ -91,9 +93,13 @@ class Pad:
 
     Attributes:
         value: the constant, None where border values are repeated, mirrored or wrapped.
+        padding: (before, after) for each axis after the channels, None where it is not known.
+        dtype: of the values, None for float32.
     """
 
     value: float | None
+    padding: tuple[tuple[int, int], ...] | None = None
+    dtype: np.dtype | None = None
 
 
 @dataclass(eq=False)
@@ -103,7 +109,7 @@ class Flatten:
 
 @dataclass(eq=False)
 class Sum:
-    """Adds its inputs, all of one shape."""
+    """Adds its inputs, all of one rank and with the same channels; other axes may broadcast."""
 
 
 @dataclass(eq=False)
@@ -130,11 +136,14 @@ class Opaque:
 
 @dataclass(eq=False)
 class BorderPad:
-    """Pads with one number for each channel: what a map before a zero-padding layer turns into.
+    """Pads with one number for each channel.
+
+    That is what zero padding becomes when a map is folded past it: a node that is put before a
+    layer which pads by itself, or that takes the place of a `Pad`.
 
     Attributes:
         padding: (before, after) for each axis after the channels.
-        values: (C,) float64.
+        values: (C,) float64; (1,) where it is the same for any number of channels.
     """
 
     padding: tuple[tuple[int, int], ...]
@@ -214,21 +223,30 @@ class Graph:
 
     Attributes:
         bypassed: nodes that became the identity, in the order in which they did.
+        removed: nodes that nobody needs any more.
+        merged: layers that became one with another of the same input: the one that stays, and the
+            one that is gone.
         clones: whether private copies of layers and weights may be made.
     """
 
     nodes: list[Node] = field(default_factory=list)
     bypassed: list[Node] = field(default_factory=list)
+    removed: list[Node] = field(default_factory=list)
+    merged: list[tuple[Node, Node]] = field(default_factory=list)
     clones: bool = False
+    _names: set[str] = field(default_factory=set, repr=False)
 
     def add(self, node: Node) -> Node:
         """Append a node and note it with its values."""
         self.nodes.append(node)
+        self._names.add(node.name)
         for value in node.inputs:
             value.consumers.append(node)
+            self._names.add(value.name)
         for value in node.outputs:
             value.producer = node
             value.meaning = value.name
+            self._names.add(value.name)
         return node
 
     def affines(self) -> list[Node]:
@@ -245,14 +263,13 @@ class Graph:
             consumer.inputs = [source if one is node.output else one for one in consumer.inputs]
             source.consumers.append(consumer)
         node.output.consumers = []
+        node.output.meaning = None
         source.is_output |= node.output.is_output
 
     def clone(self, node: Node, consumer: Node) -> Node:
-        """Give one consumer of a linear layer a copy of the layer of its own; return the copy."""
+        """Give the first use of a layer by one consumer a copy of its own; return the copy."""
         assert isinstance(node.operation, Linear), "only layers are copied"
-        taken = {one.name for one in self.nodes}
-        names = (f"{node.name}_copy{number}" for number in itertools.count(1))
-        name = next(name for name in names if name not in taken)
+        name = self._free_name(f"{node.name}_copy")
         output = Value(name, node.output.shape)
         copy = Node(name, Linear(node.operation.map.private_copy()), [], [output], node)
         copy.inputs = list(node.inputs)
@@ -260,38 +277,65 @@ class Graph:
         for value in copy.inputs:
             value.consumers.append(copy)
         output.producer = copy
-        output.consumers = [consumer]
-        node.output.consumers.remove(consumer)
-        consumer.inputs = [output if one is node.output else one for one in consumer.inputs]
+        self._redirect(node.output, consumer, output)
         return copy
 
     def drop_input(self, node: Node, value: Value) -> None:
         """Let a sum do without one of its inputs; what only served that input goes as well."""
         node.inputs.remove(value)
         value.consumers.remove(node)
-        producer = value.producer
-        if producer is not None:
-            self.remove_unused(producer)
+        if value.producer is not None:
+            self.remove_unused(value.producer)
         if len(node.inputs) == 1:
+            (source,) = node.inputs
+            source.meaning = node.output.meaning
             self.bypass(node)
 
     def remove_unused(self, node: Node) -> None:
         """Remove a node whose outputs nobody reads, and those that only served it."""
-        if any(value.consumers or value.is_output for value in node.outputs):
-            return
-        self.nodes.remove(node)
-        for value in node.inputs:
-            value.consumers.remove(node)
-            if value.producer is not None and value.producer in self.nodes:
-                self.remove_unused(value.producer)
+        pending = [node]
+        while pending:
+            unused = pending.pop()
+            read = any(value.consumers or value.is_output for value in unused.outputs)
+            if read or unused in self.removed:
+                continue
+            self.nodes.remove(unused)
+            self.removed.append(unused)
+            for value in unused.outputs:
+                value.meaning = None
+            for value in unused.inputs:
+                value.consumers.remove(unused)
+            producers = dict.fromkeys(value.producer for value in unused.inputs)
+            pending += [producer for producer in producers if producer is not None]
 
     def insert_before(self, node: Node, operation: BorderPad) -> Node:
         """Put a new node between another one and its only input; return it."""
         (source,) = node.inputs
-        output = Value(f"{node.name}_border", None)
-        new = Node(f"{node.name}_border", operation, [source], [output])
+        name = self._free_name(f"{node.name}_border")
+        output = Value(name, None if source.shape is None else _padded(source.shape, operation))
+        new = Node(name, operation, [source], [output])
         self.nodes.insert(self.nodes.index(node), new)
-        source.consumers[source.consumers.index(node)] = new
-        output.producer, output.consumers = new, [node]
-        node.inputs = [output]
+        source.consumers.append(new)
+        output.producer = new
+        self._redirect(source, node, output)
         return new
+
+    def _redirect(self, value: Value, consumer: Node, to: Value) -> None:
+        """Let the first use of a value by one consumer be of another value."""
+        place = next(place for place, one in enumerate(consumer.inputs) if one is value)
+        consumer.inputs[place] = to
+        value.consumers.remove(consumer)
+        to.consumers.append(consumer)
+
+    def _free_name(self, stem: str) -> str:
+        """Return the stem, with a number where it is taken by a node or a value."""
+        numbered = (f"{stem}_{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([stem], numbered) if name not in self._names)
+        self._names.add(name)
+        return name
+
+
+def _padded(shape: tuple[int | None, ...], pad: BorderPad) -> tuple[int | None, ...]:
+    """Return the sizes with a border; the first two axes have none."""
+    sizes = zip(shape[2:], pad.padding, strict=True)
+    return shape[:2] + tuple(None if n is None else n + sum(border) for n, border in sizes)

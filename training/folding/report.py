@@ -18,9 +18,10 @@ class Row:
         into: the layers that took it up; empty where it was refused.
         pattern: the rule by which it ended, as `linear → bn`; None where it was refused.
         reason: why it was refused, None where it was folded.
-        largest_scale: largest absolute scale; None where it was refused.
+        largest_scale: its largest absolute scale; None where it was refused.
         is_norm: false for constants, which need no report where they stay.
-        witness: a tensor of the folded network that carries the numbers of one of the original.
+        witness: a tensor of the folded network that carries the numbers of one of the original;
+            None where it was refused, or where no such tensor is left.
     """
 
     norm: Norm

@@ -31,7 +31,11 @@ class Constants:
         node = value.producer()
         if node is None or _has_graphs(node) or node.op_type in ("RandomNormal", "RandomUniform"):
             return False
+        if node.op_type in ("Shape", "Size") and _sizes(node.inputs[0]) is not None:
+            return True
         inputs = [one for one in node.inputs if one is not None]
+        if node.op_type == "CastLike":
+            inputs = inputs[:1]  # of the other one only the type counts
         if not inputs:
             return node.op_type == "Constant"
         return all(self.holds(one) for one in inputs)
@@ -47,9 +51,37 @@ class Constants:
             return value.const_value.numpy()
         node = value.producer()
         assert node is not None, "asked of constants only"
+        if node.op_type == "CastLike":
+            kind = value.dtype.numpy() if value.dtype is not None else np.dtype(np.float32)
+            return self.array(_input(node)).astype(kind)
+        if node.op_type in ("Shape", "Size") and not self.holds(_input(node)):
+            return _shape(node)
         feeds = {str(one.name): self.array(one) for one in node.inputs if one is not None}
         outputs = list(ReferenceEvaluator(ir.to_proto(node)).run(None, feeds))
         return np.asarray(outputs[value.index() or 0])
+
+
+def _input(node: ir.Node) -> ir.Value:
+    value = node.inputs[0]
+    assert value is not None, "its first input is not optional"
+    return value
+
+
+def _sizes(value: ir.Value | None) -> list[int] | None:
+    """Return the sizes of a tensor, None where one is free."""
+    if value is None or value.shape is None:
+        return None
+    sizes = [size for size in value.shape if isinstance(size, int)]
+    return sizes if len(sizes) == len(value.shape) else None
+
+
+def _shape(node: ir.Node) -> NDArray[np.int64]:
+    """Return what Shape or Size say of a tensor whose sizes are all given."""
+    sizes = np.array(_sizes(node.inputs[0]), np.int64)
+    if node.op_type == "Size":
+        return np.asarray(sizes.prod())
+    start, end = (node.attributes.get(name) for name in ("start", "end"))
+    return sizes[start and start.as_int() : end and end.as_int()]
 
 
 def _has_graphs(node: ir.Node) -> bool:

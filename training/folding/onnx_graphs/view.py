@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from training.folding.graph import Operation
 
 SIZES = ("Shape", "Size")  # what reads only these does not mind other numbers
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 NEUTRAL_DOMAINS = ("", "ai.onnx")
 
 
@@ -80,8 +81,11 @@ def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.
 
 def _operation(native: ir.Node, indices: list[int], context: Context) -> Operation:
     if native.domain in NEUTRAL_DOMAINS and native.op_type in READERS:
-        return READERS[native.op_type](native, indices, context) or Opaque(native.op_type)
-    return Opaque(native.op_type)
+        operation = READERS[native.op_type](native, indices, context)
+        if operation is not None:
+            return operation
+    computed = " without constant weights" if native.op_type in LAYERS else ""
+    return Opaque(f"{native.op_type}{computed}")
 
 
 def _count_of_data(native: ir.Node, operation: Operation, count: int) -> int:

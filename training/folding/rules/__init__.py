@@ -14,8 +14,11 @@ A new rule is one module here, one entry in `RULES`, and its tests.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
+
+from training.folding.graph import Affine
 
 if TYPE_CHECKING:
     from training.folding.affine import ChannelMap
@@ -53,9 +56,10 @@ class Move:
         return self.map.scale.size == 1
 
     @property
-    def origin_is_norm(self) -> bool:
-        """Whether a batch norm would disappear, and not only constants."""
-        return bool(self.origin.operation.norms)  # type: ignore[union-attr] # it is an Affine
+    def from_constants(self) -> bool:
+        """Whether only constants would disappear, and no batch norm."""
+        operation = self.origin.operation
+        return isinstance(operation, Affine) and not operation.norms
 
     def onward(self, map_: ChannelMap, value: Value, axis: int | None = None) -> Onward:
         """Return what remains to be absorbed, at another tensor of the same operation."""
@@ -71,19 +75,20 @@ class Onward:
     value: Value
 
 
-class Rule(Protocol):
+class Rule(ABC):
     """One pattern.
 
     Attributes:
-        pattern: as users know it, `conv → bn`.
+        pattern: as users know it, `linear → bn`.
         operation: what it crosses.
         side: where the map is.
     """
 
-    pattern: ClassVar[str]
-    operation: ClassVar[type[Operation]]
-    side: ClassVar[Side]
+    pattern: str
+    operation: type[Operation]
+    side: Side
 
+    @abstractmethod
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Return what remains to be absorbed elsewhere; change nothing.
 
@@ -91,5 +96,5 @@ class Rule(Protocol):
             FoldRefused: it would not be exact; the message is the reason.
         """
 
-    def rewrite(self, move: Move, graph: Graph) -> None:
+    def rewrite(self, move: Move, graph: Graph) -> None:  # noqa: B027 - most need no change
         """Change the operation, if it has to change for the map to end in it or to cross it."""

@@ -1,7 +1,9 @@
 """Sums and concatenations: the map enters every branch, or goes round one.
 
-    s (x + y) + t    = (s x + t) + s y
-    s [x, y] + t     = [s_x x + t_x, s_y y + t_y]
+s (x + y) + t     = (s x + t) + s y
+(x + t) + y       = (x + y) + t
+s [x, y] + t      = [s_x x + t_x, s_y y + t_y]
+[s x + t, y]      = [s, 1] [x, y] + [t, 0]
 """
 
 from __future__ import annotations
@@ -11,34 +13,58 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.folding.affine import ChannelMap, FoldRefused
-from training.folding.graph import Concat, Sum
+from training.folding.graph import Concat, Linear, Sum
+from training.folding.rules import Rule
 
 if TYPE_CHECKING:
     from training.folding.graph import Graph, Node
     from training.folding.rules import Move, Onward
 
 
-class BehindSum:
-    """Every branch takes the scale, the first one the shift as well."""
+class BehindSum(Rule):
+    """Every branch takes the scale, and one of them the shift as well."""
 
     pattern = "sum → bn"
     operation = Sum
     side = "behind"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
-        """Leave it to the branches to refuse."""
-        first, *others = move.node.inputs
+        """Refuse to broadcast channels; leave the rest to the branches."""
+        _check_channels(move)
+        sources = move.node.inputs
+        layers = (
+            place
+            for place, source in enumerate(sources)
+            if source.producer is not None and isinstance(source.producer.operation, Linear)
+        )
+        shifted = next(layers, 0)  # a layer can take a shift, what else is there maybe not
         unshifted = move.map.without_shift()
-        return (
-            move.onward(move.map, first),
-            *(move.onward(unshifted, other) for other in others),
+        return tuple(
+            move.onward(move.map if place == shifted else unshifted, source)
+            for place, source in enumerate(sources)
         )
 
-    def rewrite(self, move: Move, graph: Graph) -> None:
-        """Nothing changes."""
+
+class BeforeSum(Rule):
+    """A shift may as well be added to the sum; a scale belongs to its own branch."""
+
+    pattern = "bn → sum"
+    operation = Sum
+    side = "before"
+
+    def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
+        """Refuse a scale, and to broadcast channels."""
+        _check_channels(move)
+        if np.any(move.map.scale != 1):
+            raise FoldRefused(
+                f"{move.node.name} adds something else to it, which it must not scale"
+            )
+        uses = sum(source is move.value for source in move.node.inputs)
+        shift = ChannelMap(move.map.scale, uses * move.map.shift)
+        return (move.onward(shift, move.node.output),)
 
 
-class BehindConcat:
+class BehindConcat(Rule):
     """Every branch takes the part for its channels."""
 
     pattern = "concat → bn"
@@ -46,21 +72,15 @@ class BehindConcat:
     side = "behind"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
-        """Refuse branches of unknown size, and another axis than that of the channels."""
-        sizes = _branch_sizes(move)
-        if sizes is None or move.is_uniform:
-            return tuple(move.onward(move.map, source) for source in move.node.inputs)
-        parts = move.map.split(sizes)
-        return tuple(
-            move.onward(part, source)
-            for part, source in zip(parts, move.node.inputs, strict=True)
-        )
-
-    def rewrite(self, move: Move, graph: Graph) -> None:
-        """Nothing changes."""
+        """Refuse branches of unknown size."""
+        sources = move.node.inputs
+        if move.is_uniform or _axis(move.node) != move.axis:
+            return tuple(move.onward(move.map, source) for source in sources)
+        parts = move.map.split(_branch_sizes(move))
+        return tuple(move.onward(part, source) for part, source in zip(parts, sources, strict=True))
 
 
-class BeforeConcat:
+class BeforeConcat(Rule):
     """What follows takes the map for the channels of this branch, and leaves the others alone."""
 
     pattern = "bn → concat"
@@ -69,20 +89,22 @@ class BeforeConcat:
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse branches of unknown size, and another axis than that of the channels."""
-        sizes = _branch_sizes(move)
-        if sizes is None:
-            raise FoldRefused(f"{move.node.name} joins other places with the same channels")
-        scale = [np.ones(size) for size in sizes]
-        shift = [np.zeros(size) for size in sizes]
-        for index, source in enumerate(move.node.inputs):
-            if source is move.value:
-                whole = move.map.broadcast(sizes[index])
-                scale[index], shift[index] = whole.scale, whole.shift
-        joined = ChannelMap(np.concatenate(scale), np.concatenate(shift))
+        if not move.is_uniform and _axis(move.node) != move.axis:
+            raise FoldRefused(
+                f"{move.node.name} puts something else with the same channels beside it"
+            )
+        parts = [
+            (move.map if source is move.value else _IDENTITY).broadcast(size)
+            for source, size in zip(move.node.inputs, _branch_sizes(move), strict=True)
+        ]
+        joined = ChannelMap(
+            np.concatenate([part.scale for part in parts]),
+            np.concatenate([part.shift for part in parts]),
+        )
         return (move.onward(joined, move.node.output, _axis(move.node)),)
 
-    def rewrite(self, move: Move, graph: Graph) -> None:
-        """Nothing changes."""
+
+_IDENTITY = ChannelMap(np.ones(1), np.zeros(1))
 
 
 def _axis(node: Node) -> int:
@@ -90,12 +112,22 @@ def _axis(node: Node) -> int:
     return node.operation.axis
 
 
-def _branch_sizes(move: Move) -> list[int] | None:
-    """Return the channels of each branch, None where the branches are joined on another axis."""
-    axis = _axis(move.node)
-    if not move.is_uniform and axis != move.axis:
-        return None
-    sizes = [source.size(axis) for source in move.node.inputs]
-    if any(size is None for size in sizes):
-        raise FoldRefused(f"the sizes of what {move.node.name} joins are not known")
-    return [size for size in sizes if size is not None]
+def _branch_sizes(move: Move) -> list[int]:
+    """Return how many channels each branch has."""
+    sizes = [source.size(_axis(move.node)) for source in move.node.inputs]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        raise FoldRefused(
+            f"{move.node.name} joins branches of unknown size; export the network with fixed "
+            "numbers of channels"
+        )
+    return known
+
+
+def _check_channels(move: Move) -> None:
+    """Refuse a sum that broadcasts the channels, as far as sizes are known; other axes may."""
+    values = [*move.node.inputs, move.node.output]
+    ranks = {value.rank for value in values} - {None}
+    sizes = {value.size(move.axis) for value in values} - {None}
+    if len(ranks) > 1 or (len(sizes) > 1 and not move.is_uniform):
+        raise FoldRefused(f"{move.node.name} adds tensors with different channels")

@@ -9,13 +9,14 @@ import numpy as np
 
 from training.folding.affine import ChannelMap, FoldRefused
 from training.folding.graph import Flatten
+from training.folding.rules import Rule
 
 if TYPE_CHECKING:
     from training.folding.graph import Graph
     from training.folding.rules import Move, Onward
 
 
-class BeforeFlatten:
+class BeforeFlatten(Rule):
     """Each channel's scale and shift is repeated for its positions."""
 
     pattern = "bn → flatten"
@@ -33,11 +34,8 @@ class BeforeFlatten:
         repeated = ChannelMap(whole.scale.repeat(positions), whole.shift.repeat(positions))
         return (move.onward(repeated, move.node.output, 1),)
 
-    def rewrite(self, move: Move, graph: Graph) -> None:
-        """Nothing changes."""
 
-
-class BehindFlatten:
+class BehindFlatten(Rule):
     """The positions of one channel must have one scale and one shift."""
 
     pattern = "flatten → bn"
@@ -49,18 +47,17 @@ class BehindFlatten:
         (source,) = move.node.inputs
         if move.is_uniform:
             return (move.onward(move.map, source, 1),)
+        if move.axis != 1:
+            raise FoldRefused(f"{move.node.name} has its features on axis 1, not on {move.axis}")
         channels, positions = _sizes(move)
         whole = move.map.broadcast(channels * positions)
         scale, shift = (v.reshape(channels, positions) for v in (whole.scale, whole.shift))
         if np.any(scale != scale[:, :1]) or np.any(shift != shift[:, :1]):
             raise FoldRefused(
-                f"{move.node.name} is between: the batch norm has a scale of its own for each of "
-                f"{positions} positions of a channel"
+                f"{move.node.name} makes each of {positions} positions of a channel a feature, "
+                "with a scale and a shift of its own"
             )
         return (move.onward(ChannelMap(scale[:, 0], shift[:, 0]), source, 1),)
-
-    def rewrite(self, move: Move, graph: Graph) -> None:
-        """Nothing changes."""
 
 
 def _sizes(move: Move) -> tuple[int, int]:
@@ -68,6 +65,9 @@ def _sizes(move: Move) -> tuple[int, int]:
     (source,) = move.node.inputs
     sizes = None if source.shape is None else source.shape[1:]
     if not sizes or any(size is None for size in sizes):
-        raise FoldRefused(f"the size of {source.name} is not known, which {move.node.name} flattens")
+        raise FoldRefused(
+            f"{move.node.name} flattens {source.name}, whose sizes are not known; export the "
+            "network with fixed sizes behind the batch"
+        )
     known = [size for size in sizes if size is not None]
     return known[0], math.prod(known[1:])

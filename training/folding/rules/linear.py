@@ -1,4 +1,8 @@
-"""`linear → bn` and `bn → linear`: the map ends in the weights of the layer."""
+"""`linear → bn` and `bn → linear`: the map ends in the weights of the layer.
+
+A layer that pads with zeros sees 0 at the border, and not t. Where the map goes into it, the
+border is padded with -t / s instead, which the map sends to 0.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,12 @@ import numpy as np
 
 from training.folding.affine import FoldRefused
 from training.folding.graph import BorderPad, Linear
+from training.folding.rules import Rule
+from training.folding.rules.pads import moved_values
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from training.folding.affine import ChannelMap
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from training.folding.rules import Move, Onward
 
 
-class BehindLinear:
+class BehindLinear(Rule):
     """W' = s W, b' = s b + t."""
 
     pattern = "linear → bn"
@@ -27,17 +35,17 @@ class BehindLinear:
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse what is not on the layer's output channels."""
-        layer = _layer(move, graph)
+        layer = free_layer(move.node, graph)
         _check_axis(move, layer)
-        layer.check_behind(move.map)
+        _named(move.node, layer.check_behind, move.map)
         return ()
 
     def rewrite(self, move: Move, graph: Graph) -> None:
         """Absorb the map."""
-        _linear(move.node).absorb_behind(move.map)
+        linear_map(move.node).absorb_behind(move.map)
 
 
-class BeforeLinear:
+class BeforeLinear(Rule):
     """W' = W s, b' = b + W t; a border of zeros becomes one of -t / s, which the map sends to 0."""
 
     pattern = "bn → linear"
@@ -46,85 +54,102 @@ class BeforeLinear:
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse what is not on the layer's input channels, or differs at the border."""
-        layer = _layer(move, graph)
+        layer = free_layer(move.node, graph)
         _check_axis(move, layer)
         if move.map.shifts and layer.kind == "conv_transpose":
             raise FoldRefused(
-                f"{move.node.name} is a transposed convolution: a shift would reach its border "
-                "and its overlaps unevenly"
+                f"{move.node.name} is a transposed convolution, where a shift would reach the "
+                "border and the overlaps unevenly"
             )
         if _needs_border(move, layer):
             _check_border(move, layer)
-        layer.check_before(move.map)
+        _named(move.node, layer.check_before, move.map)
         return ()
 
     def rewrite(self, move: Move, graph: Graph) -> None:
         """Absorb the map, and have the border padded with what it sends to zero."""
-        layer = _linear(move.node)
+        layer = linear_map(move.node)
         if _needs_border(move, layer):
             assert layer.padding is not None, "checked before"
-            whole = move.map.broadcast(layer.channels_in)
-            graph.insert_before(move.node, BorderPad(layer.padding, border_values(whole)))
+            graph.insert_before(move.node, BorderPad(layer.padding, _border_values(move, layer)))
             layer.padding = tuple((0, 0) for _ in layer.padding)
             layer.pads = False
         layer.absorb_before(move.map)
 
 
-def border_values(whole: ChannelMap) -> NDArray[np.float64]:
-    """Return -shift / scale, (C,) float64: what the map sends to zero; 0 where it is zero itself."""
-    divisor = np.where(whole.scale == 0, 1.0, whole.scale)
-    return np.where(whole.shift == 0, 0.0, -whole.shift / divisor)
-
-
-def _linear(node: Node) -> LinearMap:
+def linear_map(node: Node) -> LinearMap:
+    """Return the weights of a node that is a layer."""
     assert isinstance(node.operation, Linear), "a rule is asked about its own operation"
     return node.operation.map
 
 
-def _layer(move: Move, graph: Graph) -> LinearMap:
-    """Return the layer, if its weights may be changed."""
-    layer = _linear(move.node)
+def free_layer(node: Node, graph: Graph) -> LinearMap:
+    """Return a layer whose weights may be changed.
+
+    Raises:
+        FoldRefused: they must not, or others read them.
+    """
+    layer = linear_map(node)
     if layer.locked is not None:
-        raise FoldRefused(layer.locked)
+        raise FoldRefused(f"{node.name} must stay as it is: {layer.locked}")
+    if len(node.inputs) != 1:
+        raise FoldRefused(f"{node.name} reads {len(node.inputs)} tensors, and a layer reads one")
     if layer.shared is not None and not graph.clones:
         raise FoldRefused(
-            f"{move.node.name} shares its weights with {layer.shared}; --clone gives it its own"
+            f"{node.name} shares its weights with {layer.shared}; --clone gives it its own"
         )
     return layer
 
 
-def _check_axis(move: Move, layer: LinearMap) -> None:
-    if move.is_uniform:
-        return
+def check_on_axis(node: Node, layer: LinearMap, rank: int | None, axis: int) -> None:
+    """Refuse a map on another axis than that of the layer's channels.
+
+    Raises:
+        FoldRefused: it is, or may be.
+    """
     if layer.kind != "dense":
-        if move.axis != 1:
-            raise FoldRefused(
-                f"{move.node.name} has its channels on axis 1, the batch norm on {move.axis}"
-            )
-        return
-    rank = move.value.rank
-    if rank is None:
-        raise FoldRefused(f"the rank of {move.value.name} is not known")
-    if move.axis != rank - 1:
+        if axis != 1:
+            raise FoldRefused(f"{node.name} has its channels on axis 1, and the map on axis {axis}")
+    elif rank is None:
         raise FoldRefused(
-            f"{move.node.name} acts on the last axis of a tensor of rank {rank}, the batch norm "
-            f"on axis {move.axis}"
+            f"{node.name} acts on the last axis, and the number of axes is not known; export the "
+            "network with shapes"
         )
+    elif axis != rank - 1:
+        raise FoldRefused(
+            f"{node.name} acts on the last of {rank} axes, and the map on axis {axis}"
+        )
+
+
+def _check_axis(move: Move, layer: LinearMap) -> None:
+    if not move.is_uniform:
+        check_on_axis(move.node, layer, move.value.rank, move.axis)
+
+
+def _named(node: Node, check: Callable[[ChannelMap], None], map_: ChannelMap) -> None:
+    """Put the layer's name before the reason of its refusal."""
+    try:
+        check(map_)
+    except FoldRefused as refusal:
+        raise FoldRefused(f"{node.name}: {refusal}") from refusal
 
 
 def _needs_border(move: Move, layer: LinearMap) -> bool:
     return layer.kind == "conv" and layer.pads and move.map.shifts
 
 
+def _border_values(move: Move, layer: LinearMap) -> NDArray[np.float64]:
+    """Return -t / s, (C,) float64."""
+    return moved_values(move, np.zeros(layer.channels_in), "before", layer.dtype)
+
+
 def _check_border(move: Move, layer: LinearMap) -> None:
-    if not move.origin_is_norm:
-        raise FoldRefused(f"{move.node.name} pads with zeros, which a shift does not keep")
+    name = move.node.name
+    if move.from_constants:
+        raise FoldRefused(f"{name} pads with zeros, which a shift does not keep")
     if layer.padding is None:
-        raise FoldRefused(f"{move.node.name} pads by an amount that depends on the input's size")
-    whole = move.map.broadcast(layer.channels_in)
-    stuck = np.flatnonzero((whole.scale == 0) & (whole.shift != 0))
-    if stuck.size:
         raise FoldRefused(
-            f"{move.node.name} pads with zeros, and the scale of channels "
-            f"{', '.join(map(str, stuck[:8]))} is zero: no border value would be sent to zero"
+            f"{name} pads by an amount that depends on the input's size; export the network with "
+            "fixed sizes"
         )
+    _border_values(move, layer)

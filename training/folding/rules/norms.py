@@ -1,4 +1,4 @@
-"""`bn → bn`: two maps in a row are one."""
+"""`bn → bn`: two maps in a row are one, in the first or in the second."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from training.folding.affine import FoldRefused
 from training.folding.graph import Affine
+from training.folding.rules import Rule
 
 if TYPE_CHECKING:
-    from training.folding.graph import Graph
+    from training.folding.graph import Graph, Norm
     from training.folding.rules import Move, Onward
 
 
-class BehindAffine:
+class BehindAffine(Rule):
     """The first takes up the second."""
 
     pattern = "bn → bn"
@@ -20,22 +21,57 @@ class BehindAffine:
     side = "behind"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
-        """Refuse another axis; constants alone have no place for both a scale and a shift."""
-        first = move.node.operation
-        assert isinstance(first, Affine), "a rule is asked about its own operation"
-        if first.locked is not None:
-            raise FoldRefused(first.locked)
-        if not first.norms:
-            raise FoldRefused(f"its input comes from {move.node.name}, which is constant")
-        if first.axis != move.axis and not move.is_uniform:
-            raise FoldRefused(f"{move.node.name} acts on axis {first.axis}, not on {move.axis}")
-        move.map.broadcast(first.map.scale.size)
+        """Refuse another axis."""
+        first = _affine(move)
+        _check(move, first)
         return ()
 
     def rewrite(self, move: Move, graph: Graph) -> None:
         """Do both in the first."""
-        first, second = move.node.operation, move.origin.operation
-        assert isinstance(first, Affine), "a rule is asked about its own operation"
-        assert isinstance(second, Affine), "only maps move"
+        first = _affine(move)
         first.map = move.map.after(first.map)
-        first.norms += second.norms
+        first.norms += _norms(move)
+        first.changed = True
+
+
+class BeforeAffine(Rule):
+    """The second takes up the first."""
+
+    pattern = "bn → bn"
+    operation = Affine
+    side = "before"
+
+    def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
+        """Refuse another axis."""
+        second = _affine(move)
+        _check(move, second)
+        return ()
+
+    def rewrite(self, move: Move, graph: Graph) -> None:
+        """Do both in the second."""
+        second = _affine(move)
+        second.map = second.map.after(move.map)
+        second.norms += _norms(move)
+        second.changed = True
+
+
+def _affine(move: Move) -> Affine:
+    assert isinstance(move.node.operation, Affine), "a rule is asked about its own operation"
+    return move.node.operation
+
+
+def _norms(move: Move) -> tuple[Norm, ...]:
+    assert isinstance(move.origin.operation, Affine), "only maps move"
+    return move.origin.operation.norms
+
+
+def _check(move: Move, host: Affine) -> None:
+    """Refuse to put a map into another one that cannot hold both."""
+    name = move.node.name
+    if host.locked is not None:
+        raise FoldRefused(f"{name} must stay as it is: {host.locked}")
+    if not host.norms:
+        raise FoldRefused(f"{name} is a constant, which has no place for a scale and a shift")
+    if host.axis != move.axis and not move.is_uniform:
+        raise FoldRefused(f"{name} acts on axis {host.axis}, not on axis {move.axis}")
+    move.map.broadcast(host.norms[0].channels)

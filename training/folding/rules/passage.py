@@ -1,9 +1,8 @@
 """Operations that a map per channel passes unchanged, under their conditions.
 
-    same            always
-    max pooling     max(s x + t) = s max(x) + t       if every s >= 0
-    mean            mean(s x + t) = s mean(x) + t     if the weights of the mean sum to 1, or t = 0
-    padding         with values of the image itself always; with a constant v if s v + t = v
+- same: always
+- max pooling: max(s x + t) = s max(x) + t if every s >= 0
+- mean: mean(s x + t) = s mean(x) + t if the weights of the mean sum to 1, or t = 0
 """
 
 from __future__ import annotations
@@ -12,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.folding.affine import FoldRefused
-from training.folding.graph import Average, Maximum, Pad, Same
+from training.folding.affine import FoldRefused, channels_named
+from training.folding.graph import Average, Maximum, Same
+from training.folding.rules import Rule
 
 if TYPE_CHECKING:
     from training.folding.graph import Graph
     from training.folding.rules import Move, Onward, Side
 
 
-class _Passage:
+class Passage(Rule):
     """A map comes out on the other side as it went in."""
 
     def __init__(self, side: Side) -> None:
@@ -32,21 +32,18 @@ class _Passage:
         (source,) = move.node.inputs
         return (move.onward(move.map, source if self.side == "behind" else move.node.output),)
 
-    def rewrite(self, move: Move, graph: Graph) -> None:
-        """Nothing changes."""
-
     def refuse(self, move: Move) -> None:
         """Raise FoldRefused if the operation does not commute with the map."""
 
 
-class PassSame(_Passage):
+class PassSame(Passage):
     """Identity and dropout."""
 
     pattern = "identity"
     operation = Same
 
 
-class PassMaximum(_Passage):
+class PassMaximum(Passage):
     """Max pooling keeps the order of its inputs only under scales that are not negative."""
 
     pattern = "max pool"
@@ -54,17 +51,16 @@ class PassMaximum(_Passage):
 
     def refuse(self, move: Move) -> None:
         """Name the channels whose scale is negative."""
-        _check_channels_kept(move)
+        check_channels_kept(move)
         negative = np.flatnonzero(move.map.scale < 0)
         if negative.size:
-            named = ", ".join(map(str, negative[:8])) + (", …" if negative.size > 8 else "")
             raise FoldRefused(
-                f"{move.node.name} takes a maximum, and the scale of {negative.size} of "
-                f"{move.map.scale.size} channels is negative: {named}"
+                f"{move.node.name} takes a maximum, which a negative scale turns into a minimum: "
+                f"{negative.size} of {move.map.scale.size}, {channels_named(negative)}"
             )
 
 
-class PassAverage(_Passage):
+class PassAverage(Passage):
     """A mean commutes with any map if its weights sum to 1."""
 
     pattern = "average pool"
@@ -72,7 +68,7 @@ class PassAverage(_Passage):
 
     def refuse(self, move: Move) -> None:
         """Refuse a shift where zeros of the padding are counted."""
-        _check_channels_kept(move)
+        check_channels_kept(move)
         operation = move.node.operation
         assert isinstance(operation, Average), "a rule is asked about its own operation"
         if operation.attenuates and move.map.shifts:
@@ -82,22 +78,7 @@ class PassAverage(_Passage):
             )
 
 
-class PassPad(_Passage):
-    """Padding with values of the image commutes; a constant must be sent to itself."""
-
-    pattern = "pad"
-    operation = Pad
-
-    def refuse(self, move: Move) -> None:
-        """Refuse a constant that the map would change."""
-        _check_channels_kept(move)
-        operation = move.node.operation
-        assert isinstance(operation, Pad), "a rule is asked about its own operation"
-        value = operation.value
-        if value is not None and np.any(move.map.scale * value + move.map.shift != value):
-            raise FoldRefused(f"{move.node.name} pads with {value:g}, which the map would change")
-
-
-def _check_channels_kept(move: Move) -> None:
+def check_channels_kept(move: Move) -> None:
+    """Refuse a map on an axis that the operation may mix."""
     if move.axis != 1 and not move.is_uniform:
         raise FoldRefused(f"{move.node.name} may mix axis {move.axis}, that of the channels")

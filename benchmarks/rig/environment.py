@@ -38,16 +38,7 @@ print(json.dumps(found))
 
 def environment(*pythons: Path) -> dict[str, object]:
     """Return the machine, the load on it, the commit, and the versions each interpreter sees."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "machine": platform.machine(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_average_before": os.getloadavg(),
-        "commit": _first_line("git", "rev-parse", "HEAD"),
-        "changed_files": len(_lines("git", "status", "--porcelain")),
+    return describe_machine() | {
         "load_generators": {
             "wrk": _first_line("wrk", "-v"),
             "h2load": _first_line("h2load", "--version"),
@@ -59,6 +50,21 @@ def environment(*pythons: Path) -> dict[str, object]:
             for python in (Path(sys.executable), *pythons)
             if python.exists()
         },
+    }
+
+
+def describe_machine() -> dict[str, object]:
+    """Return the machine, the load on it and the commit."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "machine": platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_average_before": os.getloadavg(),
+        "commit": _first_line("git", "rev-parse", "HEAD"),
+        "changed_files": len(_lines("git", "status", "--porcelain")),
     }
 
 

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.cli.fold_tables import fold_table, verdict_table
 from training.errors import FoldError, VerificationError
 from training.folding.inputs import feeds
 from training.folding.onnx_graphs.evidence import input_specs
@@ -18,6 +17,7 @@ from training.folding.onnx_graphs.folding import fold_model
 from training.folding.onnx_graphs.layers import layer_errors
 from training.folding.onnx_graphs.proof import prove_fold
 from training.folding.onnx_graphs.report import fold_report
+from training.folding.tables import fold_table, verdict_table
 
 
 def fold(

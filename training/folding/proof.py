@@ -83,7 +83,18 @@ class FourLogits:
     @property
     def rounding_ratio(self) -> float:
         """Rule 2: error as it is served over what is allowed."""
-        return _ratio(largest_difference(self.folded, self.truth), self.allowance)
+        return self.ratio_for(0.0)
+
+    def ratio_for(self, noise: float) -> float:
+        """Rule 2 where the unfolded network is known to err by `noise` x scale on other inputs."""
+        known = max(largest_difference(self.unfolded, self.truth), noise * self.scale)
+        allowed = rounding_allowance(known, self.scale, self.floor)
+        return _ratio(largest_difference(self.folded, self.truth), allowed)
+
+    @property
+    def noise(self) -> float:
+        """Error of the unfolded network over the scale."""
+        return _ratio(largest_difference(self.unfolded, self.truth), self.scale)
 
     @property
     def allowance(self) -> float:

@@ -1,7 +1,9 @@
 """The verdict on two models, in five parts.
 
     1  the algebra is right     in float64, at most 1e-10 of the largest output
-    2  no precision is lost     at most three times the original's own error, plus rounding
+    2  no precision is lost     at most three times the original's own error, plus rounding; its
+                                error relative to the scale is that of all inputs together, since on a
+                                single one it may be small by chance
     3  no label changes         unless the two best were closer than rounding can tell
     4  how much it is           largest, 99.9th percentile and mean difference; not judged
     5  on hostile inputs        1 and 2 for every kind of input by itself, the worst counts
@@ -19,7 +21,7 @@ import numpy as np
 from training.folding.proof import label_changes, softmax
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -133,16 +135,18 @@ def judge(
 
     `exact` says that the other model was folded in float64, its weights never rounded.
     """
+    evidence = list(evidence)
+    noise = _noise(evidence)
     judged = not_finite = labels = changes = unexplained = 0
     algebra, rounding, sums = Worst(), Worst(), _Sums()
     for one in evidence:
         four = one.four
-        if not (np.isfinite(four.truth).all() and np.isfinite(four.unfolded).all()):
+        if not _is_finite(one):
             not_finite += 1
             continue
         judged += 1
         algebra = _worse(algebra, four.algebra_ratio, one)
-        rounding = _worse(rounding, four.rounding_ratio, one)
+        rounding = _worse(rounding, four.ratio_for(noise.get(one.output, 0.0)), one)
         if not four.is_finite:
             continue
         folded, unfolded = (v.astype(np.float64) for v in (four.folded, four.unfolded))
@@ -162,6 +166,21 @@ def judge(
         statistics=sums.statistics(),
         notes=notes,
     )
+
+
+def _noise(evidence: Sequence[Evidence]) -> dict[str, float]:
+    """Return the original's largest relative error by output."""
+    noise: dict[str, float] = {}
+    for one in evidence:
+        if _is_finite(one) and one.four.scale:
+            noise[one.output] = max(noise.get(one.output, 0.0), one.four.noise)
+    return noise
+
+
+def _is_finite(evidence: Evidence) -> bool:
+    """Whether the original's own outputs are."""
+    four = evidence.four
+    return bool(np.isfinite(four.truth).all() and np.isfinite(four.unfolded).all())
 
 
 def _worse(worst: Worst, ratio: float, evidence: Evidence) -> Worst:

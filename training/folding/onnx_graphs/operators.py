@@ -197,8 +197,7 @@ def _linear(node: ir.Node, indices: list[int], context: Context) -> LinearMap | 
     if len(shape) != len(weight.shape):
         return None
     bias = context.constant(node, 2)
-    readers = [use.node for use in weight.uses()]
-    others = [reader for reader in readers if reader is not node]
+    others = [use.node for use in weight.uses() if use.node is not node and _reads(use)]
     return LinearMap(
         kind="dense",
         read_weight=lambda: _as_stored(context, weight),
@@ -207,6 +206,12 @@ def _linear(node: ir.Node, indices: list[int], context: Context) -> LinearMap | 
         bias=None if bias is None else np.asarray(bias, np.float64),
         shared=others[0].name if others else None,
     )
+
+
+def _reads(use: Any) -> bool:
+    """Whether a use is of the numbers, and not of a size or a type."""
+    kind = use.node.op_type
+    return kind not in ("Shape", "Size") and (kind, use.idx) != ("CastLike", 1)
 
 
 def _as_stored(context: Context, weight: ir.Value) -> NDArray[Any]:

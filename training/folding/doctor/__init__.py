@@ -1,0 +1,10 @@
+"""What can be wrong with a network's batch norms, found before they are folded or served.
+
+finding.py      what a check says
+record.py       what is known of one batch norm, wherever it was read
+checks.py       every check of one batch norm
+graphs.py       records of an ONNX model; no torch
+states.py       records of torch weights
+measured.py     how a network's statistics fit its data; needs torch
+report.py       findings as one JSON document, and as a table
+"""

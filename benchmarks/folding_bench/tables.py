@@ -28,10 +28,19 @@ def with_tables(page: str, results: dict[str, Any]) -> str:
     }
     for name, table in tables.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page, count = block.subn(lambda found, t=table: found[1] + t + found[2], page)
-        if count != 1:
-            raise ValueError(f"the page has {count} places for the table {name!r}, it needs one")
+        before, after = _around(block, page, name)
+        page = f"{before}{table}{after}"
     return page
+
+
+def _around(block: re.Pattern[str], page: str, name: str) -> tuple[str, str]:
+    """Return what comes before a table and behind it."""
+    found = block.findall(page)
+    if len(found) != 1:
+        raise ValueError(f"the page has {len(found)} places for the table {name!r}, it needs one")
+    match = block.search(page)
+    assert match is not None, "it was found before"
+    return page[: match.end(1)], page[match.start(2) :]
 
 
 def patterns_table(patterns: list[dict[str, Any]]) -> str:

@@ -35,7 +35,9 @@ def of(program, lines):
 def test_every_command_of_the_readme_is_run_by_a_test_below():
     known = ("make serve", "make install", ". .venv", "curl ", "docker ", "foldnorm ")
     assert [
-        line for line in commands("Serve") + commands("Train") if not line.startswith(known)
+        line
+        for line in commands("Serve") + commands("Fold") + commands("Train")
+        if not line.startswith(known)
     ] == []
     headings = README.split("## Serve")[1].split("## What the experiment")[0]
     assert README.count("```bash") == headings.count("```bash")
@@ -132,6 +134,15 @@ def test_a_client_command_is_answered(command, port):
     if "predict" in command:
         assert "frog" in answer.stdout
         assert "ship" in answer.stdout
+
+
+def test_a_fold_is_proved_and_verified(tmp_path):
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    for command in commands("Fold"):
+        result = run(command, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "the proof holds" in result.stdout
+    assert (tmp_path / "folded.onnx").exists()
 
 
 def has_docker():

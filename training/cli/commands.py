@@ -21,8 +21,9 @@ EXTRAS = {
     "train": "train",
     "export": "train",
     "fold": "fold",
+    "doctor": "fold",
     "quantize": "train",
-    "verify": "train",
+    "verify": "fold",  # its artefact form needs train
     "evaluate": "train",
     "report": "train",
     "predict": "client",
@@ -61,26 +62,34 @@ class CommandGroup(TyperGroup):
         self.commands = LazyCommands(commands or {})  # type: ignore[assignment] # only read
 
 
+def missing_package(command: str, error: ModuleNotFoundError, extra: str) -> Exception:
+    """Return what says what to install; the error itself if a module of ours is missing."""
+    if error.name is None or error.name.split(".")[0] in ("training", "models"):
+        return error
+    return MissingPackageError(
+        f"the command {command!r} needs the package {error.name!r}; install it with: "
+        f"pip install 'foldnorm[{extra}]'"
+    )
+
+
 def _load(name: str, extra: str) -> Any:
     try:
         function = getattr(import_module(f"training.cli.{name}"), name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("training", "models"):
+        explained = missing_package(name, error, extra)
+        if explained is error:
             raise
-        function = _explanation(name, error.name, extra)
+        function = _explanation(explained, extra)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(function)
     return get_command(app)
 
 
-def _explanation(name: str, package: str, extra: str) -> Any:
+def _explanation(error: Exception, extra: str) -> Any:
     """Return a command that only says what to install."""
 
     def explain() -> None:
-        raise MissingPackageError(
-            f"the command {name!r} needs the package {package!r}; install it with: "
-            f"pip install 'foldnorm[{extra}]'"
-        )
+        raise error
 
     explain.__doc__ = f"Not installed: needs the extra {extra!r}."
     return explain

@@ -139,7 +139,8 @@ def rounding_allowance(error: float, scale: float, floor: float = ERROR_FLOOR) -
 
 def largest_difference(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
     """Return max |left - right|, infinite where either is not a number."""
-    difference = np.abs(left.astype(np.float64) - right)
+    with np.errstate(invalid="ignore"):  # infinite on both sides: no number either
+        difference = np.abs(left.astype(np.float64) - right)
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 

@@ -1,9 +1,9 @@
 """The verdict on two models, in five parts.
 
     1  the algebra is right     in float64, at most 1e-10 of the largest output
-    2  no precision is lost     at most three times the original's own error, plus rounding; its
-                                error relative to the scale is that of all inputs together, since on a
-                                single one it may be small by chance
+    2  no precision is lost     at most three times the original's own error, plus rounding; that
+                                error is the worst of all inputs, relative to each one's scale: on
+                                a single input it may be small by chance
     3  no label changes         unless the two best were closer than rounding can tell
     4  how much it is           largest, 99.9th percentile and mean difference; not judged
     5  on hostile inputs        1 and 2 for every kind of input by itself, the worst counts

@@ -14,8 +14,8 @@ import torch
 from models.bundle import BundleError, load_bundle
 from models.history import EpochRecord
 from models.networks import build_network
+from training.artefact_proof import check_golden
 from training.checkpoint import Checkpoint, Progress
-from training.cli.verify import check_golden
 from training.data import Split
 from training.errors import ExportError, VerificationError
 from training.figures import accuracy_figure, loss_figure, save_figure

@@ -180,7 +180,8 @@ def large_scale(norm: NormRecord) -> Finding | None:
         "warning",
         "large_scale",
         norm.name,
-        f"scale up to {largest:.4g} in {channels_named(np.array([scale.argmax()]))}, {norm.named_eps}; "
+        f"scale up to {largest:.4g} in {channels_named(np.array([scale.argmax()]))}, "
+        f"{norm.named_eps}; "
         f"per unit of the layer before, its weights' rounding alone gives an error of "
         f"{largest * FLOAT16_UNIT:.2g} in float16, {largest * BFLOAT16_UNIT:.2g} in bfloat16",
         "fold in float32 or finer, round once after that, and compare with 'foldnorm verify'",

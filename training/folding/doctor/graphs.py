@@ -31,16 +31,17 @@ def norms_of_model(model: ir.Model) -> list[NormRecord]:
     folded = fold_model(model)
     rows = {row.norm.name: row for row in folded.norms}
     weights = dict(_largest_weights(folded.model))
+    opset = copy.opset_imports.get("", 1)
     return [
-        _with_outcome(_record(node), rows, weights)
+        _with_outcome(_record(node, opset), rows, weights)
         for graph in [*copy.graph.subgraphs(), copy.graph]
         for node in graph
         if node.op_type == "BatchNormalization"
     ]
 
 
-def _record(node: ir.Node) -> NormRecord:
-    constants = Constants()
+def _record(node: ir.Node, opset: int) -> NormRecord:
+    constants = Constants(opset)
     gamma, beta, mean, var = (_vector(node, index, constants) for index in range(1, 5))
     eps, mode = (node.attributes.get(name) for name in ("epsilon", "training_mode"))
     used = any(output.uses() or output.is_graph_output() for output in node.outputs[1:])

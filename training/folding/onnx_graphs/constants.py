@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
+
+from training.folding.affine import FoldRefused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+NEUTRAL_DOMAINS = ("", "ai.onnx")
+RANDOM = ("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike")
+
+
 class Constants:
     """Initializers, and what a graph computes from nothing but constants."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int) -> None:
+        self._opset = opset
         self._known: dict[ir.Value, bool] = {}
         self._values: dict[ir.Value, NDArray[Any]] = {}
 
@@ -29,7 +37,9 @@ class Constants:
         if value.is_initializer():
             return not value.is_graph_input()
         node = value.producer()
-        if node is None or _has_graphs(node) or node.op_type in ("RandomNormal", "RandomUniform"):
+        if node is None or _has_graphs(node) or node.op_type in RANDOM:
+            return False
+        if node.domain not in NEUTRAL_DOMAINS:
             return False
         if node.op_type in ("Shape", "Size") and _sizes(node.inputs[0]) is not None:
             return True
@@ -41,9 +51,18 @@ class Constants:
         return all(self.holds(one) for one in inputs)
 
     def array(self, value: ir.Value) -> NDArray[Any]:
-        """Return a constant; floating-point numbers come, and are computed, in float64."""
+        """Return a constant; floating-point numbers come, and are computed, in float64.
+
+        Raises:
+            FoldRefused: the reference implementation cannot compute it.
+        """
         if value not in self._values:
-            self._values[value] = _exact(self._compute(value))
+            try:
+                self._values[value] = _exact(self._compute(value))
+            except FoldRefused:
+                raise
+            except Exception as error:  # its exceptions share no other base
+                raise FoldRefused(f"{value.name} cannot be computed: {error}") from error
         return self._values[value]
 
     def _compute(self, value: ir.Value) -> NDArray[Any]:
@@ -57,8 +76,15 @@ class Constants:
         if node.op_type in ("Shape", "Size") and not self.holds(_input(node)):
             return _shape(node)
         feeds = {str(one.name): self.array(one) for one in node.inputs if one is not None}
-        outputs = list(ReferenceEvaluator(ir.to_proto(node)).run(None, feeds))
-        return np.asarray(outputs[value.index() or 0])
+        graph = onnx.GraphProto(
+            name="constant",
+            node=[ir.to_proto(node)],
+            input=[onnx.ValueInfoProto(name=name) for name in feeds],
+            output=[onnx.ValueInfoProto(name=value.name)],
+        )
+        evaluator = ReferenceEvaluator(graph, opsets={"": self._opset})
+        (output,) = evaluator.run([str(value.name)], feeds)
+        return np.asarray(output)
 
 
 def _input(node: ir.Node) -> ir.Value:

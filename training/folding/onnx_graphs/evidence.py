@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.folding.inputs import Feed
+    from training.inference import Optimization
 
     Array = NDArray[Any]
 
+LEVELS: tuple[Optimization, Optimization] = ("disable_all", "enable_all")
 FLOOR_STEPS = 8  # of the weights' type: what rounding may make of numbers as large as 1
 
 
@@ -72,8 +74,8 @@ class Models:
             self._references = Reference(original), Reference(algebra or other)
         except GraphError as error:
             self.reference_note = str(error)
-        self._original = Runner(original, ("disable_all",))
-        self._other = Runner(other, ("disable_all", "enable_all"))
+        self._original = Runner(original, LEVELS)
+        self._other = Runner(other, LEVELS)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -91,15 +93,18 @@ class Models:
         """
         for feed in feeds:
             try:
-                (unfolded,) = self._original.run(feed)
-                truth = self._exact(0, feed, unfolded)
+                originals = self._original.run(feed)
+                truth = self._exact(0, feed, originals[0])
             except GraphError:
                 continue
             algebra = self._exact(1, feed, truth)
             candidates = self._other.run(feed)
             for index, output in enumerate(self.outputs):
-                folded = _worst([one[index] for one in candidates], truth[index])
-                four = (truth[index], algebra[index], unfolded[index], folded)
+                unfolded, folded = (
+                    _worst([one[index] for one in runs], truth[index])
+                    for runs in (originals, candidates)
+                )
+                four = (truth[index], algebra[index], unfolded, folded)
                 yield from self._by_kind(output, feed, four)
 
     def _exact(self, which: int, feed: Feed, otherwise: Sequence[Array]) -> list[Array]:

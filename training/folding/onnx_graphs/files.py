@@ -5,7 +5,8 @@ protobuf encoding that every reader knows: the fields of the model, then one fie
 whose length is computed first, with one field for each initializer in it.
 
 Reference:
-    protobuf.dev, "Encoding"; onnx.proto: ModelProto.graph = 7, GraphProto.initializer = 5.
+    protobuf.dev, "Encoding"; onnx.proto: ModelProto.graph = 7, GraphProto.initializer = 5,
+    TensorProto.raw_data = 9.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from training.errors import FoldError
+from training.inference import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIMIT_BYTES = 2**31 - 1  # of one protobuf message
-GRAPH, INITIALIZER = 7, 5
+GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
 OLDEST_OPSET, NEWEST_OPSET = 7, 26
 REMEDY = "export the network again"
 
@@ -45,8 +47,9 @@ def read_model(path: Path) -> ir.Model:
         )
     try:
         model = ir.load(path)
-    except (DecodeError, ValueError, TypeError, KeyError, OSError) as error:
-        raise FoldError(f"{path}: no ONNX model, or a damaged one ({error}); {REMEDY}") from error
+    except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, OSError) as error:
+        told = first_line(error)
+        raise FoldError(f"{path}: no ONNX model, or a damaged one ({told}); {REMEDY}") from error
     _check(path, model)
     return model
 
@@ -60,16 +63,37 @@ def _check(path: Path, model: ir.Model) -> None:
             f"{path}: opset {opset}, and {OLDEST_OPSET} to {NEWEST_OPSET} are known; export the "
             "network with one of these"
         )
-    for tensor in external_tensors(model):
-        _check_external(path, tensor)
+    for external in external_tensors(model):
+        _check_external(path, external)
+    for tensor in _tensors(model):
+        _check_length(path, tensor)
 
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
     """Yield the tensors whose bytes are in other files."""
+    for tensor in _tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            yield tensor
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for graph in model.graphs():
         for value in graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
+            if value.const_value is not None:
                 yield value.const_value
+
+
+def _check_length(path: Path, tensor: ir.TensorProtocol) -> None:
+    """Refuse a tensor that has not as many bytes as its shape says."""
+    proto = getattr(tensor, "raw", None)
+    if not isinstance(proto, onnx.TensorProto) or not proto.HasField("raw_data"):
+        return
+    found = len(proto.raw_data)
+    if found != tensor.nbytes:
+        raise FoldError(
+            f"{path}: the weights {tensor.name!r} have {found:,} bytes, and their shape needs "
+            f"{tensor.nbytes:,}; {REMEDY}"
+        )
 
 
 def _check_external(path: Path, tensor: ir.ExternalTensor) -> None:
@@ -117,8 +141,7 @@ def _write(model: ir.Model, path: Path) -> None:
 
 
 def _weight_bytes(model: ir.Model) -> int:
-    tensors = (v.const_value for graph in model.graphs() for v in graph.initializers.values())
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    return sum(tensor.nbytes for tensor in _tensors(model))
 
 
 def _stream(model: ir.Model, file: BinaryIO) -> None:
@@ -132,20 +155,42 @@ def _stream(model: ir.Model, file: BinaryIO) -> None:
     graph = skeleton.graph.SerializeToString()
     skeleton.ClearField("graph")
     tensors = [value.const_value for value in held.values() if value.const_value is not None]
-    sizes = [_tensor(tensor).ByteSize() for tensor in tensors]
+    heads = [_head(tensor) for tensor in tensors]
+    sizes = [len(head) + _data_bytes(one) for head, one in zip(heads, tensors, strict=True)]
     whole = len(graph) + sum(len(_prefix(INITIALIZER, size)) + size for size in sizes)
     file.write(skeleton.SerializeToString())
     file.write(_prefix(GRAPH, whole))
     file.write(graph)
-    for tensor, size in zip(tensors, sizes, strict=True):
+    for tensor, head, size in zip(tensors, heads, sizes, strict=True):
         file.write(_prefix(INITIALIZER, size))
-        file.write(_tensor(tensor).SerializeToString())
+        file.write(head)
+        if _data_bytes(tensor):
+            file.write(_prefix(RAW_DATA, tensor.nbytes))
+            file.write(tensor.tobytes())
 
 
-def _tensor(tensor: ir.TensorProtocol) -> onnx.TensorProto:
-    """Return a tensor with its bytes in it, wherever they were."""
-    inside = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-    return ir.serde.serialize_tensor(inside)
+def _head(tensor: ir.TensorProtocol) -> bytes:
+    """Return all of a tensor but its numbers, with its texts where it holds those."""
+    head = onnx.TensorProto(
+        dims=[int(size) for size in tensor.shape.numpy()],
+        data_type=tensor.dtype.value,
+        name=tensor.name,
+        doc_string=tensor.doc_string or None,
+        string_data=tensor.numpy().reshape(-1) if _is_text(tensor) else None,
+    )
+    for key, value in tensor.metadata_props.items():
+        head.metadata_props.add(key=key, value=value)
+    serialized: bytes = head.SerializeToString()
+    return serialized
+
+
+def _data_bytes(tensor: ir.TensorProtocol) -> int:
+    """Return the length of the field that holds a tensor's numbers; 0 if it holds texts."""
+    return 0 if _is_text(tensor) else len(_prefix(RAW_DATA, tensor.nbytes)) + tensor.nbytes
+
+
+def _is_text(tensor: ir.TensorProtocol) -> bool:
+    return tensor.dtype == ir.DataType.STRING
 
 
 def _prefix(field: int, length: int) -> bytes:

@@ -11,11 +11,13 @@ from onnx_ir.passes import common
 from training.folding import planner
 from training.folding.onnx_graphs.constants import Constants
 from training.folding.onnx_graphs.view import view_of
-from training.folding.onnx_graphs.write_back import Writer
+from training.folding.onnx_graphs.write_back import Writer, names_of
 
 if TYPE_CHECKING:
     from training.folding.onnx_graphs.view import View
     from training.folding.report import Row
+
+FREE_INITIALIZERS = 4  # the first version of the format whose constants need not be inputs
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,31 @@ def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
         clones: whether layers and weights with several readers may be copied.
     """
     copy = model.clone()
+    if copy.ir_version < FREE_INITIALIZERS:
+        _free_initializers(copy)
     common.InlinePass()(copy)
+    common.RemoveUnusedNodesPass()(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
     rows: list[Row] = []
     same: dict[str, str] = {}
     witnesses: list[tuple[str, str] | None] = []
+    opset, taken = copy.opset_imports.get("", 1), names_of(copy)
     for graph in [*copy.graph.subgraphs(), copy.graph]:
-        view = view_of(graph, Constants(), clones=clones)
+        view = view_of(graph, Constants(opset), clones=clones)
         folded = planner.fold(view.graph)
-        Writer(view, copy.opset_imports.get("", 1)).write()
+        Writer(view, opset, taken).write()
         rows += folded
         same |= {view.name_of(value): value.meaning for value in view.values if value.meaning}
         witnesses += [_witness(view, row) for row in folded]
     common.RemoveUnusedNodesPass()(copy)
     return FoldedModel(copy, tuple(rows), same, tuple(witnesses))
+
+
+def _free_initializers(model: ir.Model) -> None:
+    """Take constants from the inputs, where a format without any other place for them put them."""
+    common.RemoveInitializersFromInputsPass()(model)
+    model.ir_version = FREE_INITIALIZERS
 
 
 def _witness(view: View, row: Row) -> tuple[str, str] | None:

@@ -45,11 +45,14 @@ class Context:
     constants: Constants
 
     def constant(self, node: ir.Node, index: int) -> NDArray[Any] | None:
-        """Return an input of a node if it is there and constant."""
+        """Return an input of a node if it is there, constant, and can be computed."""
         value = node.inputs[index] if index < len(node.inputs) else None
         if value is None or not self.constants.holds(value):
             return None
-        return self.constants.array(value)
+        try:
+            return self.constants.array(value)
+        except FoldRefused:
+            return None
 
 
 def _attribute(node: ir.Node, name: str, default: Any) -> Any:
@@ -93,13 +96,24 @@ def batch_norm(node: ir.Node, indices: list[int], context: Context) -> Operation
         return KeptNorm(norm, "it has a scale for each position (spatial=0)")
     vectors = [context.constant(node, index) for index in range(1, 5)]
     if indices != [0] or any(vector is None for vector in vectors):
-        return KeptNorm(norm, "its parameters are no constants of the graph")
+        return KeptNorm(norm, _not_constant(node))
     gamma, beta, mean, var = (np.asarray(v, np.float64).reshape(-1) for v in vectors)
     stats = BatchNormStats(gamma, beta, mean, var, float(_attribute(node, "epsilon", 1e-5)))
     try:
         return Affine(1, channel_map(stats), (norm,))
     except FoldRefused as refusal:
         return KeptNorm(norm, str(refusal))
+
+
+def _not_constant(node: ir.Node) -> str:
+    """Return why the parameters of a batch norm are no constants, and the remedy."""
+    for value in node.inputs[1:]:
+        if value is not None and value.is_initializer() and value.is_graph_input():
+            return (
+                f"its parameters are no constants: {value.name} is an input as well, which callers "
+                "may override; take it from the inputs of the graph"
+            )
+    return "its parameters are no constants of the graph; export the network with its weights"
 
 
 def arithmetic(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
@@ -126,7 +140,7 @@ def arithmetic(node: ir.Node, indices: list[int], context: Context) -> Operation
             return Affine(axis, ChannelMap(-one, vector))
         case "Mul", _:
             return Affine(axis, ChannelMap(vector, zero))
-        case "Div", 0 if vector.all():
+        case "Div", 0 if (np.abs(vector) > 1 / np.finfo(np.float64).max).all():
             return Affine(axis, ChannelMap(1 / vector, zero))
     return None
 
@@ -178,14 +192,21 @@ def _padding(node: ir.Node, linear: LinearMap, axes: int) -> tuple[tuple[int, in
     if mode == "VALID":
         return ((0, 0),) * axes
     if mode == "NOTSET":
-        pads = [int(pad) for pad in _attribute(node, "pads", (0,) * (2 * axes))]
-        return tuple(zip(pads[:axes], pads[axes:], strict=True))
-    if any(stride != 1 for stride in linear.strides) or node.op_type != "Conv":
+        given = [int(pad) for pad in _attribute(node, "pads", (0,) * (2 * axes))]
+        return tuple(zip(given[:axes], given[axes:], strict=True))
+    sizes = [_size(node.inputs[0], 2 + axis) for axis in range(axes)]
+    if node.op_type != "Conv":
         return None
-    kernel = linear.weight_shape[2:]
-    totals = [d * (k - 1) for d, k in zip(linear.dilations, kernel, strict=True)]
-    short = [(total // 2, total - total // 2) for total in totals]
-    return tuple(pad[::-1] if mode == "SAME_LOWER" else pad for pad in short)
+    pads: list[tuple[int, int]] = []
+    geometry = zip(sizes, linear.weight_shape[2:], linear.strides, linear.dilations, strict=True)
+    for size, kernel, stride, dilation in geometry:
+        if size is None and stride != 1:
+            return None
+        rest = 1 if size is None else (size - 1) % stride + 1  # of the input, in the last stride
+        total = max(0, dilation * (kernel - 1) + 1 - rest)
+        short, long = total // 2, total - total // 2
+        pads.append((long, short) if mode == "SAME_LOWER" else (short, long))
+    return tuple(pads)
 
 
 def _linear(node: ir.Node, indices: list[int], context: Context) -> LinearMap | None:
@@ -193,19 +214,42 @@ def _linear(node: ir.Node, indices: list[int], context: Context) -> LinearMap | 
     weight = node.inputs[1]
     if indices != [0] or weight is None or weight.dtype is None or weight.shape is None:
         return None
+    if not weight.dtype.is_floating_point():
+        return None
+    if weight.const_value is None and context.constant(node, 1) is None:
+        return None  # it cannot be computed here
     shape = tuple(size for size in weight.shape if isinstance(size, int))
     if len(shape) != len(weight.shape):
         return None
     bias = context.constant(node, 2)
-    others = [use.node for use in weight.uses() if use.node is not node and _reads(use)]
     return LinearMap(
         kind="dense",
         read_weight=lambda: _as_stored(context, weight),
         dtype=weight.dtype.numpy(),
         weight_shape=shape,
         bias=None if bias is None else np.asarray(bias, np.float64),
-        shared=others[0].name if others else None,
+        shared=_other_reader(node, weight),
+        locked=_reason_to_stay(weight),
     )
+
+
+def _other_reader(node: ir.Node, weight: ir.Value) -> str | None:
+    """Return who else reads weights, None where nobody does."""
+    if weight.is_graph_output():
+        return "the outputs of the network"
+    others = [use.node for use in weight.uses() if use.node is not node and _reads(use)]
+    return (others[0].name or others[0].outputs[0].name) if others else None
+
+
+def _reason_to_stay(weight: ir.Value) -> str | None:
+    """Return why computed weights stay, None where they may change."""
+    pending = [weight]
+    while pending:
+        node = pending.pop().producer()
+        if node is not None and node.op_type == "DequantizeLinear":
+            return "its weights are quantized; fold the network before it is quantized"
+        pending += [] if node is None else [one for one in node.inputs if one is not None]
+    return None
 
 
 def _reads(use: Any) -> bool:
@@ -231,10 +275,9 @@ def gemm(node: ir.Node, indices: list[int], context: Context) -> Operation | Non
         linear.weight_shape = linear.weight_shape[::-1]
     linear.read_weight = lambda: _dense(read(), alpha, transposed)
     if linear.bias is not None:
-        if linear.bias.size not in (1, linear.channels_out):
-            return None
-        bias = np.broadcast_to(linear.bias.reshape(-1), linear.channels_out)
-        linear.bias = beta * bias
+        if linear.bias.size > 1 and linear.bias.shape[-1] != linear.bias.size:
+            return None  # another one for each row
+        linear.bias = beta * np.broadcast_to(linear.bias.reshape(-1), linear.channels_out)
     return Linear(linear)
 
 
@@ -289,7 +332,7 @@ def reduction(node: ir.Node, indices: list[int], context: Context) -> Operation 
 
 def _behind_channels(node: ir.Node, context: Context) -> bool:
     """Whether a node acts on axes that all come after the channels."""
-    rank = _rank(node.inputs[0])
+    rank = _rank(node.outputs[0] if node.op_type == "Unsqueeze" else node.inputs[0])
     axes = _attribute(node, "axes", None)
     if axes is None:
         axes = context.constant(node, 1)
@@ -307,7 +350,23 @@ def resize(node: ir.Node, indices: list[int], context: Context) -> Operation | N
     same_channels = sizes[0] is not None and sizes[0] == sizes[1]
     if indices != [0] or rank is None or rank < 3 or crops or not same_channels:
         return None
+    if not _leaves_channels(node, rank, context):
+        return None
     return Average() if mode in ("nearest", "linear") else None
+
+
+def _leaves_channels(node: ir.Node, rank: int, context: Context) -> bool:
+    """Whether the scales of an interpolation, where it has any, are 1 along the channels."""
+    axes = _attribute(node, "axes", None)
+    place = 1 if axes is None else next((i for i, a in enumerate(axes) if a % rank == 1), None)
+    if place is None:
+        return True
+    named = _attribute(node, "scales", None)  # before opset 9
+    given = [context.constant(node, index) for index in range(1, len(node.inputs))]
+    count = rank if axes is None else len(axes)
+    scales = [one for one in given if one is not None and one.dtype.kind == "f"]
+    vectors = [one for one in (*scales, named) if one is not None and len(one) == count]
+    return all(float(one[place]) == 1.0 for one in vectors)
 
 
 def identity(node: ir.Node, indices: list[int], context: Context) -> Operation:
@@ -337,8 +396,11 @@ def pad(node: ir.Node, indices: list[int], context: Context) -> Operation | None
     pads, rank = _attribute(node, "pads", None), _rank(node.inputs[0])
     if pads is None:
         pads = context.constant(node, 1)
-    if pads is None or rank is None or (len(node.inputs) > 3 and node.inputs[3] is not None):
+    axes = context.constant(node, 3)
+    if pads is None or rank is None:
         return None
+    if axes is not None:
+        pads = _on_all_axes([int(amount) for amount in pads], axes % rank, rank)
     if len(pads) != 2 * rank or any((pads[0], pads[1], pads[rank], pads[rank + 1])):
         return None
     if _text(node, "mode", "constant") != "constant":
@@ -351,6 +413,14 @@ def pad(node: ir.Node, indices: list[int], context: Context) -> Operation | None
     source = node.inputs[0]
     dtype = source.dtype.numpy() if source is not None and source.dtype is not None else None
     return Pad(number, tuple(zip(amounts[2:rank], amounts[rank + 2 :], strict=True)), dtype)
+
+
+def _on_all_axes(pads: list[int], axes: NDArray[Any], rank: int) -> list[int]:
+    """Return amounts for each axis, of amounts for some."""
+    every = [0] * (2 * rank)
+    for place, axis in enumerate(axes):
+        every[axis], every[rank + axis] = pads[place], pads[len(axes) + place]
+    return every
 
 
 def flatten(node: ir.Node, indices: list[int], context: Context) -> Operation | None:

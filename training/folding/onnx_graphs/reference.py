@@ -3,21 +3,26 @@
 
 That one is written to be read. Its convolutions and pools visit every output in turn, so they are
 computed here one kernel position at a time instead, each of them a matrix product or a maximum of
-whole tensors. What these do not cover goes back to the reference.
+whole tensors. What these do not cover goes back to the reference. Two operators are here since the
+reference has old forms of them wrong.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.ops.op_average_pool import AveragePool_19
+from onnx.reference.ops.op_batch_normalization import (
+    BatchNormalization_14 as SlowBatchNormalization,
+)
 from onnx.reference.ops.op_conv import Conv as SlowConv
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as SlowConvTranspose
 from onnx.reference.ops.op_max_pool import MaxPool as SlowMaxPool
+from onnx.reference.ops.op_pad import Pad_18 as SlowPad
 
 from training.errors import GraphError
 from training.folding.onnx_graphs.precision import in_float64
@@ -41,7 +46,8 @@ class Reference:
     def __init__(self, model: ir.Model) -> None:
         try:
             self._evaluator = ReferenceEvaluator(
-                ir.to_proto(in_float64(model)), new_ops=[Conv, ConvTranspose, MaxPool, AveragePool]
+                ir.to_proto(in_float64(model)),
+                new_ops=OPERATORS,
             )
         except Exception as error:  # its exceptions share no other base
             raise GraphError(f"no reference implementation: {first_line(error)}") from error
@@ -98,11 +104,7 @@ class ConvTranspose(SlowConvTranspose):
 
     def _run(self, x: Array, w: Array, b: Array | None = None, **attributes: Any) -> tuple[Array]:
         axes, groups = w.ndim - 2, attributes.get("group") or 1
-        given = attributes.get("output_shape") is not None
-        if given or _text(attributes.get("auto_pad")) not in ("", "NOTSET"):
-            return super()._run(x, w, b, **attributes)
         steps, dilations = _steps(attributes, axes)
-        pads = _explicit(attributes, axes)
         extra = attributes.get("output_padding") or (0,) * axes
         rows = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).swapaxes(1, 2)
         weight = rows.reshape(-1, w.shape[0] // groups, *w.shape[2:])  # (O, I/groups, *kernel)
@@ -112,6 +114,7 @@ class ConvTranspose(SlowConvTranspose):
                 x.shape[2:], steps, w.shape[2:], dilations, extra, strict=True
             )
         ]
+        pads = _cut(attributes, sizes, x.shape[2:], steps)
         full = np.zeros((len(x), len(weight), *sizes), x.dtype)
         for position in itertools.product(*map(range, w.shape[2:])):
             reached: tuple[Any, ...] = tuple(
@@ -127,6 +130,58 @@ class ConvTranspose(SlowConvTranspose):
         )
         kept = full[:, :, *cut]
         return (kept if b is None else kept + b.reshape(1, -1, *(1,) * axes),)
+
+
+def _cut(
+    attributes: Mapping[str, Any], full: Sequence[int], sizes: Sequence[int], steps: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return what a transposed convolution drops of each axis, before and after."""
+    mode, wanted = _text(attributes.get("auto_pad")), attributes.get("output_shape")
+    if wanted is None and mode in ("", "NOTSET"):
+        return _explicit(attributes, len(full))
+    if wanted is None:
+        wanted = [n * s for n, s in zip(sizes, steps, strict=True)] if mode != "VALID" else full
+    totals = [whole - kept for whole, kept in zip(full, wanted, strict=True)]
+    halves = [(total // 2, total - total // 2) for total in totals]
+    return halves if mode == "SAME_UPPER" else [(high, low) for low, high in halves]
+
+
+class Pad(SlowPad):
+    """Padding in every form that the operator had; the reference forgets the value of old ones."""
+
+    def _run(self, data: Array, *inputs: Array | None, **attributes: Any) -> tuple[Array]:
+        pads, value, axes = (*inputs, None, None, None)[:3]
+        amounts = [int(one) for one in (attributes["pads"] if pads is None else pads)]
+        chosen = range(data.ndim) if axes is None else [int(axis) % data.ndim for axis in axes]
+        number = attributes.get("value") or 0 if value is None else np.reshape(value, -1)[0]
+        borders = [(0, 0)] * data.ndim
+        for place, axis in enumerate(chosen):
+            borders[axis] = (amounts[place], amounts[place + len(chosen)])
+        cropped = data[
+            tuple(
+                slice(max(0, -low), size - max(0, -high))
+                for (low, high), size in zip(borders, data.shape, strict=True)
+            )
+        ]
+        widths = [(max(0, low), max(0, high)) for low, high in borders]
+        mode = _text(attributes.get("mode")) or "constant"
+        if mode == "constant":
+            return (np.pad(cropped, widths, constant_values=number),)
+        repeated: Array = np.pad(cropped, widths, mode=cast("Any", mode))
+        return (repeated,)
+
+
+class BatchNormalization(SlowBatchNormalization):
+    """Batch norm; the reference takes that of opsets 9 to 13 for one in train mode."""
+
+    def _run(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, **attributes: Any
+    ) -> tuple[Array, ...]:
+        if attributes.get("training_mode"):
+            return super()._run(x, gamma, beta, mean, var, **attributes)
+        spread = np.sqrt(var + attributes["epsilon"])
+        columns = [v.reshape(-1, *(1,) * (x.ndim - 2)) for v in (gamma / spread, mean, beta)]
+        return (columns[0] * (x - columns[1]) + columns[2],)
 
 
 class MaxPool(SlowMaxPool):
@@ -166,6 +221,9 @@ class AveragePool(AveragePool_19):
         ):
             total, number = total + window, number + counting
         return (total / number,)
+
+
+OPERATORS = [Conv, ConvTranspose, Pad, BatchNormalization, MaxPool, AveragePool]
 
 
 def _windows(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from training.folding.graph import Affine, Concat, Graph, Linear, Node, Opaque, Sum, Value
-from training.folding.onnx_graphs.constants import Constants
+from training.folding.onnx_graphs.constants import NEUTRAL_DOMAINS, Constants
 from training.folding.onnx_graphs.operators import READERS, Context
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 SIZES = ("Shape", "Size")  # what reads only these does not mind other numbers
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-NEUTRAL_DOMAINS = ("", "ai.onnx")
 
 
 @dataclass
@@ -66,8 +65,8 @@ def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.
     operation = _operation(native, indices, context)
     values = [_value(view, known, native.inputs[index]) for index in indices]
     numbers = _count_of_data(native, operation, len(indices))
-    for value in values[numbers:]:
-        value.is_output = True  # a size, or an amount: never to be changed
+    for value in values[numbers:] if native.op_type not in SIZES else ():
+        value.is_output = True  # an amount, say: never to be changed
     node = Node(
         native.name or native.outputs[0].name or native.op_type,
         operation,

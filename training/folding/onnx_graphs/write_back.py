@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 class Writer:
     """Writes one folded graph back."""
 
-    def __init__(self, view: View, opset: int) -> None:
+    def __init__(self, view: View, opset: int, taken: set[str]) -> None:
         self._view = view
         self.native = view.native
         self.opset = opset
-        self._taken = {value.name for value in _values_of(view.native)}
+        self._taken = taken
 
     def write(self) -> None:
         """Change the ONNX graph."""
@@ -84,11 +84,11 @@ class Writer:
             self._view.slots[node] = [(native, index) for index in range(count)]
 
     def _write_layer(self, node: Node, layer: LinearMap) -> None:
-        (native, *adds) = self._view.natives[node]
+        (native, *_) = self._view.natives[node]
         weight = layer.rounded_weight()
         bias = None if layer.bias is None else layer.rounded_bias()
         if native.op_type == "MatMul":
-            self._write_matmul(native, adds, weight, bias)
+            self._write_matmul(node, weight, bias)
             return
         if native.op_type == "Gemm":
             for name in ("alpha", "beta"):
@@ -103,42 +103,44 @@ class Writer:
 
     def _write_matmul(
         self,
-        native: ir.Node,
-        adds: list[ir.Node],
+        node: Node,
         weight: NDArray[Any],
         bias: NDArray[Any] | None,
     ) -> None:
         """A matrix product has no bias: what follows it has, or it becomes a Gemm, or gets one."""
-        self._set_constant(native, 1, np.ascontiguousarray(weight.T), f"{native.name}_weight")
+        (native, *adds) = self._view.natives[node]
+        self._set_constant(native, 1, np.ascontiguousarray(weight.T), f"{node.name}_weight")
         if bias is None:
             return
         if adds:
             index = 0 if adds[0].inputs[1] is native.outputs[0] else 1
-            self._set_constant(adds[0], index, bias, f"{native.name}_bias")
+            self._set_constant(adds[0], index, bias, f"{node.name}_bias")
             return
         shape = native.inputs[0].shape if native.inputs[0] is not None else None
         if shape is not None and len(shape) == 2:
             native.op_type = "Gemm"
-            self._set_constant(native, 2, bias, f"{native.name}_bias")
+            self._set_constant(native, 2, bias, f"{node.name}_bias")
             return
-        self._add_behind(native, bias)
+        self._add_behind(node, native, bias)
 
-    def _add_behind(self, native: ir.Node, bias: NDArray[Any]) -> None:
+    def _add_behind(self, node: Node, native: ir.Node, bias: NDArray[Any]) -> None:
         """Have a bias added to what a node returns, under the name that it has."""
         output = native.outputs[0]
-        product = ir.Value(name=self.new_name(f"{output.name}_product"), type=output.type)
-        product.shape = output.shape
-        add = ir.Node("", "Add", [output, output], name=f"{native.name}_bias", num_outputs=1)
+        name = output.name
+        add = ir.Node("", "Add", [output, output], num_outputs=1)
         self.native.insert_after(native, add)
         (result,) = add.outputs
+        result.type, result.shape = output.type, output.shape
         self._replace(output, result, but=add)
-        self._set_constant(add, 1, bias, f"{native.name}_bias")
+        output.name, result.name = self.new_name(f"{name}_product"), name
+        add.name = self.new_name(f"{name}_bias")
+        self._set_constant(add, 1, bias, add.name)
+        self._view.values[node.output] = result
 
     def _set_constant(self, native: ir.Node, index: int, array: NDArray[Any], name: str) -> None:
         """Give a node a constant of its own, under the old name if nobody else reads that."""
         old = native.inputs[index] if index < len(native.inputs) else None
-        mine = old is not None and len(old.uses()) == 1 and old.is_initializer()
-        if mine and old is not None:
+        if old is not None and _is_only_for(old):
             old.const_value = ir.tensor(array, name=old.name)
             old.shape = ir.Shape(array.shape)
             return
@@ -163,19 +165,21 @@ class Writer:
         native.attributes["pads"] = ir.AttrInt64s("pads", [*before, *after])
 
     def _write_norm(self, node: Node, operation: Affine) -> None:
-        """Have a batch norm do what several did: gamma and beta alone, mean 0, variance 1."""
+        """Have a batch norm do what several did: gamma and beta alone, mean 0, variance 1.
+
+        Its epsilon stays, since cuDNN takes none below 1e-5; gamma makes up for it.
+        """
         (native,) = self._view.natives[node]
-        kind = native.inputs[1].dtype.numpy()  # type: ignore[union-attr] # checked by its reader
-        map_ = operation.map
-        vectors = (map_.scale, map_.shift, 0 * map_.scale, 0 * map_.scale + 1)
-        for index, vector in enumerate(vectors, start=1):
+        map_, ones = operation.map, np.ones_like(operation.map.scale)
+        gamma = map_.scale * np.sqrt(1 + native.attributes.get_float("epsilon", 1e-5))
+        for index, vector in enumerate((gamma, map_.shift, 0 * ones, ones), start=1):
+            kind = native.inputs[index].dtype.numpy()  # type: ignore[union-attr] # its reader checked
             self._set_constant(native, index, rounded(vector, kind), f"{node.name}_{index}")
-        native.attributes["epsilon"] = ir.AttrFloat32("epsilon", 0.0)  # sqrt(1 + 0) = 1
 
     def _pad_border(self, node: Node, operation: BorderPad) -> None:
         """X padded with 0, plus value * mask, where the mask is 1 on the border and 0 inside."""
         source = self._view.values[node.inputs[0]]
-        kind = source.dtype or ir.DataType.FLOAT
+        kind = source.dtype or _type_of_weights(node) or ir.DataType.FLOAT
         nodes = _Inserted(self, self._after(source), node.name)
         axes = len(operation.padding)
         before, after = zip(*operation.padding, strict=True)
@@ -278,12 +282,28 @@ class _Inserted:
         return self.node("Pad", [source, amounts, constant], name)
 
 
+def _type_of_weights(node: Node) -> ir.DataType | None:
+    """Return the type of the layer that a node pads for, None where there is none."""
+    for reader in node.output.consumers:
+        if isinstance(reader.operation, Linear):
+            return ir.DataType.from_numpy(reader.operation.map.dtype)
+    return None
+
+
 def _number(value: float, kind: ir.DataType) -> NDArray[Any]:
     return np.array(value, kind.numpy())
 
 
-def _values_of(graph: ir.Graph) -> list[ir.Value]:
-    values = [*graph.inputs, *graph.initializers.values()]
-    for node in graph.all_nodes():
-        values.extend(node.outputs)
-    return values
+def _is_only_for(value: ir.Value) -> bool:
+    """Whether a constant has one reader, so that it may get other numbers."""
+    return value.is_initializer() and len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def names_of(model: ir.Model) -> set[str]:
+    """Return all names of tensors and nodes; those in bodies must not hide those around them."""
+    names: set[str] = set()
+    for graph in model.graphs():
+        names |= {str(value.name) for value in (*graph.inputs, *graph.initializers.values())}
+        for node in graph:
+            names |= {str(node.name), *(str(output.name) for output in node.outputs)}
+    return names

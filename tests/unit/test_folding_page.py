@@ -1,0 +1,43 @@
+"""docs/folding.md shows what was measured, and Foldnorm is right in every cell of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.folding_bench.tables import with_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "folding.md").read_text(encoding="utf-8")
+RESULTS = json.loads((ROOT / "benchmarks" / "results" / "folding.json").read_text(encoding="utf-8"))
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    assert with_tables(PAGE, RESULTS) == PAGE
+
+
+def test_other_results_would_make_another_page() -> None:
+    other = json.loads(json.dumps(RESULTS))
+    other["patterns"][0]["cells"][0]["state"] = "wrong"
+    assert with_tables(PAGE, other) != PAGE
+
+
+def test_a_page_without_a_place_for_a_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 places for the table 'patterns'"):
+        with_tables("no tables here", RESULTS)
+
+
+def test_foldnorm_is_wrong_nowhere_and_folds_what_is_exact() -> None:
+    for pattern in RESULTS["patterns"]:
+        states = {cell["tool"]: cell["state"] for cell in pattern["cells"]}
+        ours = {tool: state for tool, state in states.items() if "Foldnorm" in tool}
+        assert "wrong" not in ours.values()
+        if pattern["exact"]:
+            assert ours["Foldnorm, ONNX, --clone"] == "folded", pattern["pattern"]
+
+
+def test_every_network_is_proved() -> None:
+    assert len({one["network"] for one in RESULTS["networks"]}) >= 9
+    assert all(one["proof_holds"] for one in RESULTS["networks"])

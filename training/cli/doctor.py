@@ -1,0 +1,147 @@
+"""`foldnorm doctor`: what is wrong with a network's batch norms, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import onnx
+import onnx_ir as ir
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from models.bundle import MANIFEST_FILE, load_bundle
+from training.cli.commands import missing_package
+from training.errors import CheckpointError, FoldError
+from training.folding.doctor.checks import examine
+from training.folding.doctor.graphs import norms_of_model
+from training.folding.doctor.report import Diagnosis, doctor_report, doctor_table, worst_first
+from training.folding.onnx_graphs.files import read_model
+
+if TYPE_CHECKING:
+    from models.manifest import Variant
+    from training.folding.doctor.finding import Finding
+    from training.folding.doctor.record import NormRecord
+
+CHECKPOINT_FILE = "checkpoint.pt"
+WEIGHTS = (".pt", ".pth")
+
+
+def doctor(
+    model: Annotated[
+        Path, typer.Argument(help="An ONNX file, an artefact, a run, or torch weights (.pt, .pth).")
+    ],
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="For an artefact or a run: the folder that holds cifar-10-batches-py/, to measure."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Examine the batch norms of MODEL; with --data-dir also measure them on the data.
+
+    Exit code 0 if there is nothing but notes, 1 with warnings, 3 with errors, 2 for bad input.
+    """
+    try:
+        diagnosis = diagnose(model, data_dir)
+    except ModuleNotFoundError as error:
+        raise missing_package("doctor", error, "train") from error
+    if as_json:
+        typer.echo(json.dumps(doctor_report(diagnosis), indent=1))
+    else:
+        _print(diagnosis)
+    if diagnosis.exit_code:
+        raise typer.Exit(diagnosis.exit_code)
+
+
+def diagnose(model: Path, data_dir: Path | None) -> Diagnosis:
+    """Return what is found of a model.
+
+    Raises:
+        FoldError, CheckpointError, BundleError, DataError: it, or the data, cannot be read.
+    """
+    kind, norms, network = _read(model)
+    findings = examine(norms)
+    measurements: dict[str, float] = {}
+    if data_dir is not None:
+        if network is None:
+            raise FoldError(
+                f"{model}: what its inputs mean is not known, so nothing can be measured; leave "
+                "--data-dir away, or name an artefact or a run"
+            )
+        measured, measurements = _measure(network, norms, data_dir)
+        findings += measured
+    return Diagnosis(str(model), kind, len(norms), worst_first(findings), measurements)
+
+
+def _read(model: Path) -> tuple[str, list[NormRecord], Any]:
+    """Return what a path is, its batch norms, and what makes its torch network."""
+    if (model / MANIFEST_FILE).is_file():
+        bundle = load_bundle(model)
+        variant: Variant = "unfolded" if "unfolded" in bundle.manifest.graphs else "plain"
+        graph = ir.from_proto(onnx.load_from_string(bundle.read_graph(variant)))
+        return f"artefact, its {variant} graph", norms_of_model(graph), bundle
+    if model.is_dir():
+        if not (model / CHECKPOINT_FILE).is_file():
+            raise CheckpointError(
+                f"{model} holds neither {MANIFEST_FILE} nor {CHECKPOINT_FILE}; name an artefact "
+                "or a run"
+            )
+        model = model / CHECKPOINT_FILE
+    if model.suffix in WEIGHTS:
+        from training.folding.doctor.weights import read_weights
+
+        norms, network = read_weights(model)
+        return "torch weights" if network is None else "checkpoint", norms, network
+    return "ONNX model", norms_of_model(read_model(model)), None
+
+
+def _measure(
+    network: Any, norms: list[NormRecord], data_dir: Path
+) -> tuple[list[Finding], dict[str, Any]]:
+    from models.bundle import Bundle
+    from training.data import load_cifar10
+    from training.folding.doctor.measured import (
+        gap_findings,
+        measure_gap,
+        measure_staleness,
+        staleness_findings,
+    )
+    from training.trained import network_from_bundle
+
+    if not norms or not all(norm.sound for norm in norms):
+        return [], {}  # nothing to measure, or broken already
+    if isinstance(network, Bundle):
+        network = network_from_bundle(network)
+    train, test = load_cifar10(data_dir)
+    gap, layers = measure_gap(network, test), measure_staleness(network, train)
+    measurements = {
+        "gap": {**asdict(gap), "points": gap.points, "deviations": gap.deviations},
+        "staleness": [asdict(layer) for layer in layers],
+    }
+    return [*gap_findings(gap), *staleness_findings(layers)], measurements
+
+
+def _print(diagnosis: Diagnosis) -> None:
+    console = Console()
+    if diagnosis.findings:
+        console.print(doctor_table(diagnosis))
+    gap = diagnosis.measurements.get("gap")
+    if gap:
+        console.print(
+            f"statistics of the batch, against those kept: {gap['points']:+.2f} points of accuracy "
+            f"on {gap['images']:,} test images"
+        )
+        for layer in diagnosis.measurements["staleness"]:
+            console.print(
+                f"{escape(layer['layer'])}: mean off by {layer['shift']:.2g} standard deviations, "
+                f"variance by a factor of {layer['ratio']:.3g} (medians over channels)"
+            )
+    outcome = {0: "healthy", 1: "warnings", 3: "ERRORS"}[diagnosis.exit_code]
+    console.print(
+        f"{diagnosis.batch_norms} batch norms, {len(diagnosis.findings)} findings: {outcome}"
+    )

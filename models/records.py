@@ -81,6 +81,12 @@ def _value(expected: Any, value: Any, where: str) -> Any:
 
 
 def _union_value(alternatives: tuple[Any, ...], value: Any, where: str) -> Any:
+    kinds = {kind: cls for cls in alternatives for kind in _kinds_of(cls)}
+    if kinds and isinstance(value, dict):
+        kind = value.get("kind", next(iter(kinds)))  # by default the first
+        if kind not in kinds:
+            raise RecordError(f"{where}: kind = {brief(kind)} must be one of {', '.join(kinds)}")
+        return record_from_dict(kinds[kind], value, where)
     failures = []
     for alternative in alternatives:
         if alternative is type(None):
@@ -92,6 +98,13 @@ def _union_value(alternatives: tuple[Any, ...], value: Any, where: str) -> Any:
         except RecordError as error:
             failures.append(error)
     raise failures[0]
+
+
+def _kinds_of(cls: Any) -> tuple[str, ...]:
+    """Return the values of a dataclass' literal field `kind`, by which a union is told apart."""
+    if not dataclasses.is_dataclass(cls):
+        return ()
+    return typing.get_args(typing.get_type_hints(cls).get("kind"))
 
 
 def _scalar(expected: type, value: Any, where: str) -> Any:

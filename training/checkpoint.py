@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "checkpoint.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -39,6 +39,11 @@ class Progress:
     dropout_state: torch.Tensor | None = None
     device_type: str = "cpu"  # whose generators' states these are
 
+    @property
+    def at_start(self) -> bool:
+        """Whether no step has been taken."""
+        return not self.epoch and not self.step
+
 
 @dataclass
 class Checkpoint:
@@ -51,6 +56,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     history: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)  # one per process that trained it
+    average: dict[str, torch.Tensor] | None = None  # the second set of weights, where there is one
+    outcome: dict[str, Any] | None = None  # of the finished run
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -10,23 +10,35 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from models.history import EpochRecord
-from models.networks.keras_cnn import initialize_glorot
-from training.augmentation import augment, scale_images
+from models.networks import AirNet
+from training.augmentation import EpochAugmentation, scale_images
+from training.averaging import WeightAverage
 from training.checkpoint import Checkpoint, Progress
 from training.errors import CheckpointError, DivergedError
 from training.network import network_of
-from training.optimization import build_optimizer, cross_entropy, learning_rate_at
+from training.optimization import OptimizerSet, cross_entropy, training_loss
+from training.outcome import Outcome
+from training.recalibration import recalibrate_batch_norms
 from training.seeds import Stream, stream_generator, stream_seed
+from training.views import averaged_logits, resize
+from training.whitening import whitening_filters
+from training.workers import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from training.data import Split
     from training.recipe import Recipe
+
+    Forward = Callable[[torch.Tensor], torch.Tensor]
 
 EVALUATION_BATCH = 500
 # A sync per step would idle a GPU; this often is soon enough to notice a loss that is not a number.
@@ -58,25 +70,58 @@ class DeviceSplit:
 
 
 class TrainingRun:
-    """A run in memory: network, optimizer and progress; `train_epoch` moves it on."""
+    """A run in memory: network, optimizers and progress; `train_epoch` moves it on."""
 
-    def __init__(self, recipe: Recipe, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        *,
+        precision: torch.dtype = torch.float32,
+        workers: Workers = Workers(),  # noqa: B008 - frozen
+        compiled: bool = False,
+    ) -> None:
+        """Build the network of a recipe; `prepare` makes it ready for the data.
+
+        `precision` is that of products and activations, `compiled` has torch.compile generate the
+        training step's kernels.
+        """
         # Squared gradients of dead units decay into denormals, on which a CPU is 100 times slower.
         torch.set_flush_denormal(True)
         self.recipe = recipe
         self.seed = seed
         self.device = device
+        self.workers = workers
+        self.autocast = torch.autocast(device.type, precision, precision != torch.float32)
         network = network_of(recipe)
-        initialize_glorot(network, stream_generator(seed, Stream.INITIALIZATION))
+        network.initialize(stream_generator(seed, Stream.INITIALIZATION))
         self.network = network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = build_optimizer(self.network.parameters(), recipe.optimizer)
+        replica = workers.replicate(self.network, device)
+        self.forward: Forward = torch.compile(replica, dynamic=False) if compiled else replica
+        self.optimizer = OptimizerSet(self.network, recipe.optimizer)
+        self.average = recipe.averaging and WeightAverage(self.network, recipe.averaging)
         self.progress = Progress()
         self.history: list[EpochRecord] = []
         self.sessions: list[dict[str, Any]] = []
+        self.outcome: Outcome | None = None
+
+    def prepare(self, train: DeviceSplit) -> None:
+        """Fit what is computed from the data before the first step."""
+        if self.progress.at_start and isinstance(self.network, AirNet):
+            self.network.set_whitening(*whitening_filters(train.images))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs of the recipe are done."""
+        return self.progress.epoch >= self.recipe.epochs
 
     def train_epoch(self, train: DeviceSplit, test: DeviceSplit, observer: Observer) -> EpochRecord:
         """Finish the epoch under way, measure it on the test split and return its record.
+
+        The last epoch also takes over the average, recalibrates the batch norms, if the recipe
+        says so, and measures the outcome.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -84,14 +129,15 @@ class TrainingRun:
         """
         self._train_steps(train, observer)
         progress = self.progress
+        before = None
+        if progress.epoch + 1 == self.recipe.epochs:
+            before = self._complete(train, test)
         started = time.perf_counter()
-        test_loss, test_accuracy = evaluate_network(
-            self.network, test, self.recipe.probability_clip
-        )
+        test_loss, test_accuracy = self.evaluate(test)
         self._check_finite(test_loss)  # the very last step may have broken the weights
         record = EpochRecord(
             epoch=progress.epoch + 1,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.optimizer.learning_rate,
             train_loss=progress.loss_sum / len(train.labels),
             train_accuracy=progress.correct / len(train.labels),
             test_loss=test_loss,
@@ -101,56 +147,102 @@ class TrainingRun:
         )
         self.history.append(record)
         self.progress = Progress(epoch=progress.epoch + 1)
+        self.outcome = self._measured_outcome(record, before, test) if self.finished else None
         observer.on_epoch(record)
         return record
+
+    def _complete(self, train: DeviceSplit, test: DeviceSplit) -> float | None:
+        """Do what comes after the last step; return the accuracy before the recalibration."""
+        started = time.perf_counter()
+        if self.average:
+            self.average.take_over()
+        self.progress.seconds += time.perf_counter() - started
+        if not self.recipe.recalibrate:
+            return None
+        _, accuracy = self.evaluate(test)
+        started = time.perf_counter()
+        recalibrate_batch_norms(self.network, train.images, self.autocast)
+        self.progress.seconds += time.perf_counter() - started
+        return accuracy
+
+    def _measured_outcome(
+        self, record: EpochRecord, before: float | None, test: DeviceSplit
+    ) -> Outcome:
+        _, averaged = evaluate_network(self.network, test, 0.0, self.autocast, six_views=True)
+        return Outcome(
+            seed=self.seed,
+            epochs=record.epoch,
+            single_view_accuracy=record.test_accuracy,
+            six_view_accuracy=averaged,
+            accuracy_before_recalibration=before,
+            train_seconds=round(sum(row.train_seconds for row in self.history), 3),
+        )
+
+    def evaluate(self, test: DeviceSplit) -> tuple[float, float]:
+        """Return mean loss and single-view accuracy of the network as it is."""
+        return evaluate_network(self.network, test, self.recipe.probability_clip, self.autocast)
 
     def _train_steps(self, train: DeviceSplit, observer: Observer) -> None:
         progress, recipe = self.progress, self.recipe
         order_generator = stream_generator(self.seed, Stream.ORDER, progress.epoch)
         order = torch.randperm(len(train.labels), generator=order_generator).to(self.device)
         batches = order.split(recipe.batch_size)  # the last one may be smaller, as in Keras
-        generator = self._epoch_generator()
-        loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.device)
-        correct = torch.tensor(progress.correct, dtype=torch.int64, device=self.device)
+        augmentation = self._epoch_augmentation(train)
+        # Of a resumed epoch the leader holds the sums so far.
+        resumed = self.workers.leads
+        loss_sum = torch.tensor(
+            progress.loss_sum * resumed, dtype=torch.float64, device=self.device
+        )
+        correct = torch.tensor(progress.correct * resumed, dtype=torch.int64, device=self.device)
         started = time.perf_counter() - progress.seconds
         self.network.train()
         for step in range(progress.step, len(batches)):
-            self._set_learning_rate(progress.epoch * len(batches) + step)
-            batch_loss, batch_correct = self._step(train, batches[step], generator)
-            loss_sum += batch_loss.double() * len(batches[step])
+            now, steps = progress.epoch * len(batches) + step, recipe.epochs * len(batches)
+            self.optimizer.set_learning_rates(now, steps)
+            images = augmentation.batch(batches[step])
+            images = resize(images, recipe.side_at(now / steps, images.shape[-1]))
+            batch_loss, batch_correct = self._step(images, train.labels[batches[step]])
+            if self.average:
+                self.average.after_step(now, steps)
+            loss_sum += batch_loss.double() * self.workers.share_size(len(batches[step]))
             correct += batch_correct
             if (step + 1) % STEPS_BETWEEN_REPORTS and step + 1 < len(batches):
                 continue
             progress.step = step + 1
-            progress.loss_sum, progress.correct = loss_sum.item(), int(correct.item())
+            progress.loss_sum = self.workers.total(loss_sum).item()
+            progress.correct = int(self.workers.total(correct).item())
             progress.seconds = time.perf_counter() - started
-            progress.augmentation_state = generator.get_state()
+            progress.augmentation_state = augmentation.generator.get_state()
             progress.dropout_state = self._dropout_state()
             progress.device_type = self.device.type
-            self._check_finite(batch_loss.item())
+            self._check_finite(progress.loss_sum)
             observer.on_step(progress.epoch + 1, step + 1, len(batches), batch_loss.item())
 
     def _step(
-        self, train: DeviceSplit, indices: torch.Tensor, generator: torch.Generator
+        self, images: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one step; return its mean loss, () float32, and its correct answers, () int64."""
-        labels = train.labels[indices]
-        images = augment(scale_images(train.images[indices]), self.recipe.augmentation, generator)
-        logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = cross_entropy(logits, labels, self.recipe.probability_clip)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        """Take one step on this process' share of a batch.
+
+        Returns the share's mean loss, () float32, and its correct answers, () int64.
+        """
+        # The processes' gradients are averaged: that gives the batch's mean if shares are weighted.
+        weight = self.workers.share_size(len(labels)) * self.workers.size / len(labels)
+        images, labels = self.workers.share(images), self.workers.share(labels)
+        with self.autocast:
+            logits = self.forward(images.contiguous(memory_format=torch.channels_last)).float()
+        loss = training_loss(logits, labels, self.recipe)
+        self.optimizer.zero_grad()
+        (loss * weight).backward()
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 
-    def _set_learning_rate(self, step: int) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, self.recipe.optimizer)
-
-    def _epoch_generator(self) -> torch.Generator:
-        """Seed dropout for the epoch and return the augmentation's generator, or restore both."""
+    def _epoch_augmentation(self, train: DeviceSplit) -> EpochAugmentation:
+        """Seed augmentation and dropout for the epoch, or restore where they stood inside it."""
         progress = self.progress
         generator = stream_generator(self.seed, Stream.AUGMENTATION, progress.epoch, self.device)
+        augmentation = EpochAugmentation(
+            train.images, self.recipe.augmentation, self.seed, progress.epoch, generator
+        )
         torch.manual_seed(stream_seed(self.seed, Stream.DROPOUT, progress.epoch))
         if progress.augmentation_state is not None:
             generator.set_state(progress.augmentation_state)
@@ -158,7 +250,7 @@ class TrainingRun:
             torch.cuda.set_rng_state(progress.dropout_state, self.device)
         elif progress.dropout_state is not None:
             torch.set_rng_state(progress.dropout_state)
-        return generator
+        return augmentation
 
     def _dropout_state(self) -> torch.Tensor:
         # Dropout has no generator argument: it draws from the device's default one.
@@ -169,7 +261,7 @@ class TrainingRun:
     def _check_finite(self, loss: float) -> None:
         if math.isfinite(loss) and math.isfinite(self.progress.loss_sum):
             return
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.optimizer.learning_rate
         raise DivergedError(
             f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}; "
             f"the likely cause is the learning rate {rate:.2g}, too high for this network: "
@@ -186,10 +278,14 @@ class TrainingRun:
             optimizer=self.optimizer.state_dict(),
             history=[asdict(record) for record in self.history],
             sessions=self.sessions,
+            average=self.average.average if self.average else None,
+            outcome=asdict(self.outcome) if self.outcome else None,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take up a checkpoint of the same recipe and seed; the number of epochs may differ.
+        """Take up a checkpoint of the same recipe and seed.
+
+        The number of epochs may differ where the recipe's schedules do not depend on it.
 
         Raises:
             CheckpointError: the checkpoint is of another run.
@@ -203,7 +299,8 @@ class TrainingRun:
                 f"--device {checkpoint.progress.device_type}"
             )
         for key in sorted(wanted.keys() | found.keys()):
-            if key != "epochs" and wanted.get(key) != found.get(key):
+            free = key == "epochs" and not self.recipe.bound_to_epochs
+            if not free and wanted.get(key) != found.get(key):
                 raise CheckpointError(
                     f"the checkpoint is of another run: its {key} is {found.get(key)!r}, "
                     f"here it is {wanted.get(key)!r}; use another --run-dir or the same {key}"
@@ -213,19 +310,32 @@ class TrainingRun:
         self.progress = checkpoint.progress
         self.history = [EpochRecord(**row) for row in checkpoint.history]
         self.sessions = checkpoint.sessions
+        self.outcome = Outcome(**checkpoint.outcome) if checkpoint.outcome else None
+        if self.average and checkpoint.average:
+            self.average.restore(checkpoint.average)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate_network(
-    network: torch.nn.Module, split: DeviceSplit, probability_clip: float
+    network: torch.nn.Module,
+    split: DeviceSplit,
+    probability_clip: float,
+    autocast: torch.autocast | None = None,
+    *,
+    six_views: bool = False,
 ) -> tuple[float, float]:
-    """Return mean loss and accuracy of the network in inference mode on un-augmented images."""
+    """Return mean loss and accuracy of a network in inference mode on un-augmented images.
+
+    With `six_views` the logits are averaged over views of each image (`views.py`).
+    """
     network.eval()
+    forward = partial(averaged_logits, network) if six_views else network
     loss_sum, correct = 0.0, 0
     for images, labels in zip(
         split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
     ):
-        logits = network(scale_images(images).contiguous(memory_format=torch.channels_last))
-        loss_sum += cross_entropy(logits, labels, probability_clip).item() * len(labels)
+        with autocast or nullcontext():
+            logits = forward(scale_images(images).contiguous(memory_format=torch.channels_last))
+        loss_sum += cross_entropy(logits.float(), labels, probability_clip).item() * len(labels)
         correct += int((logits.argmax(dim=1) == labels).sum())
     return loss_sum / len(split.labels), correct / len(split.labels)

@@ -8,12 +8,11 @@ from models.networks import build_network
 from training.errors import RecipeError
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from models.networks import Network
     from training.recipe import Recipe
 
 
-def network_of(recipe: Recipe) -> nn.Module:
+def network_of(recipe: Recipe) -> Network:
     """Return the recipe's network, freshly constructed.
 
     Raises:

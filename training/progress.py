@@ -13,19 +13,31 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from training.outcome import statistics_of
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from models.history import EpochRecord
+    from training.outcome import Outcome, Statistics
 
 
 class ProgressReport:
     """Draw the run on a console; where that is no terminal, only the lines are written."""
 
-    def __init__(self, epochs: int, batch_size: int, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        epochs: int,
+        batch_size: int,
+        console: Console | None = None,
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """Report on a run; `quiet` reports nothing, for all processes but one."""
         self.epochs = epochs
         self.batch_size = batch_size
-        self.console = console or Console()
+        self.console = console or Console(quiet=quiet)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -74,3 +86,32 @@ class ProgressReport:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def run_report(outcome: Outcome, phases: dict[str, float]) -> str:
+    """Return the two lines that a finished run ends with."""
+    accuracy = f"single view {outcome.single_view_accuracy:.2%}"
+    if outcome.accuracy_before_recalibration is not None:
+        accuracy += f" ({outcome.accuracy_before_recalibration:.2%} before recalibration)"
+    times = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in phases.items())
+    return (
+        f"seed {outcome.seed}: test accuracy {accuracy}, six views {outcome.six_view_accuracy:.2%}"
+        f"\n{times}  train {outcome.train_seconds:.1f} s"
+    )
+
+
+def runs_report(outcomes: Sequence[Outcome]) -> str:
+    """Return mean and spread over several seeds."""
+    rows = (
+        ("single view, %", [100 * outcome.single_view_accuracy for outcome in outcomes]),
+        ("six views, %", [100 * outcome.six_view_accuracy for outcome in outcomes]),
+        ("train, s", [outcome.train_seconds for outcome in outcomes]),
+    )
+    return "\n".join(f"{name:<15}{_spread(statistics_of(values))}" for name, values in rows)
+
+
+def _spread(figures: Statistics) -> str:
+    return (
+        f"n {figures.n}  mean {figures.mean:.2f}  std {figures.standard_deviation:.2f}"
+        f"  s.e. {figures.standard_error:.2f}  {figures.smallest:.2f} to {figures.largest:.2f}"
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from models import history
@@ -31,8 +32,15 @@ class RunDirectory:
         """The learning curve so far."""
         return self.path / history.FILE_NAME
 
-    def open(self, run: TrainingRun, *, resume: bool) -> None:
+    @property
+    def outcome_file(self) -> Path:
+        """What the finished run came to."""
+        return self.path / "outcome.json"
+
+    def open(self, run: TrainingRun, *, resume: bool, writes: bool = True) -> None:
         """Bring the run to where the folder's checkpoint stands, or refuse to overwrite one.
+
+        Of several processes one `writes`, the others only look.
 
         Raises:
             CheckpointError: there is a checkpoint and no `resume`, or none to resume from, or the
@@ -45,13 +53,16 @@ class RunDirectory:
                 f"{self.path} already holds a run; add --resume to continue it, "
                 "or choose another --run-dir"
             )
-        else:
+        elif writes:
             self._create()
 
     def save(self, run: TrainingRun) -> None:
         """Write the run's checkpoint, then its learning curve."""
         checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
         history.write_history(run.history, self.history_file)
+        if run.outcome:
+            text = json.dumps(asdict(run.outcome), indent=1) + "\n"
+            self.outcome_file.write_text(text, encoding="utf-8")
 
     def _create(self) -> None:
         """Make the folder now: an epoch later its work would be lost."""

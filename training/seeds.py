@@ -15,6 +15,7 @@ class Stream(IntEnum):
     ORDER = 1
     AUGMENTATION = 2
     DROPOUT = 3
+    FLIP = 4
 
 
 def stream_seed(seed: int, stream: Stream, epoch: int = 0) -> int:

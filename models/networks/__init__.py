@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from torch import nn
-
+from models.networks.air import AirNet
 from models.networks.keras_cnn import KerasCnn
 
-__all__ = ["KerasCnn", "build_network"]
+__all__ = ["AirNet", "KerasCnn", "Network", "build_network"]
 
-ARCHITECTURES: Mapping[str, type[nn.Module]] = {"keras_cnn": KerasCnn}
+Network = AirNet | KerasCnn
+
+ARCHITECTURES: Mapping[str, type[Network]] = {"air": AirNet, "keras_cnn": KerasCnn}
 
 
-def build_network(architecture: str, options: Mapping[str, object]) -> nn.Module:
-    """Return a freshly constructed network; its weights are set by `initialize_glorot`.
+def build_network(architecture: str, options: Mapping[str, Any]) -> Network:
+    """Return a freshly constructed network; its weights are set by its `initialize`.
 
     Raises:
         ValueError: no architecture of that name, or an option that it does not take.

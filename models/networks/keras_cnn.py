@@ -64,6 +64,10 @@ class KerasCnn(nn.Sequential):
             *self._linear_map("dense2", nn.Linear(512, num_classes)),
         ]
 
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw the weights as Keras does."""
+        initialize_glorot(self, generator)
+
     def _linear_map(self, name: str, layer: nn.Conv2d | nn.Linear) -> list[tuple[str, nn.Module]]:
         """Return the layer, followed in the twin by its batch norm."""
         if not self.batch_norm:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,15 +15,21 @@ from training.data import load_cifar10
 from training.environment import describe_environment
 from training.errors import TrainingError
 from training.loop import DeviceSplit, TrainingRun
-from training.progress import ProgressReport
+from training.memory import keep_freed_memory
+from training.phases import PhaseClock
+from training.precision import choose_precision
+from training.progress import ProgressReport, run_report, runs_report
 from training.recipe import load_recipe
 from training.rundir import RunDirectory
+from training.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
     from models.history import EpochRecord
+    from training.outcome import Outcome
+    from training.recipe import Recipe
 
 
 def train(
@@ -36,44 +42,137 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.")] = None,
+    runs: Annotated[
+        int, typer.Option(min=1, help="Train that many seeds, one after the other, from --seed on.")
+    ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or auto, instead of the recipe's.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Generate kernels first: for many runs on a GPU.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default all.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")
     ] = False,
 ) -> None:
-    """Train RECIPE, measuring the test set after every epoch."""
+    """Train RECIPE, measuring the test set after every epoch.
+
+    Under torchrun, all processes train one network together.
+    """
     recipe = load_recipe(recipe_name)
     recipe = replace(recipe, epochs=epochs or recipe.epochs)
-    seed = recipe.seed if seed is None else seed
+    first = recipe.seed if seed is None else seed
+    if runs > 1 and run_dir:
+        raise typer.BadParameter("--run-dir holds one run; with --runs each has its own folder")
     if threads:
         torch.set_num_threads(threads)
-    target = choose_device(device)
-    directory = RunDirectory(run_dir or Path("runs") / f"{recipe.name}-seed{seed}")
-    run = TrainingRun(recipe, seed, target)
-    directory.open(run, resume=resume)
-    train_split, test_split = (DeviceSplit.place(s, target) for s in load_cifar10(data_dir))
-    run.sessions.append({"first_epoch": run.progress.epoch + 1, **describe_environment(target)})
-    if run.progress.epoch >= recipe.epochs:
-        typer.echo(f"the run has its {recipe.epochs} epochs; --epochs trains it further")
-        return
-    report = ProgressReport(recipe.epochs, recipe.batch_size)
-    with report, interruptible(report) as observer:
-        try:
-            while run.progress.epoch < recipe.epochs:
-                record = run.train_epoch(train_split, test_split, observer)
-                directory.save(run)
-                if tensorboard:
-                    write_tensorboard(record, directory.path)
-        except KeyboardInterrupt:
-            directory.save(run)
-            typer.echo(
-                f"stopped in epoch {run.progress.epoch + 1}, step {run.progress.step}; saved. "
-                f"To go on, repeat the command with --resume (run folder {directory.path})",
-                err=True,
+    keep_freed_memory()
+    with Workers.from_environment() as workers:
+        target = workers.local_device(choose_device(device))
+        session = TrainingSession(
+            recipe,
+            target,
+            choose_precision(precision, recipe, target),
+            workers,
+            compiled=compiled,
+            resume=resume,
+            tensorboard=tensorboard,
+        )
+        outcomes = session.train_seeds(range(first, first + runs), data_dir, run_dir)
+    if workers.leads and runs > 1 and len(outcomes) == runs:
+        typer.echo(runs_report(outcomes))
+
+
+@dataclass(frozen=True)
+class TrainingSession:
+    """One call of `train`: what all its runs have in common."""
+
+    recipe: Recipe
+    device: torch.device
+    precision: torch.dtype
+    workers: Workers
+    compiled: bool
+    resume: bool
+    tensorboard: bool
+
+    def train_seeds(self, seeds: range, data_dir: Path, run_dir: Path | None) -> list[Outcome]:
+        """Train each seed in its folder; a finished run is not trained again."""
+        clock = PhaseClock(self.device)
+        with clock.phase("build"):
+            splits = load_cifar10(data_dir)
+        with clock.phase("prepare"):
+            train, test = (DeviceSplit.place(split, self.device) for split in splits)
+        outcomes = []
+        for seed in seeds:
+            path = run_dir or Path("runs") / f"{self.recipe.name}-seed{seed}"
+            run = self._train_seed(seed, train, test, RunDirectory(path), clock)
+            if run.outcome:
+                outcomes.append(run.outcome)
+        return outcomes
+
+    def _train_seed(
+        self,
+        seed: int,
+        train: DeviceSplit,
+        test: DeviceSplit,
+        directory: RunDirectory,
+        clock: PhaseClock,
+    ) -> TrainingRun:
+        with clock.phase("build"):
+            run = TrainingRun(
+                self.recipe,
+                seed,
+                self.device,
+                precision=self.precision,
+                workers=self.workers,
+                compiled=self.compiled,
             )
-            raise typer.Exit(130) from None
+        directory.open(run, resume=self.resume, writes=self.workers.leads)
+        if run.finished:
+            typer.echo(f"the run has its {self.recipe.epochs} epochs; --epochs trains it further")
+            return run
+        with clock.phase("prepare"):
+            run.prepare(train)
+        run.sessions.append(
+            {
+                "first_epoch": run.progress.epoch + 1,
+                "precision": str(self.precision).removeprefix("torch."),
+                "processes": self.workers.size,
+                "compiled": self.compiled,
+                **describe_environment(self.device),
+            }
+        )
+        self._train_epochs(run, train, test, directory)
+        if self.workers.leads and run.outcome:
+            typer.echo(run_report(run.outcome, clock.seconds))
+        return run
+
+    def _train_epochs(
+        self, run: TrainingRun, train: DeviceSplit, test: DeviceSplit, directory: RunDirectory
+    ) -> None:
+        leads = self.workers.leads
+        report = ProgressReport(self.recipe.epochs, self.recipe.batch_size, quiet=not leads)
+        with report, interruptible(report) as observer:
+            try:
+                while not run.finished:
+                    record = run.train_epoch(train, test, observer)
+                    if leads:
+                        directory.save(run)
+                    if leads and self.tensorboard:
+                        write_tensorboard(record, directory.path)
+            except KeyboardInterrupt:
+                if leads:
+                    directory.save(run)
+                typer.echo(
+                    f"stopped in epoch {run.progress.epoch + 1}, step {run.progress.step}; saved. "
+                    "To go on, repeat the command with --resume "
+                    f"(run folder {directory.path})",
+                    err=True,
+                )
+                raise typer.Exit(130) from None
 
 
 def choose_device(name: str) -> torch.device:

@@ -61,8 +61,12 @@ def train(run, data, epochs, observer=None):
 
 def state(run):
     """Return everything that the next step depends on."""
-    optimizer = run.optimizer.state_dict()["state"]
-    moments = {f"{k}.{name}": v for k, slot in optimizer.items() for name, v in slot.items()}
+    moments = {
+        f"{member}.{parameter}.{name}": value
+        for member, optimizer in run.optimizer.state_dict().items()
+        for parameter, slot in optimizer["state"].items()
+        for name, value in slot.items()
+    }
     return {**run.network.state_dict(), **{k: torch.as_tensor(v) for k, v in moments.items()}}
 
 
@@ -136,9 +140,9 @@ def test_a_smaller_last_batch_counts_by_its_images(recipe, data, monkeypatch):
     run = TrainingRun(recipe, 7, CPU)
     step, taken = run._step, []
 
-    def noted(split, indices, generator):
-        loss, correct = step(split, indices, generator)
-        taken.append((loss.item(), correct.item(), len(indices)))
+    def noted(images, labels):
+        loss, correct = step(images, labels)
+        taken.append((loss.item(), correct.item(), len(labels)))
         return loss, correct
 
     monkeypatch.setattr(run, "_step", noted)
@@ -220,7 +224,8 @@ def test_every_epoch_trains_in_training_mode_and_is_measured_in_inference_mode(r
     modes = []
     run.network.register_forward_hook(lambda network, *_: modes.append(network.training))
     train(run, data, 2)
-    assert modes == ([True] * 29 + [False]) * 2
+    # At the end of the run once more, for each of the six views.
+    assert modes == ([True] * 29 + [False]) * 2 + [False] * 6
 
 
 def test_a_run_without_augmentation_sees_the_images_as_they_are(data):
@@ -277,9 +282,11 @@ def test_the_references_epoch_is_1563_steps_of_which_the_last_has_16_images(reci
     sizes = []
     run = TrainingRun(replace(recipe, batch_size=32), 7, CPU)
     nothing = (torch.tensor(0.0), torch.tensor(0))
-    monkeypatch.setattr(run, "_step", lambda _, batch, __: sizes.append(len(batch)) or nothing)
+    monkeypatch.setattr(run, "_step", lambda images, _: sizes.append(len(images)) or nothing)
     labels = torch.zeros(50_000, dtype=torch.int64)
-    train_split = DeviceSplit(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), labels)
-    test_split = DeviceSplit(train_split.images, labels[:1])
+    train_split = DeviceSplit(
+        torch.zeros(1, 3, 32, 32, dtype=torch.uint8).expand(50_000, 3, 32, 32), labels
+    )
+    test_split = DeviceSplit(train_split.images[:1], labels[:1])
     run.train_epoch(train_split, test_split, Silent())
     assert sizes == [32] * 1562 + [16]

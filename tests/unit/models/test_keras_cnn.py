@@ -146,7 +146,7 @@ def test_a_network_maps_images_to_ten_logits():
 
 
 def test_unknown_architectures_and_options_are_named():
-    with pytest.raises(ValueError, match="unknown architecture 'resnet'; known: keras_cnn"):
+    with pytest.raises(ValueError, match="unknown architecture 'resnet'; known: air, keras_cnn"):
         build_network("resnet", {})
     with pytest.raises(ValueError, match="options of 'keras_cnn'"):
         build_network("keras_cnn", {"batch_norm": True, "dropout": False, "depth": 3})

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.optimization import build_optimizer, cross_entropy, learning_rate_at
-from training.recipe import OptimizerRecipe
+from training.optimization import cross_entropy, decayed_rate, rmsprop
+from training.recipe import RmspropRecipe
 
-RECIPE = OptimizerRecipe(learning_rate=1e-3, decay=1e-2, rho=0.9, epsilon=1e-7)
+RECIPE = RmspropRecipe(learning_rate=1e-3, decay=1e-2, rho=0.9, epsilon=1e-7)
 # Small gradients are where the variants of RMSprop differ.
 GRADIENTS = np.array([[1.0, 1e-3, 1e-6, 1e-8], [-0.5, 2e-3, -1e-6, 3e-8], [0.1, 0.0, 5e-7, 1e-8]])
 
@@ -20,7 +20,7 @@ def torch_trajectory(optimizer_of):
     optimizer = optimizer_of([parameter])
     for step, gradient in enumerate(GRADIENTS):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, RECIPE)
+            group["lr"] = decayed_rate(step, RECIPE)
         parameter.grad = torch.tensor(gradient)
         optimizer.step()
     return parameter.detach().numpy()
@@ -39,7 +39,7 @@ def keras_trajectory(epsilon_inside_the_root=False):
 
 
 def test_three_steps_are_those_of_keras_2():
-    ours = torch_trajectory(lambda parameters: build_optimizer(parameters, RECIPE))
+    ours = torch_trajectory(lambda parameters: rmsprop(parameters, RECIPE))
     np.testing.assert_allclose(ours, keras_trajectory(), rtol=1e-12)
 
 
@@ -58,18 +58,18 @@ def test_three_steps_are_those_of_keras_2():
     ],
 )
 def test_the_other_variants_would_be_noticed(other):
-    ours = torch_trajectory(lambda parameters: build_optimizer(parameters, RECIPE))
+    ours = torch_trajectory(lambda parameters: rmsprop(parameters, RECIPE))
     assert np.abs(other() / ours - 1).max() > 1e-2
 
 
 def test_the_learning_rate_decays_by_the_step_and_not_by_the_epoch():
-    assert learning_rate_at(0, RECIPE) == 1e-3
-    assert learning_rate_at(100, RECIPE) == pytest.approx(1e-3 / 2)
+    assert decayed_rate(0, RECIPE) == 1e-3
+    assert decayed_rate(100, RECIPE) == pytest.approx(1e-3 / 2)
 
 
 def test_the_reference_decay_is_nearly_inert():
-    recipe = OptimizerRecipe(learning_rate=1e-3, decay=1e-6)
-    assert learning_rate_at(50 * 1563, recipe) == pytest.approx(0.9275e-3, rel=1e-4)
+    recipe = RmspropRecipe(learning_rate=1e-3, decay=1e-6)
+    assert decayed_rate(50 * 1563, recipe) == pytest.approx(0.9275e-3, rel=1e-4)
 
 
 def test_inside_the_clip_the_loss_is_plain_cross_entropy():

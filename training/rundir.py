@@ -37,23 +37,38 @@ class RunDirectory:
         """What the finished run came to."""
         return self.path / "outcome.json"
 
-    def open(self, run: TrainingRun, *, resume: bool, writes: bool = True) -> None:
-        """Bring the run to where the folder's checkpoint stands, or refuse to overwrite one.
+    @property
+    def holds_run(self) -> bool:
+        """Whether there is a checkpoint."""
+        return self.checkpoint_file.exists()
 
-        Of several processes one `writes`, the others only look.
+    def check(self, *, resume: bool) -> None:
+        """Refuse early what `open` would refuse.
 
         Raises:
-            CheckpointError: there is a checkpoint and no `resume`, or none to resume from, or the
-                folder cannot be written to.
+            CheckpointError: there is a checkpoint and no `resume`, or none to resume from.
         """
-        if resume:
-            run.restore(checkpoint.load_checkpoint(self.checkpoint_file))
-        elif self.checkpoint_file.exists():
+        if resume and not self.holds_run:
+            raise CheckpointError(
+                f"no checkpoint at {self.checkpoint_file}; start the run without --resume"
+            )
+        if self.holds_run and not resume:
             raise CheckpointError(
                 f"{self.path} already holds a run; add --resume to continue it, "
                 "or choose another --run-dir"
             )
-        elif writes:
+
+    def open(self, run: TrainingRun, *, resume: bool) -> None:
+        """Bring the run to where the folder's checkpoint stands, or refuse to overwrite one.
+
+        Raises:
+            CheckpointError: as of `check`, or the checkpoint is of another run, or the folder
+                cannot be written to.
+        """
+        self.check(resume=resume)
+        if resume:
+            run.restore(checkpoint.load_checkpoint(self.checkpoint_file))
+        else:
             self._create()
 
     def save(self, run: TrainingRun) -> None:

@@ -100,40 +100,53 @@ class TrainingSession:
 
     def train_seeds(self, seeds: range, data_dir: Path, run_dir: Path | None) -> list[Outcome]:
         """Train each seed in its folder; a finished run is not trained again."""
+        folders = {
+            seed: RunDirectory(run_dir or Path("runs") / f"{self.recipe.name}-seed{seed}")
+            for seed in seeds
+        }
+        # Of several runs those that were not begun yet start now.
+        resumes = {
+            seed: self.resume and (len(seeds) == 1 or folder.holds_run)
+            for seed, folder in folders.items()
+        }
+        for seed, folder in folders.items():
+            folder.check(resume=resumes[seed])
         clock = PhaseClock(self.device)
         with clock.phase("build"):
             splits = load_cifar10(data_dir)
         with clock.phase("prepare"):
             train, test = (DeviceSplit.place(split, self.device) for split in splits)
         outcomes = []
-        for seed in seeds:
-            path = run_dir or Path("runs") / f"{self.recipe.name}-seed{seed}"
-            run = self._train_seed(seed, train, test, RunDirectory(path), clock)
+        for seed, folder in folders.items():
+            with clock.phase("build"):
+                run = self._new_run(seed)
+            folder.open(run, resume=resumes[seed])
+            self._train_run(run, train, test, folder, clock)
             if run.outcome:
                 outcomes.append(run.outcome)
         return outcomes
 
-    def _train_seed(
+    def _new_run(self, seed: int) -> TrainingRun:
+        return TrainingRun(
+            self.recipe,
+            seed,
+            self.device,
+            precision=self.precision,
+            workers=self.workers,
+            compiled=self.compiled,
+        )
+
+    def _train_run(
         self,
-        seed: int,
+        run: TrainingRun,
         train: DeviceSplit,
         test: DeviceSplit,
         directory: RunDirectory,
         clock: PhaseClock,
-    ) -> TrainingRun:
-        with clock.phase("build"):
-            run = TrainingRun(
-                self.recipe,
-                seed,
-                self.device,
-                precision=self.precision,
-                workers=self.workers,
-                compiled=self.compiled,
-            )
-        directory.open(run, resume=self.resume, writes=self.workers.leads)
+    ) -> None:
         if run.finished:
             typer.echo(f"the run has its {self.recipe.epochs} epochs; --epochs trains it further")
-            return run
+            return
         with clock.phase("prepare"):
             run.prepare(train)
         run.sessions.append(
@@ -148,7 +161,6 @@ class TrainingSession:
         self._train_epochs(run, train, test, directory)
         if self.workers.leads and run.outcome:
             typer.echo(run_report(run.outcome, clock.seconds))
-        return run
 
     def _train_epochs(
         self, run: TrainingRun, train: DeviceSplit, test: DeviceSplit, directory: RunDirectory

@@ -45,7 +45,7 @@ def test_help_lists_every_command():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "keras-nope", "--data-dir", "x"), "those that ship: keras-baseline, keras-bn"),
+        (("train", "keras-nope", "--data-dir", "x"), "those that ship: air-tiny, air94, air95"),
         (("train", "keras-bn", "--data-dir", "no-such"), "no cifar-10-batches-py/ in no-such"),
         (("train", "keras-bn", "--data-dir", "x", "--device", "abacus"), "try --device cpu"),
         (("verify", "no-such", "--data-dir", "x"), "cannot read no-such/manifest.json"),

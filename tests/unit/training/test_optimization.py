@@ -1,14 +1,24 @@
 """The reference's optimizer and loss, against Keras 2.2's formulas written out."""
 
 import math
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from training.optimization import cross_entropy, decayed_rate, rmsprop
-from training.recipe import RmspropRecipe
+from models.networks.air import AirNet
+from training.optimization import (
+    OptimizerSet,
+    cross_entropy,
+    decayed_rate,
+    parameter_groups,
+    rmsprop,
+    training_loss,
+    triangular_share,
+)
+from training.recipe import GroupedRecipe, GroupRecipe, RmspropRecipe, load_recipe
 
 RECIPE = RmspropRecipe(learning_rate=1e-3, decay=1e-2, rho=0.9, epsilon=1e-7)
 # Small gradients are where the variants of RMSprop differ.
@@ -120,3 +130,98 @@ def test_a_clipped_sample_takes_nothing_from_its_neighbours():
     cross_entropy(alone, torch.tensor([1]), 1e-7).backward()
     assert logits.grad[0].tolist() == [0.0, 0.0]
     torch.testing.assert_close(logits.grad[1], alone.grad[0] / 2)  # the mean counts both
+
+
+def grouped(**changes):
+    defaults = {
+        "kind": "muon",
+        "momentum": 0.85,
+        "filters": GroupRecipe(0.2),
+        "biases": GroupRecipe(3.0, weight_decay=1e-3),
+        "head": GroupRecipe(0.4),
+        "whitening_bias": GroupRecipe(0.5, until=0.25),
+    }
+    return GroupedRecipe(**{**defaults, **changes})
+
+
+def air():
+    return AirNet(widths=(8, 8, 8))
+
+
+def test_every_trained_parameter_is_in_exactly_one_group():
+    net = air()
+    groups = parameter_groups(net, grouped())
+    assert {name: len(group["params"]) for name, group in groups.items()} == {
+        "filters": 6,
+        "whitening_bias": 1,
+        "biases": 6,
+        "head": 1,
+    }
+    grouped_ids = [id(p) for group in groups.values() for p in group["params"]]
+    assert sorted(grouped_ids) == sorted(id(p) for p in net.parameters() if p.requires_grad)
+    assert groups["filters"]["params"][0] is net.group1.conv1.weight
+    assert groups["biases"]["params"][0] is net.group1.bn1.bias
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("muon", ["Muon", "SGD"]), ("sgd", ["SGD"])])
+def test_muon_moves_the_filters_and_sgd_the_rest(kind, classes):
+    optimizer = OptimizerSet(air(), grouped(kind=kind))
+    assert [type(member).__name__ for member in optimizer.members] == classes
+    optimizer.set_learning_rates(0, 100)
+    assert optimizer.learning_rate == 0.2  # that of the filters
+
+
+def test_the_schedule_is_a_triangle_between_start_and_end():
+    recipe = grouped(warmup=0.2, start=0.1, end=0.05)
+    shares = [triangular_share(progress, recipe) for progress in (0, 0.1, 0.2, 0.6, 1.0)]
+    assert shares == pytest.approx([0.1, 0.55, 1.0, 0.525, 0.05])
+
+
+def test_a_group_that_ends_early_stands_still_from_then_on():
+    optimizer = OptimizerSet(air(), grouped(end=0.5))
+    groups = [group for member in optimizer.members for group in member.param_groups]
+    early = next(group for group in groups if group["until"] == 0.25)
+    rates = []
+    for step in (0, 25, 50, 75, 99):
+        optimizer.set_learning_rates(step, 200)
+        rates.append(early["lr"])
+    assert rates == pytest.approx([0.5, 0.25, 0, 0, 0])
+    assert optimizer.learning_rate > 0.1  # the others fall to a half of the peak only
+
+
+def test_the_state_of_all_members_survives_a_checkpoint():
+    def trained(optimizer, net, steps):
+        for step in range(steps):
+            optimizer.set_learning_rates(step, 4)
+            optimizer.zero_grad()
+            net(torch.ones(2, 3, 32, 32) * (step + 1) / 8)[:, 0].sum().backward()
+            optimizer.step()
+
+    torch.manual_seed(0)
+    net = air().eval()
+    optimizer = OptimizerSet(net, grouped())
+    trained(optimizer, net, 2)
+    copy = air().eval()
+    copy.load_state_dict(net.state_dict())
+    restored = OptimizerSet(copy, grouped())
+    restored.load_state_dict(deepcopy(optimizer.state_dict()))  # a file shares no tensors
+    forgetful = air().eval()
+    forgetful.load_state_dict(net.state_dict())
+    for each, state in (
+        (net, optimizer),
+        (copy, restored),
+        (forgetful, OptimizerSet(forgetful, grouped())),
+    ):
+        trained(state, each, 2)
+    assert torch.equal(net.group2.conv2.weight, copy.group2.conv2.weight)
+    assert torch.equal(net.head.weight, copy.head.weight)
+    assert not torch.equal(net.head.weight, forgetful.head.weight)
+
+
+def test_label_smoothing_is_torchs_and_the_clip_is_keras():
+    logits, labels = torch.randn(4, 10), torch.tensor([1, 2, 3, 4])
+    smooth, clipped = load_recipe("air94"), load_recipe("keras-bn")
+    expected = functional.cross_entropy(logits, labels, label_smoothing=0.2)
+    assert torch.equal(training_loss(logits, labels, smooth), expected)
+    assert torch.equal(training_loss(logits, labels, clipped), cross_entropy(logits, labels, 1e-7))
+    assert training_loss(logits, labels, clipped) != expected

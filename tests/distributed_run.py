@@ -1,0 +1,84 @@
+"""One of several processes that train a small network together; started by torchrun.
+
+    torchrun … distributed_run.py FOLDER KIND
+
+Writes the network's state as FOLDER/rankN.pt. KIND is `plain`, without batch norm, or `air`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.data import Split
+from training.loop import DeviceSplit, TrainingRun
+from training.recipe import (
+    AugmentationRecipe,
+    GroupedRecipe,
+    GroupRecipe,
+    NetworkRecipe,
+    Recipe,
+)
+from training.workers import Workers
+
+CPU = torch.device("cpu")
+NETWORKS = {
+    "plain": NetworkRecipe("keras_cnn", {"batch_norm": False, "dropout": False}),
+    "air": NetworkRecipe("air", {"widths": (8, 8, 8)}),
+}
+
+
+def recipe(kind: str) -> Recipe:
+    """Return two epochs of uneven batches, 9 images and at last 5."""
+    group = GroupRecipe(0.05)
+    return Recipe(
+        name="together",
+        title="Trained together",
+        epochs=2,
+        batch_size=9,
+        seed=3,
+        network=NETWORKS[kind],
+        optimizer=GroupedRecipe("sgd", 0.5, group, group, group, group),
+        augmentation=AugmentationRecipe(crop=2, alternating_flip=True, brightness=0.1),
+        recalibrate=True,
+    )
+
+
+class Silent:
+    """An observer that notes the losses."""
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Ignore it."""
+
+    def on_epoch(self, record: object) -> None:
+        """Ignore it."""
+
+
+def split(count: int) -> DeviceSplit:
+    """Return random images."""
+    generator = np.random.default_rng(count)
+    images = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return DeviceSplit.place(Split(images, generator.integers(0, 10, count)), CPU)
+
+
+def trained(kind: str, workers: Workers) -> TrainingRun:
+    """Return a finished run."""
+    torch.set_num_threads(1)
+    run = TrainingRun(recipe(kind), 3, CPU, workers=workers)
+    run.prepare(split(50))
+    while not run.finished:
+        run.train_epoch(split(50), split(20), Silent())
+    return run
+
+
+if __name__ == "__main__":
+    with Workers.from_environment() as here:
+        run = trained(sys.argv[2], here)
+    figures = [(record.train_loss, record.train_accuracy) for record in run.history]
+    torch.save(
+        {"state": run.network.state_dict(), "history": figures},
+        Path(sys.argv[1]) / f"rank{here.rank}.pt",
+    )

@@ -1,0 +1,205 @@
+"""An air network from the recipe to the folded graph."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_ir
+import onnxruntime
+import pytest
+import torch
+from onnxscript.rewriter import rewrite
+
+from training.data import Split
+from training.export import export_onnx
+from training.folding.onnx_graphs.folding import fold_model
+from training.graph_statistics import node_counts
+from training.loop import DeviceSplit, TrainingRun
+from training.recipe import NetworkRecipe, load_recipe
+from training.rundir import RunDirectory
+from training.verification import verify_graphs
+
+CPU = torch.device("cpu")
+IMAGES = 60
+BATCH = 12
+EPOCHS = 3
+DEPTHS = {"air94": 2, "air96": 3}  # convolutions, and batch norms, in each of three groups
+
+
+class Silent:
+    def __init__(self, stop_at=None):
+        self.stop_at = stop_at
+
+    def on_step(self, epoch, step, _steps, _loss):
+        if (epoch, step) == self.stop_at:
+            raise KeyboardInterrupt
+
+    def on_epoch(self, record):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Images of one colour per class, with noise: learnt in a few steps."""
+    generator = np.random.default_rng(0)
+    colours = generator.integers(40, 216, (10, 1, 1, 3))
+
+    def split(count):
+        labels = np.arange(count) % 10
+        noise = generator.integers(-30, 30, (count, 32, 32, 3))
+        return DeviceSplit.place(Split((colours[labels] + noise).astype(np.uint8), labels), CPU)
+
+    return split(IMAGES), split(40)
+
+
+def narrow(name):
+    """Return the recipe with a network of 8 channels and batches of 12.
+
+    The rates of what SGD moves are for the mean loss, so they go with the batch. A new head's
+    weights are of the size 1 / channels: with fewer channels the gradients of what lies before it
+    are larger by as much, and with Muon the head's own rate is in units of that size, squared.
+    """
+    recipe = load_recipe(name)
+    options = {**recipe.network.options, "widths": (8, 8, 8)}
+    optimizer, scale = recipe.optimizer, BATCH / recipe.batch_size
+    width = recipe.network.options["widths"][-1]
+    scales = {"biases": scale * 8 / width, "whitening_bias": scale * 8 / width, "head": scale}
+    if optimizer.kind == "sgd":
+        scales["filters"] = scale * 8 / width
+    else:
+        scales["head"] *= (width / 8) ** 2
+    for group, factor in scales.items():
+        rate = getattr(optimizer, group).learning_rate * factor
+        changed = replace(getattr(optimizer, group), learning_rate=rate, weight_decay=0.0)
+        optimizer = replace(optimizer, **{group: changed})
+    network = NetworkRecipe(recipe.network.architecture, options)
+    return replace(recipe, network=network, optimizer=optimizer, batch_size=BATCH, epochs=EPOCHS)
+
+
+def trained(recipe, data, seed=7, **options):
+    run = TrainingRun(recipe, seed, CPU, **options)
+    run.prepare(data[0])
+    finish(run, data)
+    return run
+
+
+def finish(run, data, observer=None):
+    while not run.finished:
+        run.train_epoch(*data, observer or Silent())
+
+
+def same(left, right):
+    states = left.network.state_dict(), right.network.state_dict()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.fixture(scope="module", params=["air94", "air96"])
+def run(request, data):
+    return trained(narrow(request.param), data)
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    return export_onnx(run.network.eval())
+
+
+def test_a_run_learns_and_ends_with_an_outcome(run):
+    outcome = run.outcome
+    assert outcome.single_view_accuracy == run.history[-1].test_accuracy
+    assert run.history[-1].train_loss < run.history[0].train_loss
+    if run.recipe.name == "air94":  # the other is residual and too narrow here to get far
+        assert min(outcome.single_view_accuracy, outcome.six_view_accuracy) > 0.5
+    assert outcome.accuracy_before_recalibration is not None
+    assert outcome.train_seconds == pytest.approx(sum(r.train_seconds for r in run.history))
+
+
+def test_every_batch_norm_folds_away_and_the_proof_holds(run, exported, data):
+    folded = fold_model(onnx_ir.from_proto(exported))
+    norms = 3 * DEPTHS[run.recipe.name]
+    assert node_counts(exported)["BatchNormalization"] == norms
+    served = onnx_ir.to_proto(folded.model)
+    assert "BatchNormalization" not in node_counts(served)
+    assert "Div" not in node_counts(served)  # /255 too, into the unpadded whitening
+    images = data[1].images.permute(0, 2, 3, 1).numpy()
+    contents = exported.SerializeToString(), served.SerializeToString()
+    assert verify_graphs(run.network.eval(), *contents, images).holds
+
+
+def test_stock_tools_leave_the_batch_norms_behind_the_pools(run, exported, tmp_path):
+    """One in each of the three groups: neither looks through a max-pool."""
+    rewritten = onnx_ir.to_proto(rewrite(onnx_ir.from_proto(exported)))
+    assert node_counts(rewritten)["BatchNormalization"] == 3
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(
+        exported.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    optimized = onnx.load(tmp_path / "optimized.onnx")
+    assert node_counts(optimized)["BatchNormalization"] == 3
+
+
+@pytest.mark.parametrize("name", ["air94", "air96"])
+def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(name, data, tmp_path):
+    recipe = narrow(name)
+    whole, stopped = trained(recipe, data), TrainingRun(recipe, 7, CPU)
+    stopped.prepare(data[0])
+    with pytest.raises(KeyboardInterrupt):
+        finish(stopped, data, Silent(stop_at=(2, 5)))
+    directory = RunDirectory(tmp_path)
+    directory.save(stopped)
+    resumed = TrainingRun(recipe, 7, CPU)
+    directory.open(resumed, resume=True)
+    resumed.prepare(data[0])
+    finish(resumed, data)
+    assert same(whole, resumed)
+    assert resumed.outcome.single_view_accuracy == whole.outcome.single_view_accuracy
+
+
+def test_the_whitening_is_set_once_and_stays(data):
+    run = TrainingRun(narrow("air94"), 7, CPU)
+    before = run.network.whitening.weight.clone()
+    run.prepare(data[0])
+    fixed = run.network.whitening.weight.clone()
+    assert not torch.equal(before, fixed)
+    finish(run, data)
+    run.prepare(data[1])  # of other images, and too late
+    assert torch.equal(run.network.whitening.weight, fixed)
+
+
+def test_the_curriculum_grows_from_24_to_32_pixels(data):
+    run = TrainingRun(narrow("air94"), 7, CPU)
+    run.prepare(data[0])
+    sides = []
+    hook = run.network.register_forward_pre_hook(
+        lambda network, x: sides.append(x[0].shape[-1]) if network.training else None
+    )
+    finish(run, data)
+    hook.remove()
+    steps = EPOCHS * IMAGES // BATCH
+    assert sides[:steps] == [24] * 6 + [28] * 5 + [32] * 4  # until .4 and .7 of 15 steps
+    assert set(sides[steps:]) == {32}  # the recalibration
+
+
+def test_bfloat16_learns_with_weights_and_statistics_in_float32(data):
+    run = trained(narrow("air94"), data, precision=torch.bfloat16)
+    assert run.outcome.single_view_accuracy > 0.5
+    assert {t.dtype for t in run.network.state_dict().values()} == {torch.float32, torch.int64}
+    assert not same(run, trained(narrow("air94"), data))
+
+
+def test_more_epochs_are_another_run_where_the_schedule_spans_it(data, tmp_path):
+    recipe = narrow("air94")
+    directory = RunDirectory(tmp_path)
+    directory.save(TrainingRun(recipe, 7, CPU))
+    longer = TrainingRun(replace(recipe, epochs=9), 7, CPU)
+    with pytest.raises(Exception, match="its epochs is 3, here it is 9"):
+        directory.open(longer, resume=True)

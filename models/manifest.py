@@ -127,6 +127,20 @@ class TestMetrics:
 
 
 @dataclass(frozen=True)
+class AugmentedMetrics:
+    """Answers averaged over several views of each test image: at that many times the cost.
+
+    Never the headline, since the service looks at an image once.
+    """
+
+    views: int
+    method: str
+    correct: int
+    accuracy: float
+    accuracy_interval_95: tuple[float, ...]  # Wilson score interval
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What the ranges of the activations were taken from: training images, never test images."""
 
@@ -201,10 +215,11 @@ class BestEpoch:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The headline is the last epoch; the best one stands beside it."""
+    """The headline is the last epoch, single view; the best one stands beside it."""
 
     test: TestMetrics
     best_epoch: BestEpoch
+    test_time_augmentation: AugmentedMetrics | None = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +234,8 @@ class Provenance:
     median_epoch_seconds: float
     total_seconds: float
     export: dict[str, Any]  # commit, versions and hardware of the export and its measurements
+    # Of the torch network, single view; None where the batch norms were not recalibrated.
+    accuracy_before_recalibration: float | None = None
 
 
 @dataclass(frozen=True)

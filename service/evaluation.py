@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from models.history import EpochRecord
 from models.manifest import (
+    AugmentedMetrics,
     BestEpoch,
     FoldReport,
     GraphRecord,
@@ -53,6 +54,9 @@ class ModelEvaluation(BaseModel):
     version: str
     title: str
     test: TestMetrics = Field(description="Single view, last epoch.")
+    test_time_augmentation: AugmentedMetrics | None = Field(
+        description="Over several views of each image, as the service does not look at them."
+    )
     best_epoch: BestEpoch = Field(description="Selected on the test set: it estimates nothing.")
     epochs_to: list[EpochsTo]
     history: list[EpochRecord]
@@ -111,6 +115,7 @@ def _evaluation(bundle: Bundle) -> ModelEvaluation:
         version=manifest.version,
         title=manifest.title,
         test=manifest.metrics.test,
+        test_time_augmentation=manifest.metrics.test_time_augmentation,
         best_epoch=manifest.metrics.best_epoch,
         epochs_to=[_epochs_to(history, threshold) for threshold in THRESHOLDS],
         history=history,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -55,8 +55,28 @@ def _accuracy(manifest: Manifest) -> str:
         f"Loss {test.loss:.4f}, expected calibration error {test.expected_calibration_error:.4f}. "
         f"The epoch that did best on the test set was {best.epoch} with {best.test_accuracy:.2%}; "
         "it was picked by looking at that set, so it estimates nothing.\n\n"
+        f"{_beside(manifest)}"
         f"| class | accuracy |\n|---|---|\n{rows}"
     )
+
+
+def _beside(manifest: Manifest) -> str:
+    """Return what is known beside the headline: more views, and the statistics as trained."""
+    text = ""
+    views = manifest.metrics.test_time_augmentation
+    if views:
+        low, high = views.accuracy_interval_95
+        text += (
+            f"With test-time augmentation, which the service does not do: {views.accuracy:.2%} "
+            f"({low:.2%} to {high:.2%}) over {views.views} views of each image, {views.method}.\n\n"
+        )
+    before = manifest.provenance.accuracy_before_recalibration
+    if before is not None:
+        text += (
+            "The statistics of the batch norms were computed anew on the training images without "
+            f"augmentation; with those of the training steps it was {before:.2%}.\n\n"
+        )
+    return text
 
 
 def _graphs(manifest: Manifest) -> str:
@@ -92,17 +112,28 @@ def _hardware(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     provenance = manifest.provenance
-    recipe, optimizer = provenance.recipe, provenance.recipe["optimizer"]
+    recipe = provenance.recipe
     session = provenance.sessions[-1]
     versions = ", ".join(f"{name} {version}" for name, version in session["versions"].items())
     return (
         "## Training\n\n"
         f"Recipe `{recipe['name']}`: {provenance.epochs} epochs of batches of "
-        f"{recipe['batch_size']}, RMSprop with learning rate {optimizer['learning_rate']:g}, "
+        f"{recipe['batch_size']}, {_optimizer(recipe['optimizer'])}, "
         f"seed {provenance.seed}. {provenance.median_epoch_seconds:.1f} s an epoch (median), "
         f"{provenance.total_seconds / 60:.0f} minutes in all, on {session['hardware']} "
-        f"({session['threads']} thread(s); {versions}; commit {session['commit']})."
+        f"({session['threads']} thread(s)"
+        # Before precision was a choice, everything was float32.
+        f"{', ' + session['precision'] if 'precision' in session else ''}; "
+        f"{versions}; commit {session['commit']})."
     )
+
+
+def _optimizer(optimizer: dict[str, Any]) -> str:
+    """Return what a recipe's optimizer is called, and its rate."""
+    if "filters" not in optimizer:
+        return f"RMSprop with learning rate {optimizer['learning_rate']:g}"
+    name = {"muon": "Muon", "sgd": "SGD"}[optimizer["kind"]]
+    return f"{name} with learning rate {optimizer['filters']['learning_rate']:g} for the filters"
 
 
 def _fold(fold: FoldReport) -> str:

@@ -44,6 +44,7 @@ from training.model_card import write_model_card
 from training.served_network import INPUT_NAME, OUTPUT_NAMES
 from training.trained import network_from_checkpoint
 from training.verification import Verification, exact_logits, verify_graphs
+from training.view_metrics import measure_six_views
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,7 +166,7 @@ def _manifest(
     test: Split,
 ) -> Manifest:
     """Return the manifest, but for the records of the files that are not written yet."""
-    served = graphs.contents.get("folded") or graphs.contents["plain"]
+    runner = GraphRunner(graphs.contents.get("folded") or graphs.contents["plain"])
     history = [EpochRecord(**row) for row in checkpoint.history]
     best = max(history, key=lambda record: record.test_accuracy)
     pending = FileRecord("", "")
@@ -182,8 +183,9 @@ def _manifest(
         history=pending,
         fold=FoldReport(graphs.layers, verification.fold) if verification.fold else None,
         metrics=Metrics(
-            test=measure(GraphRunner(served).logits(test.images), test.labels, LABELS),
+            test=measure(runner.logits(test.images), test.labels, LABELS),
             best_epoch=BestEpoch(best.epoch, best.test_accuracy),
+            test_time_augmentation=measure_six_views(runner, test),
         ),
         provenance=_provenance(checkpoint, history),
     )
@@ -218,6 +220,9 @@ def _provenance(checkpoint: Checkpoint, history: list[EpochRecord]) -> Provenanc
         median_epoch_seconds=round(statistics.median(seconds), 3),
         total_seconds=round(sum(seconds), 3),
         export=describe_environment(torch.device("cpu")),
+        accuracy_before_recalibration=(checkpoint.outcome or {}).get(
+            "accuracy_before_recalibration"
+        ),
     )
 
 

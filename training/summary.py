@@ -18,6 +18,7 @@ def results_table(bundles: Sequence[Bundle]) -> str:
     rows: list[tuple[str, Callable[[Bundle], str]]] = [
         ("**test accuracy**, last epoch, single view", _accuracy),
         ("95 % interval", _interval),
+        *_view_rows(bundles),
         *_int8_rows(bundles),
         ("epochs trained", lambda bundle: str(bundle.manifest.provenance.epochs)),
         ("best epoch, *selected on the test set*", _best),
@@ -46,6 +47,18 @@ def results_table(bundles: Sequence[Bundle]) -> str:
     for title, cell in rows:
         lines.append(f"| {title} | " + " | ".join(cell(bundle) for bundle in bundles) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _view_rows(bundles: Sequence[Bundle]) -> list[tuple[str, Callable[[Bundle], str]]]:
+    """Return what several views of each image give, if it was measured of any artefact."""
+    if not any(bundle.manifest.metrics.test_time_augmentation for bundle in bundles):
+        return []
+    return [("with test-time augmentation, *not served*", _augmented_accuracy)]
+
+
+def _augmented_accuracy(bundle: Bundle) -> str:
+    views = bundle.manifest.metrics.test_time_augmentation
+    return f"{views.accuracy:.2%} ({views.views} views)" if views else ""
 
 
 def _int8_rows(bundles: Sequence[Bundle]) -> list[tuple[str, Callable[[Bundle], str]]]:

@@ -11,12 +11,21 @@ Reference:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Weights of the views at test time: the image and its shifts by one pixel, each also mirrored.
 VIEWS = ((0, 0, 0.5), (-1, -1, 0.25), (1, 1, 0.25))
 VIEW_COUNT = 2 * len(VIEWS)
+VIEWS_METHOD = (
+    "logits averaged over the image (weight 1/2) and its shifts by one pixel up and left and down "
+    "and right, reflected at the border (1/4 each), each half as itself and half mirrored"
+)
 
 
 def crop(
@@ -48,13 +57,16 @@ def resize(images: torch.Tensor, side: int) -> torch.Tensor:
     return functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
 
 
-def averaged_logits(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return the logits (N, 10) averaged over six views of images (N, 3, H, W) in [0, 1]."""
-    padded = functional.pad(images, (1, 1, 1, 1), mode="reflect")
+def averaged_logits(
+    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> torch.Tensor:
+    """Return the logits (N, 10) averaged over six views of images (N, 3, H, W) of any type."""
     height, width = images.shape[2:]
     total = torch.zeros((), device=images.device)
     for down, right, weight in VIEWS:
-        view = padded[:, :, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+        rows = _reflected(torch.arange(height, device=images.device) + down, height)
+        columns = _reflected(torch.arange(width, device=images.device) + right, width)
+        view = images[:, :, rows][:, :, :, columns]
         for mirrored in (view, view.flip(3)):
             logits = network(mirrored.contiguous(memory_format=torch.channels_last))
             total = total + weight / 2 * logits

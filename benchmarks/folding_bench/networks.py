@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from benchmarks.folding_bench.patterns import randomize
+from models.networks import build_network
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ def m5() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(512, 10))
 
 
+def air94() -> nn.Module:
+    """Return the network of the recipe `air94`, half of its batch norms behind a pool."""
+    return build_network("air", {"widths": [64, 256, 256]})
+
+
 def from_pytorchcv(module: str, name: str, **options: object) -> Callable[[], nn.Module]:
     """Return what builds one of pytorchcv's networks."""
 
@@ -158,4 +164,5 @@ NETWORKS = (
     Network("RepVGG-A0", rep_vgg, IMAGE),
     Network("U-Net, ConvTranspose", UNet, (1, 3, 128, 128)),
     Network("M5 (1-D audio)", m5, (1, 1, 8000)),
+    Network("air94", air94, (1, 3, 32, 32)),
 )

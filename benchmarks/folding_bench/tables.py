@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
+
+from benchmarks.rig.pages import markdown_table, with_blocks
 
 SIGNS = {"folded": "✓", "kept": "–", "wrong": "**wrong**", "error": "error", "export": "n/a"}
 SHORT = {
@@ -26,21 +27,7 @@ def with_tables(page: str, results: dict[str, Any]) -> str:
         "times": times_table(results["networks"]),
         "versions": ", ".join(f"{k} {v}" for k, v in results["environment"]["versions"].items()),
     }
-    for name, table in tables.items():
-        block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        before, after = _around(block, page, name)
-        page = f"{before}{table}{after}"
-    return page
-
-
-def _around(block: re.Pattern[str], page: str, name: str) -> tuple[str, str]:
-    """Return what comes before a table and behind it."""
-    found = block.findall(page)
-    if len(found) != 1:
-        raise ValueError(f"the page has {len(found)} places for the table {name!r}, it needs one")
-    match = block.search(page)
-    assert match is not None, "it was found before"
-    return page[: match.end(1)], page[match.start(2) :]
+    return with_blocks(page, tables)
 
 
 def patterns_table(patterns: list[dict[str, Any]]) -> str:
@@ -50,7 +37,7 @@ def patterns_table(patterns: list[dict[str, Any]]) -> str:
     for one in patterns:
         exact = ("yes" if one["exact"] else "no") + (f": {one['note']}" if one["note"] else "")
         rows.append([one["pattern"], exact, *(_sign(cell) for cell in one["cells"])])
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def _sign(cell: dict[str, Any]) -> str:
@@ -77,7 +64,7 @@ def networks_table(networks: list[dict[str, Any]]) -> str:
                 "holds" if one["proof_holds"] else "FAILS",
             ]
         )
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def _left(tool: dict[str, Any]) -> str:
@@ -96,9 +83,4 @@ def times_table(networks: list[dict[str, Any]]) -> str:
             times = [tool["median_ms"].get(level) for tool in one["tools"]]
             cells = ["error" if time is None else f"{time:.1f}" for time in times]
             rows.append([one["network"], f"`{level}`", *cells])
-    return _markdown(rows)
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+    return markdown_table(rows)

@@ -17,10 +17,11 @@ from training.data import LABELS, load_test_split
 from training.errors import VerificationError
 from training.inference import GraphRunner
 from training.metrics import measure
+from training.view_metrics import measure_six_views
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
-    from models.manifest import TestMetrics
+    from models.manifest import AugmentedMetrics, TestMetrics
 
 
 def evaluate(
@@ -29,6 +30,9 @@ def evaluate(
     variant: Annotated[
         str | None, typer.Option(help=f"{', '.join(get_args(Variant))}; default: as served.")
     ] = None,
+    six_views: Annotated[
+        bool, typer.Option("--six-views", help="Also with test-time augmentation.")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
@@ -39,22 +43,34 @@ def evaluate(
     if artefact.suffix == ".onnx" and variant:
         raise typer.BadParameter("an .onnx file has no variants; name the artefact's folder")
     if artefact.suffix == ".onnx":
-        content, stated = _read(artefact), None
+        content, stated, stated_views = _read(artefact), None, None
     else:
         bundle = load_bundle(artefact)
         chosen = _variant(variant) or bundle.served_variant
-        content, stated = bundle.read_graph(chosen), _stated_metrics(bundle, chosen)
+        content = bundle.read_graph(chosen)
+        stated, stated_views = _stated_metrics(bundle, chosen), _stated_views(bundle, chosen)
     test = load_test_split(data_dir)
-    measured = measure(
-        GraphRunner(content, threads=threads).logits(test.images), test.labels, LABELS
-    )
+    runner = GraphRunner(content, threads=threads)
+    measured = measure(runner.logits(test.images), test.labels, LABELS)
+    views = measure_six_views(runner, test) if six_views else None
     if as_json:
-        typer.echo(json.dumps(asdict(measured), indent=1))
+        beside = {"test_time_augmentation": asdict(views)} if views else {}
+        typer.echo(json.dumps({**asdict(measured), **beside}, indent=1))
     else:
-        _print_metrics(measured, stated)
-    if stated and stated.correct != measured.correct:
+        _print_metrics(measured, stated, views, stated_views)
+    _check_correct(artefact, "", measured, stated)
+    _check_correct(artefact, " over six views", views, stated_views)
+
+
+def _check_correct(
+    artefact: Path,
+    how: str,
+    measured: TestMetrics | AugmentedMetrics | None,
+    stated: TestMetrics | AugmentedMetrics | None,
+) -> None:
+    if measured and stated and measured.correct != stated.correct:
         raise VerificationError(
-            f"{artefact}: measured {measured.correct:,} correct, its manifest says "
+            f"{artefact}: measured {measured.correct:,} correct{how}, its manifest says "
             f"{stated.correct:,}; the graph or the manifest is not the released one"
         )
 
@@ -74,6 +90,11 @@ def _stated_metrics(bundle: Bundle, variant: Variant) -> TestMetrics | None:
     return bundle.manifest.metrics.test if variant == bundle.served_variant else None
 
 
+def _stated_views(bundle: Bundle, variant: Variant) -> AugmentedMetrics | None:
+    served = variant == bundle.served_variant
+    return bundle.manifest.metrics.test_time_augmentation if served else None
+
+
 def _variant(name: str | None) -> Variant | None:
     for variant in get_args(Variant):
         if name == variant:
@@ -83,7 +104,12 @@ def _variant(name: str | None) -> Variant | None:
     raise typer.BadParameter(f"{name!r} is no variant; take one of {', '.join(get_args(Variant))}")
 
 
-def _print_metrics(measured: TestMetrics, stated: TestMetrics | None) -> None:
+def _print_metrics(
+    measured: TestMetrics,
+    stated: TestMetrics | None,
+    views: AugmentedMetrics | None,
+    stated_views: AugmentedMetrics | None,
+) -> None:
     low, high = measured.accuracy_interval_95
     rows = [
         ("correct", f"{measured.correct:,}", f"{stated.correct:,}" if stated else ""),
@@ -99,6 +125,9 @@ def _print_metrics(measured: TestMetrics, stated: TestMetrics | None) -> None:
     for name, share in measured.per_class_accuracy.items():
         there = f"{stated.per_class_accuracy[name]:.1%}" if stated else ""
         rows.append((name, f"{share:.1%}", there))
+    if views:
+        there = f"{stated_views.accuracy:.2%}" if stated_views else ""
+        rows.append(("accuracy over six views", f"{views.accuracy:.2%}", there))
     table = Table("metric", "measured", "manifest", title=f"{measured.images:,} test images")
     for row in rows:
         table.add_row(*row)

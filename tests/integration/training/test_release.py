@@ -25,6 +25,7 @@ from training.recipe import load_recipe
 from training.release import release
 from training.trained import network_from_bundle
 from training.verification import exact_logits, verify_graphs
+from training.view_metrics import measure_six_views
 
 SAMPLE = Path(__file__).parents[2] / "fixtures" / "cifar10-test-100.npz"
 
@@ -47,7 +48,7 @@ def checkpoint(recipe_name, seed=0):
             module.running_var.uniform_(1e-3, 1.5)
             torch.nn.init.uniform_(module.weight, 0.3, 1.7)
             torch.nn.init.normal_(module.bias)
-    row = EpochRecord(1, recipe.optimizer.learning_rate, 1.5, 0.4, 1.4, 0.5, 100.0, 5.0)
+    row = EpochRecord(1, 1e-3, 1.5, 0.4, 1.4, 0.5, 100.0, 5.0)
     history = [row.to_dict(), replace(row, epoch=2, test_accuracy=0.45).to_dict()]
     session = {
         "first_epoch": 1,
@@ -58,12 +59,25 @@ def checkpoint(recipe_name, seed=0):
         "hardware": "a processor",
         "threads": 1,
     }
+    outcome = {"accuracy_before_recalibration": 0.44} if recipe.recalibrate else None
     return Checkpoint(
-        recipe.to_dict(), 7, Progress(epoch=2), network.state_dict(), {}, history, [session]
+        recipe.to_dict(),
+        7,
+        Progress(epoch=2),
+        network.state_dict(),
+        {},
+        history,
+        [session],
+        outcome=outcome,
     )
 
 
-@pytest.fixture(scope="module", params=["keras-bn", "keras-baseline"])
+PARAMETERS = {"keras-bn": 1_250_858, "keras-baseline": 1_250_858, "air-tiny": 497_528}
+PRODUCTS = {"keras-bn": 20_741_120, "keras-baseline": 20_741_120, "air-tiny": 33_066_272}
+NORMS = {"keras-bn": 6, "keras-baseline": 0, "air-tiny": 6}
+
+
+@pytest.fixture(scope="module", params=["keras-bn", "keras-baseline", "air-tiny"])
 def bundle(request, sample, tmp_path_factory):
     folder = tmp_path_factory.mktemp("artifacts")
     return release(checkpoint(request.param), "1.2.3", sample, folder, latency_rounds=1)
@@ -88,9 +102,11 @@ def test_the_folder_holds_what_the_manifest_names_and_a_card(bundle):
 def test_the_served_graph_has_no_batch_norm_and_the_unfolded_one_six(bundle):
     served = operators(graph_of(bundle, bundle.served_variant))
     assert "BatchNormalization" not in served
-    assert [served.count("Conv"), served.count("Gemm")] == [4, 2]
-    if bundle.name == "keras-bn":
-        assert operators(graph_of(bundle, "unfolded")).count("BatchNormalization") == 6
+    layers = [served.count("Conv"), served.count("Gemm") + served.count("MatMul")]
+    assert layers == ([7, 1] if bundle.name == "air-tiny" else [4, 2])
+    if NORMS[bundle.name]:
+        unfolded = operators(graph_of(bundle, "unfolded"))
+        assert unfolded.count("BatchNormalization") == NORMS[bundle.name]
 
 
 def test_the_graphs_hold_no_debris_and_no_trace_of_where_they_were_made(bundle):
@@ -115,8 +131,22 @@ def test_the_manifest_states_what_the_graph_gives(bundle, sample):
     measured = measure(logits, sample.labels, bundle.manifest.labels)
     assert measured == bundle.manifest.metrics.test
     assert bundle.manifest.metrics.best_epoch.epoch == 1
-    assert bundle.manifest.graphs[bundle.served_variant].parameters == 1_250_858
-    assert bundle.manifest.graphs[bundle.served_variant].macs == 20_741_120
+    served = bundle.manifest.graphs[bundle.served_variant]
+    assert (served.parameters, served.macs) == (PARAMETERS[bundle.name], PRODUCTS[bundle.name])
+
+
+def test_the_views_and_the_statistics_as_trained_stand_beside_the_headline(bundle, sample):
+    views = bundle.manifest.metrics.test_time_augmentation
+    assert views == measure_six_views(GraphRunner(bundle.read_graph(bundle.served_variant)), sample)
+    assert (views.views, len(sample.labels)) == (6, 100)
+    before = bundle.manifest.provenance.accuracy_before_recalibration
+    assert before == (0.44 if bundle.name == "air-tiny" else None)
+    card = (bundle.path / "README.md").read_text(encoding="utf-8")
+    headline = (
+        f"**{bundle.manifest.metrics.test.accuracy:.2%}** of the 100 test images, single view"
+    )
+    assert card.index(headline) < card.index("With test-time augmentation, which the service does")
+    assert ("it was 44.00%" in card) == (bundle.name == "air-tiny")
 
 
 def test_the_network_comes_back_from_the_graph_to_the_bit(bundle):
@@ -134,10 +164,11 @@ def test_the_golden_logits_are_the_unfolded_networks_in_float64(bundle):
 
 
 def test_the_proof_holds_and_is_in_the_manifest(bundle, sample):
-    assert (bundle.manifest.fold is not None) == (bundle.name == "keras-bn")
+    assert (bundle.manifest.fold is not None) == bool(NORMS[bundle.name])
     if bundle.manifest.fold:
         assert bundle.manifest.fold.proof.holds
-        assert sum(layer.into is not None for layer in bundle.manifest.fold.layers) == 6
+        folded = sum(layer.into is not None for layer in bundle.manifest.fold.layers)
+        assert folded == NORMS[bundle.name]
 
 
 @pytest.mark.parametrize("bundle", ["keras-bn"], indirect=True)
@@ -235,7 +266,10 @@ def test_weights_of_another_network_are_noticed(bundle, tmp_path):
     copy = shutil.copytree(bundle.path, tmp_path / "copy")
     manifest = json.loads((copy / "manifest.json").read_text())
     options = manifest["provenance"]["recipe"]["network"]["options"]
-    options["batch_norm"] = not options["batch_norm"]
+    if bundle.name == "air-tiny":
+        options["widths"] = [32, 128, 64]
+    else:
+        options["batch_norm"] = not options["batch_norm"]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"disagree on|do not fit"):
         network_from_bundle(load_bundle(copy))

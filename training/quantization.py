@@ -3,7 +3,7 @@
 Every convolution and dense layer gets `QuantizeLinear` and `DequantizeLinear` pairs around it
 (static QDQ), which onnxruntime fuses into integer kernels while loading. A real number is stored as
 
-    activations     byte = round(x / scale), 0 to 255: they come out of a ReLU, so zero is byte 0
+    activations     byte = round(x / scale) + z, 0 to 255; behind a ReLU z = 0
     weights         round(w / scale_c), -64 to 64, with a scale for each output channel c
     bias            round(b / (scale * scale_c)), 32 bits
 
@@ -41,7 +41,7 @@ from onnxruntime.quantization import (
 )
 
 from models.manifest import QuantizationScheme
-from training.bias_correction import correct_biases
+from training.bias_correction import LAYERS, correct_biases
 from training.errors import GraphError
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPro
         GraphError: the graph does not begin with bytes made float, and divided by 255 if by
             anything, or does not end in logits.
     """
+    model = _with_biases(model)
     quantized = _insert_pairs(model, images)
     _feed_bytes(quantized)
     _keep_logits(quantized)
@@ -79,6 +80,22 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPro
     correct_biases(model, quantized, images)
     onnx.checker.check_model(quantized, full_check=True)
     return quantized
+
+
+def _with_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with a bias of zeros where a layer has none, to be corrected later."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for layer in model.graph.node:
+        if layer.op_type in LAYERS and len(layer.input) == 2:
+            weight = tensors[layer.input[1]]
+            transposed = any(a.name == "transB" and a.i for a in layer.attribute)
+            channels = weight.dims[0 if layer.op_type == "Conv" or transposed else 1]
+            bias = f"{layer.output[0]}_bias"
+            zeros = np.zeros(channels, np.float32)
+            model.graph.initializer.append(numpy_helper.from_array(zeros, bias))
+            layer.input.append(bias)
+    return model
 
 
 def _pixels(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], float]:

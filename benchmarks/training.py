@@ -85,7 +85,7 @@ def _environment() -> dict[str, Any]:
     fast = has_fast_bfloat16(CPU)
     return describe_machine() | {
         "versions": {package: metadata.version(package) for package in PACKAGES},
-        "bfloat16": "bfloat16 in hardware" if fast else "no bfloat16 in hardware, so float32",
+        "bfloat16": "with bfloat16 instructions" if fast else "without bfloat16 instructions",
     }
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-SEVERAL_STEPS = 4
-FEWEST_IMAGES = 2_048
+SEVERAL_STEPS = 2
+FEWEST_IMAGES = 2_000
 TEST_IMAGES = 100
 CPU = torch.device("cpu")
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 FULL_SIDE = 32
-BASE = "tutorial"
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class System:
     name: str
     networks: tuple[str, ...]
     loop: Literal["ours", "tutorial"] = "ours"
-    precision: Literal["float32", "auto"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
     side: int = FULL_SIDE
     loader_workers: int = 0
 
@@ -30,10 +29,10 @@ CURRICULUM = ("air-tiny", "air94")
 AIR = (*CURRICULUM, "air95", "air96")
 
 SYSTEMS = (
-    System(BASE, COMPARED, "tutorial", "float32", loader_workers=2),
+    System("tutorial, 2 workers", COMPARED, "tutorial", "float32", loader_workers=2),
     System("tutorial, no workers", COMPARED, "tutorial", "float32"),
     System("float32", ("keras-baseline", *COMPARED), precision="float32"),
-    System("bfloat16", AIR),
+    System("bfloat16", ("keras-bn", *AIR)),
     System("bfloat16, 28 pixels", CURRICULUM, side=28),
     System("bfloat16, 24 pixels", CURRICULUM, side=24),
 )

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 EVALUATION_BATCH = 500
 # A sync per step would idle a GPU; this often is soon enough to notice a loss that is not a number.
-STEPS_BETWEEN_REPORTS = 25
+# A CPU waits for each of its long steps anyway, and so may a person who stops it.
+STEPS_BETWEEN_REPORTS = {"cuda": 25, "cpu": 1}
 
 
 class Observer(Protocol):
@@ -194,6 +195,7 @@ class TrainingRun:
             progress.loss_sum * resumed, dtype=torch.float64, device=self.device
         )
         correct = torch.tensor(progress.correct * resumed, dtype=torch.int64, device=self.device)
+        between_reports = STEPS_BETWEEN_REPORTS.get(self.device.type, 1)
         started = time.perf_counter() - progress.seconds
         self.network.train()
         for step in range(progress.step, len(batches)):
@@ -206,7 +208,7 @@ class TrainingRun:
                 self.average.after_step(now, steps)
             loss_sum += batch_loss.double() * self.workers.share_size(len(batches[step]))
             correct += batch_correct
-            if (step + 1) % STEPS_BETWEEN_REPORTS and step + 1 < len(batches):
+            if (step + 1) % between_reports and step + 1 < len(batches):
                 continue
             progress.step = step + 1
             progress.loss_sum = self.workers.total(loss_sum).item()

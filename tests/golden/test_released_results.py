@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
+import onnxruntime
 import pytest
+from onnxscript.rewriter import rewrite
 
 from models.bundle import load_catalogue
 from training.data import load_test_split
 from training.figures import accuracy_figure, loss_figure, save_figure
 from training.folding.proof import rounding_allowance
+from training.graph_statistics import node_counts
 from training.inference import GraphRunner
 from training.model_card import CARD_FILE, model_card
 from training.quantization_verdict import weight_error_steps
@@ -70,7 +74,8 @@ def test_the_metrics_are_of_the_last_epoch(bundles):
     """Exported and trained networks may differ by rounding, in a few of 10,000 labels."""
     for bundle in bundles:
         history = bundle.read_history()
-        assert len(history) == bundle.manifest.provenance.epochs == 50
+        epochs = 50 if bundle.name.startswith("keras-") else 20
+        assert len(history) == bundle.manifest.provenance.epochs == epochs
         assert abs(history[-1].test_accuracy - bundle.manifest.metrics.test.accuracy) <= 5e-4
 
 
@@ -99,12 +104,54 @@ def test_the_golden_logits_are_met_and_those_of_the_other_network_are_not(bundle
 
 
 def test_every_proof_holds(bundles):
-    fold = by_name(bundles)["keras-bn"].manifest.fold
-    assert fold.proof.holds
-    assert fold.proof.images == 10_000
-    assert fold.proof.unexplained_label_changes == 0
-    assert fold.proof.algebra_error_float64 <= 1e-10 * fold.proof.scale
-    assert [layer.into is not None for layer in fold.layers] == [True] * 6
+    folded = [bundle for bundle in bundles if bundle.manifest.fold]
+    assert {bundle.name for bundle in folded} == {"keras-bn", "air94", "air-tiny"}
+    for fold in (bundle.manifest.fold for bundle in folded):
+        assert fold.proof.holds
+        assert fold.proof.images == 10_000
+        assert fold.proof.unexplained_label_changes == 0
+        assert fold.proof.algebra_error_float64 <= 1e-10 * fold.proof.scale
+        assert [layer.into is not None for layer in fold.layers] == [True] * 6
+
+
+@pytest.mark.parametrize("name", ["air94", "air-tiny"])
+def test_stock_tools_leave_three_of_the_six_batch_norms_of_an_air_network(bundles, name, tmp_path):
+    bundle = by_name(bundles)[name]
+    unfolded = bundle.read_graph("unfolded")
+    rewritten = rewrite(onnx_ir.from_proto(onnx.load_from_string(unfolded)))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it warns that the saved graph is for this machine
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(unfolded, options, providers=["CPUExecutionProvider"])
+    graphs = {
+        "as trained": onnx.load_from_string(unfolded),
+        "onnxscript": onnx_ir.to_proto(rewritten),
+        "onnxruntime": onnx.load(tmp_path / "optimized.onnx"),
+        "served": onnx.load_from_string(bundle.read_graph("folded")),
+    }
+    left = {tool: node_counts(graph).get("BatchNormalization", 0) for tool, graph in graphs.items()}
+    assert left == {"as trained": 6, "onnxscript": 3, "onnxruntime": 3, "served": 0}
+
+
+def test_air94_is_what_was_aimed_at_within_the_hour(bundles):
+    """On two cores: 93.2 % single view and 94.0 % over six views in at most 60 minutes."""
+    manifest = by_name(bundles)["air94"].manifest
+    assert manifest.metrics.test.accuracy >= 0.932
+    assert manifest.metrics.test_time_augmentation.accuracy >= 0.94
+    assert manifest.provenance.total_seconds <= 3600
+    assert manifest.provenance.sessions[0]["hardware"].endswith("2 cores")
+
+
+@pytest.mark.parametrize("name", ["air94", "air-tiny"])
+def test_the_log_of_the_run_is_that_of_the_history(bundles, name):
+    bundle = by_name(bundles)[name]
+    log = (ROOT / "docs" / "logs" / f"{name}-{bundle.version}.log").read_text(encoding="utf-8")
+    lines = [line for line in log.splitlines() if line.startswith("epoch")]
+    for line, record in zip(lines, bundle.read_history(), strict=True):
+        assert f"{record.test_accuracy:.2%}  {record.train_seconds:.1f} +" in line
+    seconds = bundle.manifest.provenance.total_seconds
+    assert f"train {seconds:.1f} s" in log
 
 
 def test_int8_holds_what_was_promised_of_it(bundles):

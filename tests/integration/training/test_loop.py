@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from training import loop
 from training.checkpoint import load_checkpoint
 from training.data import Split
 from training.errors import CheckpointError, DivergedError, RecipeError
@@ -15,7 +16,7 @@ from training.recipe import NetworkRecipe, load_recipe
 from training.rundir import RunDirectory
 
 CPU = torch.device("cpu")
-STEP_OF_STOP = 25  # the first at which the loop reports
+STEP_OF_STOP = 25
 
 
 class Silent:
@@ -130,7 +131,14 @@ def test_another_seed_gives_another_run(recipe, data):
     assert not identical(state(left), state(right))
 
 
-def test_the_last_batch_may_be_smaller(data, recipe):
+def test_a_cpu_may_be_stopped_at_every_step_and_the_last_batch_may_be_smaller(data, recipe):
+    observer = Silent()
+    train(TrainingRun(recipe, 7, CPU), data, 1, observer)
+    assert observer.steps == [(1, step, 29) for step in range(1, 30)]
+
+
+def test_where_a_report_would_stall_the_device_it_is_seldom(data, recipe, monkeypatch):
+    monkeypatch.setitem(loop.STEPS_BETWEEN_REPORTS, "cpu", 25)
     observer = Silent()
     train(TrainingRun(recipe, 7, CPU), data, 1, observer)
     assert observer.steps == [(1, 25, 29), (1, 29, 29)]

@@ -17,6 +17,7 @@ from models.networks import build_network
 from training.artefact_proof import check_golden
 from training.checkpoint import Checkpoint, Progress
 from training.data import Split
+from training.entry import main
 from training.errors import ExportError, VerificationError
 from training.figures import accuracy_figure, loss_figure, save_figure
 from training.inference import GraphRunner
@@ -273,3 +274,42 @@ def test_weights_of_another_network_are_noticed(bundle, tmp_path):
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"disagree on|do not fit"):
         network_from_bundle(load_bundle(copy))
+
+
+def evaluated(bundle, sample, monkeypatch, capsys, *options):
+    """Return what `foldnorm evaluate` says as JSON, of the sample instead of the test set."""
+    monkeypatch.setattr("training.cli.evaluate.load_test_split", lambda _data_dir: sample)
+    command = ["foldnorm", "evaluate", str(bundle.path), "--data-dir", "x", "--json", *options]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    return ended.value.code, json.loads(said.out), said.err
+
+
+def test_evaluate_measures_the_views_only_when_asked_to(bundle, sample, monkeypatch, capsys):
+    code, found, _ = evaluated(bundle, sample, monkeypatch, capsys)
+    assert code == 0
+    assert found["correct"] == bundle.manifest.metrics.test.correct
+    assert "test_time_augmentation" not in found
+    code, found, _ = evaluated(bundle, sample, monkeypatch, capsys, "--six-views")
+    assert code == 0
+    views = bundle.manifest.metrics.test_time_augmentation
+    assert found["test_time_augmentation"]["correct"] == views.correct
+
+
+@pytest.mark.parametrize("bundle", ["air-tiny"], indirect=True)
+@pytest.mark.parametrize(
+    ("place", "how"), [("test", ""), ("test_time_augmentation", " over six views")]
+)
+def test_evaluate_notices_a_manifest_that_states_another_number(
+    bundle, sample, monkeypatch, capsys, tmp_path, place, how
+):
+    copy = shutil.copytree(bundle.path, tmp_path / bundle.path.name)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["metrics"][place]["correct"] += 1
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    code, _, error = evaluated(load_bundle(copy), sample, monkeypatch, capsys, "--six-views")
+    assert code == 3
+    stated = manifest["metrics"][place]["correct"]
+    assert f"measured {stated - 1} correct{how}, its manifest says {stated}" in error

@@ -9,6 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from tests import synthetic
+from training.bias_correction import channel_means
 from training.errors import GraphError
 from training.inference import GraphRunner
 from training.quantization import WEIGHT_LIMIT, quantize
@@ -138,3 +139,17 @@ def test_a_graph_that_does_not_divide_by_255_is_refused(model):
     tensor.CopyFrom(numpy_helper.from_array(np.array(127, np.float32), tensor.name))
     with pytest.raises(GraphError, match="does not divide its bytes by 255"):
         quantize(other, IMAGES)
+
+
+def test_a_layer_without_a_bias_gets_one_and_is_corrected(model):
+    bare = onnx.ModelProto.FromString(model.SerializeToString())
+    last = [node for node in bare.graph.node if node.op_type == "Gemm"][-1]
+    del last.input[2]
+    int8 = quantize(bare, IMAGES)
+    means = [
+        channel_means(graph, ["logits"], IMAGES)[0]
+        for graph in (bare, int8, quantize(model, IMAGES))
+    ]
+    assert np.abs(means[0] - means[1]).max() < 0.01 * np.abs(means[0]).max()
+    assert np.abs(means[0] - means[2]).max() > np.abs(means[0] - means[1]).max()  # has a bias
+    assert [len(node.input) for node in bare.graph.node if node.op_type == "Gemm"][-1] == 2

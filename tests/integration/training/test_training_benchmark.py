@@ -52,10 +52,12 @@ def test_the_tutorials_loop_learns(train):
     random.seed(0)
     loop = TutorialLoop(NARROW, train, batch_size=12, loader_workers=0)
     before = {name: p.clone() for name, p in loop.network.named_parameters()}
-    first = loop.accuracy(train)
-    for _ in range(30):
+    assert loop.accuracy(train) < 0.3
+    best = 0.0
+    for _ in range(40):
         assert sum(loop.epoch()) == len(train.labels)
-    assert loop.accuracy(train) > max(first, 0.5)
+        best = max(best, loop.accuracy(train))  # it scatters: a high rate for so narrow a network
+    assert best > 0.6
     moved = {n for n, p in loop.network.named_parameters() if not torch.equal(p, before[n])}
     assert {"group1.conv1.weight", "head.weight"} <= moved
     assert "whitening.weight" not in moved  # frozen here as well

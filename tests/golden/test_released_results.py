@@ -12,6 +12,7 @@ from onnxscript.rewriter import rewrite
 
 from models.bundle import load_catalogue
 from training.data import load_test_split
+from training.errors import GraphError
 from training.figures import accuracy_figure, loss_figure, save_figure
 from training.folding.proof import rounding_allowance
 from training.graph_statistics import node_counts
@@ -114,24 +115,39 @@ def test_every_proof_holds(bundles):
         assert [layer.into is not None for layer in fold.layers] == [True] * 6
 
 
+def optimized_by_onnxruntime(content, level, path):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it warns that the saved graph is for this machine
+    options.graph_optimization_level = level
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return onnx.load(path)
+
+
 @pytest.mark.parametrize("name", ["air94", "air-tiny"])
 def test_stock_tools_leave_three_of_the_six_batch_norms_of_an_air_network(bundles, name, tmp_path):
     bundle = by_name(bundles)[name]
-    unfolded = bundle.read_graph("unfolded")
-    rewritten = rewrite(onnx_ir.from_proto(onnx.load_from_string(unfolded)))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # it warns that the saved graph is for this machine
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    onnxruntime.InferenceSession(unfolded, options, providers=["CPUExecutionProvider"])
+    levels, path = onnxruntime.GraphOptimizationLevel, tmp_path / "optimized.onnx"
+    unfolded, served = bundle.read_graph("unfolded"), bundle.read_graph("folded")
+    trained = onnx.load_from_string(unfolded)
     graphs = {
-        "as trained": onnx.load_from_string(unfolded),
-        "onnxscript": onnx_ir.to_proto(rewritten),
-        "onnxruntime": onnx.load(tmp_path / "optimized.onnx"),
-        "served": onnx.load_from_string(bundle.read_graph("folded")),
+        "as trained": trained,
+        "onnxscript": onnx_ir.to_proto(rewrite(onnx_ir.from_proto(trained))),
+        "onnxruntime": optimized_by_onnxruntime(unfolded, levels.ORT_ENABLE_EXTENDED, path),
+        "served": onnx.load_from_string(served),
     }
     left = {tool: node_counts(graph).get("BatchNormalization", 0) for tool, graph in graphs.items()}
     assert left == {"as trained": 6, "onnxscript": 3, "onnxruntime": 3, "served": 0}
+    # At its highest level onnxruntime computes those that are left as convolutions of their own.
+    convolutions = [
+        node_counts(optimized_by_onnxruntime(content, levels.ORT_ENABLE_ALL, path))["Conv"]
+        for content in (unfolded, served)
+    ]
+    assert convolutions[1] == 7
+    assert convolutions[0] in (
+        7,
+        10,
+    )  # 7 on a CPU without that layout, where they stay what they are
 
 
 def test_air94_is_what_was_aimed_at_within_the_hour(bundles):
@@ -175,7 +191,14 @@ def test_int8_weights_are_the_rounded_float32_weights_and_no_others(bundles):
         for other in bundles:
             if other.name != bundle.name:
                 stranger = onnx.load_from_string(other.read_graph(other.served_variant))
-                assert weight_error_steps(stranger, int8) > 10
+                assert are_other_weights(stranger, int8)
+
+
+def are_other_weights(source, int8):
+    try:
+        return weight_error_steps(source, int8) > 10
+    except GraphError:  # they differ in shape or number already
+        return True
 
 
 def test_int8_meets_its_own_golden_logits_and_the_other_network_does_not(bundles):

@@ -100,7 +100,7 @@ class TrainingRun:
         self.network = network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         replica = workers.replicate(self.network, device)
-        self.forward: Forward = torch.compile(replica, dynamic=False) if compiled else replica
+        self.forward: Forward = compile_step(replica) if compiled else replica
         self.optimizer = OptimizerSet(self.network, recipe.optimizer)
         self.average = recipe.averaging and WeightAverage(self.network, recipe.averaging)
         self.progress = Progress()
@@ -315,6 +315,17 @@ class TrainingRun:
         self.outcome = Outcome(**checkpoint.outcome) if checkpoint.outcome else None
         if self.average and checkpoint.average:
             self.average.restore(checkpoint.average)
+
+
+def compile_step(network: torch.nn.Module) -> Forward:
+    """Return the network with kernels generated for the shapes that it meets.
+
+    Fused, a value that one kernel rounds to bfloat16 would not be rounded in another. The gradient
+    of a maximum looks for the values equal to it, finds none and divides by their number, zero.
+    """
+    options: dict[str, Any] = {"emulate_precision_casts": True}
+    compiled: Forward = torch.compile(network, dynamic=False, options=options)
+    return compiled
 
 
 @torch.no_grad()

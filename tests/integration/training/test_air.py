@@ -1,5 +1,6 @@
 """An air network from the recipe to the folded graph."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -194,6 +195,25 @@ def test_bfloat16_learns_with_weights_and_statistics_in_float32(data):
     assert run.outcome.single_view_accuracy > 0.5
     assert {t.dtype for t in run.network.state_dict().values()} == {torch.float32, torch.int64}
     assert not same(run, trained(narrow("air94"), data))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles CPU kernels with g++")
+def test_a_compiled_step_has_the_gradients_of_the_eager_one(data):
+    images = data[0].images[:BATCH].float().contiguous(memory_format=torch.channels_last) / 255
+    gradients = []
+    for compiled in (False, True):
+        run = TrainingRun(narrow("air94"), 7, CPU, precision=torch.bfloat16, compiled=compiled)
+        run.prepare(data[0])
+        run._step(images, data[0].labels[:BATCH])
+        gradients.append(torch.cat([g.grad.flatten() for g in trainable(run.network)]))
+    assert gradients[1].isfinite().all()
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=0.01)
+    assert gradients[0].abs().max() > 0.1
+
+
+def trainable(network):
+    return [p for p in network.parameters() if p.requires_grad]
 
 
 def test_more_epochs_are_another_run_where_the_schedule_spans_it(data, tmp_path):

@@ -69,6 +69,10 @@ class Server:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(LONGEST_STOP_S)
+        # Those that it started are gone once init has waited for them.
+        deadline = time.perf_counter() + LONGEST_STOP_S
+        while self.pids() and time.perf_counter() < deadline:
+            time.sleep(0.01)
         self._log.close()
 
     def wait_for_answer(self, answers: Callable[[], bool]) -> float:

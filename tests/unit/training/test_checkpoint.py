@@ -64,7 +64,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, keep):
 def test_a_file_of_another_format_is_refused(tmp_path):
     path = tmp_path / "checkpoint.pt"
     torch.save({"format": 99, "progress": {}}, path)
-    with pytest.raises(CheckpointError, match="has format 99, this version reads 1"):
+    with pytest.raises(CheckpointError, match="has format 99, this version reads 2"):
         load_checkpoint(path)
     torch.save({"weights": torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):

@@ -30,7 +30,7 @@ from benchmarks.training_bench.accuracy import in_new_process as train_in_new_pr
 from benchmarks.training_bench.cell import CPU, Cell, in_new_process
 from benchmarks.training_bench.systems import SYSTEMS
 from benchmarks.training_bench.tables import summarize, with_tables
-from training.precision import has_fast_bfloat16
+from training.trainer.device import has_fast_bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,18 +21,15 @@ import json
 import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.history import EpochRecord, read_history
 from models.manifest import SCHEMA_VERSION, FileRecord, GraphRecord, Manifest, Variant
 from models.records import RecordError, record_from_dict
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 MANIFEST_FILE = "manifest.json"
 NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

@@ -6,22 +6,18 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.bundle import BundleError
-from service.errors import ServiceError
-from service.logs import configure_logging
-from service.metrics_folder import shared_metrics
-from service.settings import SettingsError, load_settings
-from service.supervisor import StartError, Supervisor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from service.settings import Settings
+from service.errors import ServiceError, StartError
+from service.observability.logs import configure_logging
+from service.observability.shared_folder import shared_metrics
+from service.processes.supervisor import Supervisor
+from service.settings import Settings, SettingsError, load_settings
 
 EXTRA_STOP_SECONDS = 3.0  # beyond draining, before a worker is killed
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -51,7 +47,7 @@ def serve(settings: Settings) -> None:
     if count > 1:
         _serve_many(settings, count)
         return
-    from service.worker import serve_alone
+    from service.processes.worker import serve_alone
 
     serve_alone(settings)
 
@@ -85,7 +81,7 @@ def _worker_count(settings: Settings) -> int:
         return 1
     if settings.workers != "auto":
         return settings.workers
-    from service.providers import CPU, choose_provider
+    from service.inference.providers import CPU, choose_provider
 
     provider = CPU if settings.cuda == "off" else choose_provider(settings.cuda).name
     return settings.worker_count(provider)
@@ -93,7 +89,7 @@ def _worker_count(settings: Settings) -> int:
 
 def _serve_many(settings: Settings, count: int) -> None:
     # Imported before the fork, so that the workers share the memory.
-    from service.worker import serve_worker
+    from service.processes.worker import serve_worker
 
     with shared_metrics() as metrics:
         Supervisor(

@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access import AccessMiddleware
-from service.answer_cache import AnswerCache
-from service.decoding import Decoder
-from service.engine import Engine
-from service.etag import ETagMiddleware
-from service.hot_route import HotDispatch, HotRoute
-from service.lifecycle import Lifecycle
-from service.loading import Loader
-from service.logs import configure_logging
-from service.metrics import ServiceMetrics
-from service.problems import install_problem_handlers
-from service.providers import choose_provider
-from service.readiness import Readiness
-from service.repository import Repository
-from service.request_id import RequestIdMiddleware
-from service.routes import ROUTERS
-from service.settings import load_settings
-from service.shadow import Shadow
-from service.state import ServiceState
-from service.v2.application import build_v2
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from service.control import Coordinator
-    from service.settings import Settings
+from service.api.admission import Lifecycle
+from service.api.middleware.access_log import AccessMiddleware
+from service.api.middleware.etag import ETagMiddleware
+from service.api.middleware.fast_route import HotDispatch, HotRoute
+from service.api.middleware.request_id import RequestIdMiddleware
+from service.api.problems import install_problem_handlers
+from service.api.state import ServiceState
+from service.api.v1 import ROUTERS
+from service.api.v2.application import build_v2
+from service.images.decoder_pool import Decoder
+from service.inference.engine import Engine
+from service.inference.providers import choose_provider
+from service.inference.score_cache import AnswerCache
+from service.observability.logs import configure_logging
+from service.observability.prometheus import ServiceMetrics
+from service.processes.worker_control import Coordinator
+from service.registry.loading import Loader
+from service.registry.readiness import Readiness
+from service.registry.repository import Repository
+from service.registry.shadow import Shadow
+from service.settings import Settings, load_settings
 
 logger = logging.getLogger("foldnorm")
 

@@ -11,10 +11,12 @@
     ├── OverloadedError               the queue is full; carries `retry_after_s`
     │   └── DrainingError             the process is about to stop; carries it too
     ├── DeadlineExceededError         no answer in time
-    └── ModelRefusedError             a model failed its proof at start-up and is not served
+    └── ModelRefusedError             a model failed its start-up checks and is not served
 
-`service.problems` maps each to its status and problem type. A message names the value, the limit
-and the remedy, and is shown to the caller as it is.
+    StartError                        the processes cannot start; no caller ever sees it
+
+`service.api.problems` maps each to its status and problem type. A message names the value, the
+limit and the remedy, and is shown to the caller as it is.
 """
 
 from __future__ import annotations
@@ -70,3 +72,7 @@ class DeadlineExceededError(ServiceError):
 
 class ModelRefusedError(ServiceError):
     pass
+
+
+class StartError(Exception):
+    """The workers cannot start; the message says why."""

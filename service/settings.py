@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
-from service.cpus import available_cpus
-from service.lifecycle import DEFAULT_HELD_BYTES
-from service.limits import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any, Self
+from service.system import available_cpus
 
 PREFIX = "FOLDNORM_"
 CPU = "CPUExecutionProvider"
 PILLOWS_OWN_LIMIT = 178_956_970
+DEFAULT_HELD_BYTES = 128 * 1024 * 1024
 SHIPPED_ARTIFACTS = Path(models.__file__).resolve().parent / "artifacts"
 
 Cuda = Literal["auto", "on", "off"]
 Optimization = Literal["disable_all", "basic", "extended", "enable_all"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 AccessLog = Literal["all", "errors", "off"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that are checked before the work that they bound is done."""
+
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_images: int = 64
+    max_pixels: int = 40_000_000  # of one image, as its header announces
 
 
 class SettingsError(Exception):

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.data import Split
-from training.loop import DeviceSplit, TrainingRun
-from training.recipe import (
+from training.data.cifar10 import Split
+from training.recipes.recipe import (
     AugmentationRecipe,
     GroupedRecipe,
     GroupRecipe,
     NetworkRecipe,
     Recipe,
 )
-from training.workers import Workers
+from training.trainer.distributed import Workers
+from training.trainer.loop import DeviceSplit, TrainingRun
 
 CPU = torch.device("cpu")
 NETWORKS = {

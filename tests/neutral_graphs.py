@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from training.folding.affine import ChannelMap
-from training.folding.graph import (
+from training.folding.algebra.affine import ChannelMap
+from training.folding.algebra.linear_map import LinearMap
+from training.folding.engine.graph import (
     Affine,
     Average,
     BorderPad,
@@ -28,16 +29,15 @@ from training.folding.graph import (
     Sum,
     Value,
 )
-from training.folding.linear_map import LinearMap
-from training.folding.planner import fold
+from training.folding.engine.planner import fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from training.folding.graph import Operation
-    from training.folding.report import Row
+    from training.folding.engine.graph import Operation
+    from training.folding.engine.report_row import Row
 
     Arrays = dict[Value, NDArray[np.float64]]
 

@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from training.folding.inputs import feeds
-from training.folding.onnx_graphs.evidence import input_specs
-from training.folding.onnx_graphs.folding import fold_model
-from training.folding.onnx_graphs.precision import in_float64
-from training.folding.onnx_graphs.reference import Reference
-from training.folding.onnx_graphs.sessions import Runner
+from training.folding.onnx_frontend.folding import fold_model
+from training.folding.proof.evidence import input_specs
+from training.folding.proof.inputs import feeds
+from training.folding.proof.precision import in_float64
+from training.folding.proof.reference import Reference
+from training.folding.proof.sessions import Runner
 
 # Float64 rounding of at most a few hundred products, amplified by scales up to 170.
 ALGEBRA = 1e-10

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.logs import configure_logging
-from service.supervisor import StartError, Supervisor
+from service.observability.logs import configure_logging
+from service.processes.supervisor import StartError, Supervisor
 
 if TYPE_CHECKING:
-    from service.worker_place import Assignment
+    from service.processes.worker_slot import Assignment
 
 HOST = "127.0.0.1"
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.bundle import load_bundle
-from service.catalogue import Catalogue
-from service.decode import decode_image
+from service.api.admission import Lifecycle
+from service.api.middleware.request_id import RequestIdMiddleware
+from service.api.v2.application import build_v2
 from service.errors import UnknownModelError
-from service.lifecycle import Lifecycle
-from service.request_id import RequestIdMiddleware
-from service.session import Scores
+from service.images.decode import decode_image
+from service.inference.session import Scores
+from service.observability.statistics import Duration, ModelStatistics
+from service.registry.catalogue import Catalogue
 from service.settings import Settings
-from service.statistics import Duration, ModelStatistics
-from service.v2.application import build_v2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

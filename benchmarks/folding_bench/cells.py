@@ -21,7 +21,7 @@ from torch import fx, nn
 
 from benchmarks.folding_bench.patterns import PATTERNS, Pattern, built
 from benchmarks.folding_bench.tools import TOOLS, Tool, exported
-from training.folding.proof import FourLogits
+from training.folding.proof.tolerances import FourLogits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -144,13 +144,13 @@ def folded_by_us(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
     """Return what `foldnorm fold` makes of a model."""
     import onnx_ir
 
-    from training.folding.onnx_graphs.folding import fold_model
+    from training.folding.onnx_frontend.folding import fold_model
 
     return onnx_ir.to_proto(fold_model(onnx_ir.from_proto(model), **options).model)
 
 
 def _ours_in_torch(network: nn.Module, example: torch.Tensor) -> Outcome:
-    from training.folding.torch_networks import fold_network
+    from training.folding.torch_frontend import fold_network
 
     return fold_network(network, example).network
 

@@ -19,16 +19,15 @@ import torch
 
 from benchmarks.training_bench.systems import SYSTEMS
 from benchmarks.training_bench.tutorial import TutorialLoop
-from training.data import Split, load_cifar10
-from training.loop import DeviceSplit, TrainingRun
-from training.memory import keep_freed_memory
-from training.precision import choose_precision
-from training.recipe import ResolutionStage, load_recipe
+from training.data.cifar10 import Split, load_cifar10
+from training.recipes.recipe import ResolutionStage, load_recipe
+from training.trainer.device import choose_precision, keep_freed_memory
+from training.trainer.loop import DeviceSplit, TrainingRun
 
 if TYPE_CHECKING:
     from benchmarks.training_bench.systems import System
     from models.history import EpochRecord
-    from training.recipe import Recipe
+    from training.recipes.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 SEVERAL_STEPS = 2

@@ -16,14 +16,14 @@ from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
 from models.networks import AirNet
-from training.network import network_of
-from training.whitening import whitening_filters
+from training.trainer.methods.patch_whitening import whitening_filters
+from training.trainer.networks import network_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from training.data import Split
-    from training.recipe import Recipe
+    from training.data.cifar10 import Split
+    from training.recipes.recipe import Recipe
 
 MEAN = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
 DEVIATION = torch.tensor([0.2470, 0.2435, 0.2616])[:, None, None]

@@ -25,13 +25,11 @@ Reference:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WHITENING_SIDE = 2
 WHITENING_CHANNELS = 2 * 3 * WHITENING_SIDE**2  # every direction of a patch, with both signs

@@ -16,12 +16,9 @@ Reference:
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
-
-if TYPE_CHECKING:
-    import torch
 
 # Keras' defaults: its momentum .99 is the weight of the old value, torch's that of the new.
 KERAS_BN_MOMENTUM = 0.01

@@ -72,5 +72,5 @@ def test_no_function_of_models_imports_a_consumer() -> None:
 
 
 def test_an_import_inside_a_function_would_be_seen() -> None:
-    source = "def f():\n    from training.loop import train\n    import torch.nn\n"
+    source = "def f():\n    from training.trainer.loop import train\n    import torch.nn\n"
     assert {"training", "torch"} == roots(imported_modules(source))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.api.problems import PROBLEMS
 from service.app import create_app
-from service.problems import PROBLEMS
 from service.settings import Settings
 from tests.asgi_client import AppClient
 

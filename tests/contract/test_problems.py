@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from service import errors
-from service.problems import EVERY_PROBLEM, PROBLEMS
+from service.api.problems import EVERY_PROBLEM, PROBLEMS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "problems.md"
 ABSTRACT = {errors.ServiceError, errors.RequestError}

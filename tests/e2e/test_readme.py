@@ -286,9 +286,9 @@ def interrupt_once_it_trains(process):
 def restore_run(folder, name):
     """Put the released network where the run of the same recipe would have left it."""
     from models.bundle import load_bundle
-    from training.checkpoint import Checkpoint, Progress, save_checkpoint
-    from training.rundir import RunDirectory
-    from training.trained import network_from_bundle
+    from training.trainer.checkpoint import Checkpoint, Progress, save_checkpoint
+    from training.trainer.networks import network_from_bundle
+    from training.trainer.run_directory import RunDirectory
 
     bundle = load_bundle(ARTIFACTS / f"{name}-1.1.0")
     provenance = bundle.manifest.provenance

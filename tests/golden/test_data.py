@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.data import LABELS, load_cifar10, stratified_split
+from training.data.cifar10 import LABELS, load_cifar10, stratified_split
 
 
 @pytest.fixture(scope="module")

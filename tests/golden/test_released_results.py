@@ -11,15 +11,15 @@ import pytest
 from onnxscript.rewriter import rewrite
 
 from models.bundle import load_catalogue
-from training.data import load_test_split
+from training.data.cifar10 import load_test_split
 from training.errors import GraphError
-from training.figures import accuracy_figure, loss_figure, save_figure
-from training.folding.proof import rounding_allowance
-from training.graph_statistics import node_counts
-from training.inference import GraphRunner
-from training.model_card import CARD_FILE, model_card
-from training.quantization_verdict import weight_error_steps
-from training.summary import results_table
+from training.evaluation.onnx_runner import GraphRunner
+from training.export.graph_statistics import node_counts
+from training.folding.proof.tolerances import rounding_allowance
+from training.release.model_card import CARD_FILE, model_card
+from training.release.quantization.verdict import weight_error_steps
+from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
+from training.release.reports.results_table import results_table
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "models" / "artifacts"

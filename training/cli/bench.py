@@ -13,17 +13,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from training.client.arrivals import Arrivals
-from training.client.bench import Bench, BenchReport, run_bench
 from training.client.connection import DEFAULT_URL
-from training.client.environment import describe_generator
 from training.client.errors import MismatchError, RequestError
-from training.client.event_loop import new_event_loop
 from training.client.images import MOST_IMAGES, ImageFile, expand, read_images
-from training.client.load import MOST_OPEN
-from training.client.open_files import allow_open_files
-from training.client.payloads import InferFormat, PayloadFormat, PredictFormat
-from training.client.step_report import Step
+from training.client.load.arrivals import Arrivals
+from training.client.load.environment import describe_generator
+from training.client.load.event_loop import new_event_loop
+from training.client.load.generator import MOST_OPEN
+from training.client.load.open_files import allow_open_files
+from training.client.load.report import Step
+from training.client.load.run import Bench, BenchReport, run_bench
+from training.client.requests import InferFormat, PayloadFormat, PredictFormat
 from training.client.tables import load_table
 
 

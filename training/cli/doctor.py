@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import onnx
 import onnx_ir as ir
@@ -14,17 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from models.bundle import MANIFEST_FILE, load_bundle
+from models.manifest import Variant
 from training.cli.commands import missing_package
 from training.errors import CheckpointError, FoldError
 from training.folding.doctor.checks import examine
+from training.folding.doctor.finding import Finding
 from training.folding.doctor.graphs import norms_of_model
+from training.folding.doctor.record import NormRecord
 from training.folding.doctor.report import Diagnosis, doctor_report, doctor_table, worst_first
-from training.folding.onnx_graphs.files import read_model
-
-if TYPE_CHECKING:
-    from models.manifest import Variant
-    from training.folding.doctor.finding import Finding
-    from training.folding.doctor.record import NormRecord
+from training.folding.onnx_frontend.files import read_model
 
 CHECKPOINT_FILE = "checkpoint.pt"
 WEIGHTS = (".pt", ".pth")
@@ -104,14 +102,14 @@ def _measure(
     network: Any, norms: list[NormRecord], data_dir: Path
 ) -> tuple[list[Finding], dict[str, Any]]:
     from models.bundle import Bundle
-    from training.data import load_cifar10
+    from training.data.cifar10 import load_cifar10
     from training.folding.doctor.measured import (
         gap_findings,
         measure_gap,
         measure_staleness,
         staleness_findings,
     )
-    from training.trained import network_from_bundle
+    from training.trainer.networks import network_from_bundle
 
     if not norms or not all(norm.sound for norm in norms):
         return [], {}  # nothing to measure, or broken already

@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.bundle import BundleError, load_bundle
-from models.manifest import Variant
-from training.data import LABELS, load_test_split
+from models.bundle import Bundle, BundleError, load_bundle
+from models.manifest import AugmentedMetrics, TestMetrics, Variant
+from training.data.cifar10 import LABELS, load_test_split
 from training.errors import VerificationError
-from training.inference import GraphRunner
-from training.metrics import measure
-from training.view_metrics import measure_six_views
-
-if TYPE_CHECKING:
-    from models.bundle import Bundle
-    from models.manifest import AugmentedMetrics, TestMetrics
+from training.evaluation.metrics import measure
+from training.evaluation.onnx_runner import GraphRunner
+from training.evaluation.test_time_augmentation import measure_six_views
 
 
 def evaluate(

@@ -8,10 +8,10 @@ from typing import Annotated
 import torch
 import typer
 
-from training.checkpoint import load_checkpoint
-from training.data import load_test_split
-from training.release import release
-from training.rundir import RunDirectory
+from training.data.cifar10 import load_test_split
+from training.release.release import release
+from training.trainer.checkpoint import load_checkpoint
+from training.trainer.run_directory import RunDirectory
 
 
 def export(

@@ -16,8 +16,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from training.data import FOLDER
-from training.download import CIFAR10, Archive, fetch_dataset, is_complete, unpack
+from training.data.cifar10 import FOLDER
+from training.data.download import CIFAR10, Archive, fetch_dataset, is_complete, unpack
 
 
 def fetch(

@@ -10,14 +10,13 @@ import typer
 from rich.console import Console
 
 from training.errors import FoldError, VerificationError
-from training.folding.inputs import feeds
-from training.folding.onnx_graphs.evidence import input_specs
-from training.folding.onnx_graphs.files import read_model, write_model
-from training.folding.onnx_graphs.folding import fold_model
-from training.folding.onnx_graphs.layers import layer_errors
-from training.folding.onnx_graphs.proof import prove_fold
-from training.folding.onnx_graphs.report import fold_report
-from training.folding.tables import fold_table, verdict_table
+from training.folding.onnx_frontend.files import read_model, write_model
+from training.folding.onnx_frontend.folding import fold_model
+from training.folding.proof.evidence import input_specs
+from training.folding.proof.inputs import feeds
+from training.folding.proof.layers import layer_errors
+from training.folding.proof.prove import prove_fold
+from training.folding.reports import fold_report, fold_table, verdict_table
 
 
 def fold(

@@ -14,7 +14,7 @@ from training.client.classify import Classified, Classifier
 from training.client.connection import DEFAULT_URL, connect
 from training.client.errors import RequestError
 from training.client.images import expand, read_images
-from training.client.payloads import PredictFormat
+from training.client.requests import PredictFormat
 from training.client.tables import predictions_table
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.bundle import load_bundle
-from training.data import load_cifar10
-from training.latency import ROUNDS
-from training.quantized_release import (
+from models.bundle import Bundle, load_bundle
+from training.data.cifar10 import load_cifar10
+from training.evaluation.latency import ROUNDS
+from training.release.quantization.quantized import (
     CALIBRATION_IMAGES,
     CALIBRATION_SEED,
     next_version,
     release_quantized,
 )
-
-if TYPE_CHECKING:
-    from models.bundle import Bundle
 
 
 def quantize(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from models.bundle import load_catalogue
-from training.figures import accuracy_figure, loss_figure, save_figure
-from training.summary import results_table
+from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
+from training.release.reports.results_table import results_table
 
 
 def report(

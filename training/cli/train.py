@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import Annotated
 
 import torch
 import typer
 
-from training.data import load_cifar10
-from training.environment import describe_environment
+from models.history import EpochRecord
+from training.data.cifar10 import load_cifar10
 from training.errors import TrainingError
-from training.loop import DeviceSplit, TrainingRun
-from training.memory import keep_freed_memory
-from training.phases import PhaseClock
-from training.precision import choose_precision
-from training.progress import ProgressReport, run_report, runs_report
-from training.recipe import load_recipe
-from training.rundir import RunDirectory
-from training.workers import Workers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
-    from models.history import EpochRecord
-    from training.outcome import Outcome
-    from training.recipe import Recipe
+from training.evaluation.environment import describe_environment
+from training.recipes.recipe import Recipe, load_recipe
+from training.trainer.console import ProgressReport, run_report, runs_report
+from training.trainer.device import choose_precision, keep_freed_memory
+from training.trainer.distributed import Workers
+from training.trainer.loop import DeviceSplit, TrainingRun
+from training.trainer.result import Outcome
+from training.trainer.run_directory import RunDirectory
+from training.trainer.timers import PhaseClock
 
 
 def train(

@@ -11,10 +11,9 @@ from rich.console import Console
 
 from training.cli.commands import missing_package
 from training.errors import VerificationError
-from training.folding.onnx_graphs.files import read_model
-from training.folding.onnx_graphs.proof import compare_models
-from training.folding.onnx_graphs.report import verdict_report
-from training.folding.tables import verdict_table
+from training.folding.onnx_frontend.files import read_model
+from training.folding.proof.prove import compare_models
+from training.folding.reports import verdict_report, verdict_table
 
 SCHEMA = 1
 
@@ -60,7 +59,7 @@ def _verify_artefact(
     if data_dir is None:
         raise typer.BadParameter("an artefact is proved on the test set: Missing option --data-dir")
     try:
-        from training.artefact_proof import prove_artefact
+        from training.release.artifact_check import prove_artefact
     except ModuleNotFoundError as error:
         raise missing_package("verify", error, "train") from error
     prove_artefact(artefact, data_dir, threads, as_json=as_json)

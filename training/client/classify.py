@@ -11,7 +11,7 @@ from typing import Any
 from training.client.connection import Connection, Reply
 from training.client.errors import RequestError, ServerError
 from training.client.images import ImageFile, halves, requests_of
-from training.client.payloads import PredictFormat
+from training.client.requests import PredictFormat
 from training.client.retries import Tell, post_patiently
 
 # These may be the fault of one image, or of how many come at once.

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from training.client.errors import ClientError, RequestError, ServerError
-from training.client.payloads import Payload
+from training.client.requests import Payload
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 # Below the 5 s after which uvicorn closes an idle connection: a request must not meet the closing.

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from training.client.connection import Connection, Reply
 from training.client.errors import ServerError
-from training.client.payloads import Payload
+from training.client.requests import Payload
 
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 UNSTATED_WAIT_S = 1.0

@@ -63,7 +63,7 @@ def test_a_fold_that_cannot_be_proved_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The algebra is broken on purpose: every shift is forgotten."""
-    from training.folding.linear_map import LinearMap
+    from training.folding.algebra.linear_map import LinearMap
 
     absorb = LinearMap.absorb_behind
     monkeypatch.setattr(

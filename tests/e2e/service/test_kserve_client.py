@@ -142,7 +142,7 @@ def test_json_and_binary_give_the_logits_of_the_network(
 ) -> None:
     bundle = next(one for one in load_catalogue(released_artifacts) if one.name == "keras-bn")
     golden = bundle.read_golden().logits
-    # The golden tolerance that service.proofs derives.
+    # The golden tolerance that service.inference.startup_checks derives.
     tolerance = 6.2e-5 * np.abs(golden).max()
     assert len(found["answers"]) == 4
     for answer in found["answers"]:

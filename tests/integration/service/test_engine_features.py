@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.api.v1.compare import run_in_turns
+from service.api.v1.schemas import PredictAnswer
 from service.app import build_app, build_state
 from service.errors import OverloadedError
-from service.routes.compare import run_in_turns
-from service.schemas import PredictAnswer
-from service.session import Scores
+from service.inference.session import Scores
 from service.settings import Settings
 from tests.asgi_client import AppClient
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from service.state import ServiceState
+    from service.api.state import ServiceState
 
     Png = Callable[[NDArray[np.uint8]], bytes]
 
@@ -262,7 +262,7 @@ def test_a_request_that_would_be_late_is_refused_before_its_body_is_read(running
 def test_who_hangs_up_leaves_the_queue_and_harms_nobody(
     running: Any, png: Png, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.disconnect.LISTEN_AFTER_S", 0.0)
+    monkeypatch.setattr("service.api.cancellation.LISTEN_AFTER_S", 0.0)
     with running() as (state, client):
         model = state.catalogue.default
         content = png(IMAGES[0])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
     from numpy.typing import NDArray
 
-    from service.state import ServiceState
+    from service.api.state import ServiceState
 
 IMAGE = np.full((32, 32, 3), 128, np.uint8)
 

@@ -10,8 +10,8 @@ import pytest
 from models.bundle import BundleError
 from service.app import build_state
 from service.errors import ModelRefusedError
-from service.providers import CPU, Provider
-from service.session import OrtSession
+from service.inference.providers import CPU, Provider
+from service.inference.session import OrtSession
 from service.settings import Settings
 from tests import synthetic
 
@@ -85,7 +85,7 @@ def test_every_level_of_optimization_gives_the_same_logits(optimization: str) ->
     images = synthetic.random_images(7, 4)
     session = open_session(synthetic.build_graph(NETWORK).SerializeToString(), optimization)
     truth = NETWORK.logits(images)
-    # The golden tolerance that service.proofs derives.
+    # The golden tolerance that service.inference.startup_checks derives.
     assert abs(session.run(images).logits - truth).max() <= 6.2e-5 * abs(truth).max()
 
 

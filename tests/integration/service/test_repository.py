@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.state import ServiceState
+    from service.api.state import ServiceState
 
 IMAGES = np.zeros((2, 32, 32, 3), np.uint8)
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from onnxscript.rewriter import rewrite
 
-from training.data import Split
-from training.export import export_onnx
-from training.folding.onnx_graphs.folding import fold_model
-from training.graph_statistics import node_counts
-from training.loop import DeviceSplit, TrainingRun
-from training.recipe import NetworkRecipe, load_recipe
-from training.rundir import RunDirectory
-from training.verification import verify_graphs
+from training.data.cifar10 import Split
+from training.export.exporter import export_onnx
+from training.export.graph_statistics import node_counts
+from training.folding.onnx_frontend.folding import fold_model
+from training.recipes.recipe import NetworkRecipe, load_recipe
+from training.release.verification import verify_graphs
+from training.trainer.loop import DeviceSplit, TrainingRun
+from training.trainer.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
 IMAGES = 60

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from training.entry import main
+from training.cli.entry import main
 
 FOLDNORM = Path(sys.executable).parent / "foldnorm"
 

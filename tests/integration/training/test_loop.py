@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from training import loop
-from training.checkpoint import load_checkpoint
-from training.data import Split
+from training.data.cifar10 import Split
 from training.errors import CheckpointError, DivergedError, RecipeError
-from training.loop import DeviceSplit, TrainingRun, evaluate_network
-from training.optimization import cross_entropy
-from training.recipe import NetworkRecipe, load_recipe
-from training.rundir import RunDirectory
+from training.recipes.recipe import NetworkRecipe, load_recipe
+from training.trainer import loop
+from training.trainer.checkpoint import load_checkpoint
+from training.trainer.loop import DeviceSplit, TrainingRun, evaluate_network
+from training.trainer.methods.optimizers import cross_entropy
+from training.trainer.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
 STEP_OF_STOP = 25

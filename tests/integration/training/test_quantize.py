@@ -9,19 +9,19 @@ import pytest
 from onnx import numpy_helper
 
 from models.bundle import BundleError, load_bundle
-from service.catalogue import served_variants
 from service.errors import ModelRefusedError
-from service.proofs import prove_answers
-from service.session import Scores
+from service.inference.session import Scores
+from service.inference.startup_checks import prove_answers
+from service.registry.catalogue import served_variants
 from tests import synthetic
-from training import quantized_release
-from training.data import Split
+from training.data.cifar10 import Split
 from training.errors import ExportError, VerificationError
-from training.inference import GraphRunner
-from training.model_card import model_card
-from training.quantization_verdict import judge_quantization
-from training.quantized_release import check_accuracy, next_version, release_quantized
-from training.summary import results_table
+from training.evaluation.onnx_runner import GraphRunner
+from training.release.model_card import model_card
+from training.release.quantization import quantized
+from training.release.quantization.quantized import check_accuracy, next_version, release_quantized
+from training.release.quantization.verdict import judge_quantization
+from training.release.reports.results_table import results_table
 
 # A quarter of the channels of the second layer dead: single ones are so on these images anyway.
 ALIVE = (np.arange(16) % 4 != 3)[:, None, None, None]
@@ -191,7 +191,7 @@ def test_a_failed_release_leaves_nothing_behind(source, train, tests_of, tmp_pat
     def fail(*_args, **_kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(quantized_release, "write_model_card", fail)
+    monkeypatch.setattr(quantized, "write_model_card", fail)
     with pytest.raises(ExportError, match=r"cannot write .*disk full; make room"):
         release(source, train, tests_of(source.name), tmp_path)
     assert list(tmp_path.iterdir()) == []

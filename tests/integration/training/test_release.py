@@ -14,19 +14,19 @@ import torch
 from models.bundle import BundleError, load_bundle
 from models.history import EpochRecord
 from models.networks import build_network
-from training.artefact_proof import check_golden
-from training.checkpoint import Checkpoint, Progress
-from training.data import Split
-from training.entry import main
+from training.cli.entry import main
+from training.data.cifar10 import Split
 from training.errors import ExportError, VerificationError
-from training.figures import accuracy_figure, loss_figure, save_figure
-from training.inference import GraphRunner
-from training.metrics import measure
-from training.recipe import load_recipe
-from training.release import release
-from training.trained import network_from_bundle
-from training.verification import exact_logits, verify_graphs
-from training.view_metrics import measure_six_views
+from training.evaluation.metrics import measure
+from training.evaluation.onnx_runner import GraphRunner
+from training.evaluation.test_time_augmentation import measure_six_views
+from training.recipes.recipe import load_recipe
+from training.release.artifact_check import check_golden
+from training.release.release import release
+from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
+from training.release.verification import exact_logits, verify_graphs
+from training.trainer.checkpoint import Checkpoint, Progress
+from training.trainer.networks import network_from_bundle
 
 SAMPLE = Path(__file__).parents[2] / "fixtures" / "cifar10-test-100.npz"
 
@@ -240,7 +240,7 @@ def test_a_failed_release_leaves_nothing_behind(sample, tmp_path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("training.release.write_model_card", fail)
+    monkeypatch.setattr("training.release.release.write_model_card", fail)
     with pytest.raises(ExportError, match=r"cannot write .*disk full; make room"):
         release(checkpoint("keras-bn"), "1.0.0", sample, tmp_path, latency_rounds=1)
     assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,8 @@ from PIL import Image
 from benchmarks.training_bench.cell import measure_ours, measure_tutorial
 from benchmarks.training_bench.systems import SYSTEMS, System
 from benchmarks.training_bench.tutorial import DEVIATION, MEAN, Images, TutorialLoop, augmented
-from training.data import Split
-from training.recipe import NetworkRecipe, load_recipe
+from training.data.cifar10 import Split
+from training.recipes.recipe import NetworkRecipe, load_recipe
 
 RECIPE = load_recipe("air-tiny")
 NARROW = replace(RECIPE, network=NetworkRecipe("air", {"widths": (8, 8, 8)}), batch_size=12)

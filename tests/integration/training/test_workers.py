@@ -10,7 +10,7 @@ import torch
 
 from tests import distributed_run
 from training.errors import TrainingError
-from training.workers import Workers
+from training.trainer.distributed import Workers
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from models.bundle import load_bundle
-from service.batcher import Batcher
-from service.engine import Engine
-from service.metrics import ServiceMetrics
-from service.proofs import StartupProof
-from service.served_model import BatchRunner, ServedModel
-from service.session import Scores
-from service.tuning import ModelTuning
+from service.inference.batcher import Batcher
+from service.inference.engine import Engine
+from service.inference.served_model import BatchRunner, ServedModel
+from service.inference.session import Scores
+from service.inference.startup_checks import StartupProof
+from service.inference.tuning import ModelTuning
+from service.observability.prometheus import ServiceMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.cpus import available_cpus, cgroup_quota
+from service.system import available_cpus, cgroup_quota
 
 if TYPE_CHECKING:
     from pathlib import Path

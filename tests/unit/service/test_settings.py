@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.limits import Limits
-from service.settings import Settings, SettingsError, load_settings
+from service.settings import Limits, Settings, SettingsError, load_settings
 
 
 def test_the_environment_sets_a_value(monkeypatch: pytest.MonkeyPatch) -> None:

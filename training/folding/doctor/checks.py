@@ -6,17 +6,13 @@ is told once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 
-from training.folding.affine import channels_named
+from training.folding.algebra.affine import channels_named
 from training.folding.doctor.finding import Finding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from training.folding.doctor.record import NormRecord
+from training.folding.doctor.record import NormRecord
 
 DEAD_SHARE = 1e-4  # of the layer's largest |gamma|: that much less than the others says nothing
 LARGE_SCALE = 100.0  # float16 then has two digits less than the layer's output needs

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
 EXIT_CODES: dict[Severity, int] = {"note": 0, "warning": 1, "error": 3}

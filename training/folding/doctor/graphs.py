@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.passes import common
 
 from training.folding.doctor.record import NormRecord
-from training.folding.onnx_graphs.constants import Constants
-from training.folding.onnx_graphs.folding import fold_model
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import onnx_ir as ir
-    from numpy.typing import NDArray
-
-    from training.folding.report import Row
+from training.folding.engine.report_row import Row
+from training.folding.onnx_frontend.constants import Constants
+from training.folding.onnx_frontend.folding import fold_model
 
 POOL_REFUSAL = "takes a maximum"  # how the rule of max pooling says no
 

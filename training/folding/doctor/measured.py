@@ -12,20 +12,16 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from training.data.cifar10 import Split
+from training.export.served_network import ServedNetwork
 from training.folding.doctor.finding import Finding
-from training.served_network import ServedNetwork
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import nn
-
-    from training.data import Split
 
 BATCH = 256
 BATCHES = 20  # each statistic is then a mean over 5,120 images or more

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from training.folding.doctor.finding import EXIT_CODES, exit_code
-
-if TYPE_CHECKING:
-    from training.folding.doctor.finding import Finding
+from training.folding.doctor.finding import EXIT_CODES, Finding, exit_code
 
 SCHEMA = 1
 

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.folding.doctor.record import NormRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
 KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 STATISTICS = set(KEYS[2:])

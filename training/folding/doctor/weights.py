@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from training.checkpoint import load_checkpoint
 from training.errors import CheckpointError
+from training.folding.doctor.record import NormRecord
 from training.folding.doctor.states import norms_of_state
-from training.trained import network_from_checkpoint
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-    from torch import nn
-
-    from training.folding.doctor.record import NormRecord
+from training.trainer.checkpoint import load_checkpoint
+from training.trainer.networks import network_from_checkpoint
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
 OURS = {"format", "recipe", "network"}

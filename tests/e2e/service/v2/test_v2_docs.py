@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.v2.application import _routes
+from service.api.v2.application import _routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

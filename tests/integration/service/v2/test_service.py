@@ -72,7 +72,7 @@ def test_the_logits_are_those_of_the_network(
 ) -> None:
     golden = load_bundle(artifacts / "tiny-bn-1.0.0").read_golden()
     found = output(infer(client, images), "logits")
-    # The golden tolerance that service.proofs derives.
+    # The golden tolerance that service.inference.startup_checks derives.
     tolerance = 6.2e-5 * np.abs(golden.logits).max()
     assert np.abs(found - golden.logits).max() <= tolerance
     assert np.abs(found - golden.logits[::-1]).max() > 100 * tolerance

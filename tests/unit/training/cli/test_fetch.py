@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from training.cli import fetch as command
 from training.cli.app import app
-from training.data import FOLDER
-from training.download import Archive, is_complete
+from training.data.cifar10 import FOLDER
+from training.data.download import Archive, is_complete
 from training.errors import DataError
 
 FILES = {"test_batch": b"some images"}

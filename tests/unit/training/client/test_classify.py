@@ -8,7 +8,7 @@ from training.client.classify import Classifier
 from training.client.connection import Reply
 from training.client.errors import RequestError, ServerError
 from training.client.images import ImageFile
-from training.client.payloads import Payload
+from training.client.requests import Payload
 
 MODEL = {"name": "tiny"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from training.client.connection import Reply
 from training.client.errors import ServerError
-from training.client.payloads import Payload
+from training.client.requests import Payload
 from training.client.retries import post_patiently, retry_after_s
 
 PAYLOAD = Payload("/", {}, b"")

@@ -1,0 +1,185 @@
+"""The artefacts' evaluations side by side, from their manifests and histories alone.
+
+Answers `GET /v1/compare`: no dataset is needed, and artefacts never change, so it is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import combinations
+
+from pydantic import BaseModel, Field
+
+from models.bundle import Bundle
+from models.history import EpochRecord
+from models.manifest import (
+    AugmentedMetrics,
+    BestEpoch,
+    FoldReport,
+    GraphRecord,
+    QuantizationReport,
+    TestMetrics,
+    Variant,
+)
+
+THRESHOLDS = (0.70, 0.75, 0.79)  # those that the reference experiment states
+TEST_FILE = "test_batch"
+
+
+class EpochsTo(BaseModel):
+    """How soon a test accuracy was reached first."""
+
+    test_accuracy: float
+    epoch: int | None = Field(description="Null: never within the epochs trained.")
+
+
+class TrainingCost(BaseModel):
+    """What the training took."""
+
+    epochs: int
+    median_epoch_seconds: float
+    total_seconds: float
+    hardware: str
+
+
+class ModelEvaluation(BaseModel):
+    """Everything that was measured of one artefact."""
+
+    name: str
+    version: str
+    title: str
+    test: TestMetrics = Field(description="Single view, last epoch.")
+    test_time_augmentation: AugmentedMetrics | None = Field(
+        description="Over several views of each image, as the service does not look at them."
+    )
+    best_epoch: BestEpoch = Field(description="Selected on the test set: it estimates nothing.")
+    epochs_to: list[EpochsTo]
+    history: list[EpochRecord]
+    training: TrainingCost
+    graphs: dict[Variant, GraphRecord] = Field(
+        description="Per variant: parameters, MACs, size, operators, and run time alone in "
+        "onnxruntime at both extremes of its optimization."
+    )
+    fold: FoldReport | None = Field(description="Null for a network without batch norm.")
+    quantization: QuantizationReport | None = Field(
+        description="What int8 changes and gains; null where there is no int8 graph."
+    )
+
+
+class PairedTest(BaseModel):
+    """McNemar's exact test on the predictions for the same test images."""
+
+    images: int
+    only_first_right: int
+    only_second_right: int
+    p_value: float
+
+
+class PairComparison(BaseModel):
+    """Two artefacts against each other."""
+
+    first: str
+    second: str
+    accuracy_difference: float = Field(description="Second minus first, as a share.")
+    mcnemar: PairedTest | None = Field(
+        description="Null where the two were not, or not provably, measured on the same images."
+    )
+
+
+class EvaluationComparison(BaseModel):
+    """Answer of `GET /v1/compare`."""
+
+    models: list[ModelEvaluation]
+    pairs: list[PairComparison]
+
+
+def compare_evaluations(bundles: Sequence[Bundle]) -> EvaluationComparison:
+    """Return each artefact's evaluation, and every two of them against each other."""
+    return EvaluationComparison(
+        models=[_evaluation(bundle) for bundle in bundles],
+        pairs=[_pair(first, second) for first, second in combinations(bundles, 2)],
+    )
+
+
+def _evaluation(bundle: Bundle) -> ModelEvaluation:
+    manifest = bundle.manifest
+    history = bundle.read_history()
+    provenance = manifest.provenance
+    return ModelEvaluation(
+        name=manifest.name,
+        version=manifest.version,
+        title=manifest.title,
+        test=manifest.metrics.test,
+        test_time_augmentation=manifest.metrics.test_time_augmentation,
+        best_epoch=manifest.metrics.best_epoch,
+        epochs_to=[_epochs_to(history, threshold) for threshold in THRESHOLDS],
+        history=history,
+        training=TrainingCost(
+            epochs=provenance.epochs,
+            median_epoch_seconds=provenance.median_epoch_seconds,
+            total_seconds=provenance.total_seconds,
+            hardware=", ".join(
+                dict.fromkeys(str(s.get("hardware", "unknown")) for s in provenance.sessions)
+            ),
+        ),
+        graphs=manifest.graphs,
+        fold=manifest.fold,
+        quantization=manifest.quantization,
+    )
+
+
+def _epochs_to(history: Sequence[EpochRecord], threshold: float) -> EpochsTo:
+    reached = (record.epoch for record in history if record.test_accuracy >= threshold)
+    return EpochsTo(test_accuracy=threshold, epoch=next(reached, None))
+
+
+def _pair(first: Bundle, second: Bundle) -> PairComparison:
+    left, right = first.manifest.metrics.test, second.manifest.metrics.test
+    return PairComparison(
+        first=f"{first.name}@{first.version}",
+        second=f"{second.name}@{second.version}",
+        accuracy_difference=right.accuracy - left.accuracy,
+        mcnemar=_paired_test(left, right) if _same_test_set(first, second) else None,
+    )
+
+
+def _same_test_set(first: Bundle, second: Bundle) -> bool:
+    left, right = (
+        (bundle.manifest.metrics.test.images, bundle.manifest.provenance.data_md5.get(TEST_FILE))
+        for bundle in (first, second)
+    )
+    return left == right and left[1] is not None
+
+
+def _paired_test(left: TestMetrics, right: TestMetrics) -> PairedTest:
+    first, second = left.correct_mask(), right.correct_mask()
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return PairedTest(
+        images=left.images,
+        only_first_right=only_first,
+        only_second_right=only_second,
+        p_value=mcnemar_exact(only_first, only_second),
+    )
+
+
+def mcnemar_exact(only_first_right: int, only_second_right: int) -> float:
+    """Return the two-sided p value of McNemar's exact test.
+
+    Only the images that one network has right and the other wrong count. If both networks were as
+    good, each of these would be a fair coin, so with n of them and the smaller count k
+
+        p = min(1, 2 * sum_{i <= k} C(n, i) / 2^n)
+
+    computed in whole numbers and rounded once; a p below the smallest float is 0.
+
+    Reference:
+        McNemar 1947, "Note on the sampling error of the difference between correlated proportions".
+    """
+    trials = only_first_right + only_second_right
+    smaller = min(only_first_right, only_second_right)
+    ways, tail = 1, 0
+    for successes in range(smaller + 1):
+        tail += ways
+        ways = ways * (trials - successes) // (successes + 1)
+    return min(1.0, float(Fraction(2 * tail, 2**trials)))

@@ -1,0 +1,7 @@
+"""`POST /v2/models/{name}/infer`: from the body to tensors, and from scores to the answer.
+
+    body ─► compression ─► envelope ─► request ─► route ─► response ─► body
+            inflate        JSON | rest  input, outputs      outputs, JSON | rest
+
+Only `route` knows the service; the others are pure functions of bytes.
+"""

@@ -1,0 +1,164 @@
+"""From the bytes of any image file to the pixels that the networks take.
+
+    header ─► pixel count ─► decode ─► colours ─► central square, 32 by 32 ─► upright
+
+An image of 32 by 32 opaque RGB comes through untouched. Larger and smaller ones are resampled with
+Pillow's Lanczos filter, whose support grows with the reduction, so that fine patterns blur instead
+of turning into others. Transparent pixels are laid on white, as a page would show them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from service.errors import RequestError, TooManyPixelsError, UndecodableImageError
+from service.settings import Limits
+
+SIDE = 32
+DRAFT_GAP = 4  # times the side that a draft keeps at least, for the filter to work on
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+# Where Pillow looks for an orientation; most images have none of them and spare the search.
+ORIENTING = {"exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp"}
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BACKGROUND = (255, 255, 255, 255)
+
+
+class EncodedImage:
+    """An image file of which only the header has been read.
+
+    Args:
+        content: the file's bytes.
+        limits: how many pixels may be decoded.
+
+    Raises:
+        UndecodableImageError: the bytes are no image of a type that is taken.
+        TooManyPixelsError: the header announces more pixels than are decoded.
+    """
+
+    def __init__(self, content: bytes, limits: Limits) -> None:
+        self._size = len(content)
+        self._limits = limits
+        with self._explained():
+            self._image = Image.open(io.BytesIO(content), formats=FORMATS)
+            _check_size(self._image, limits)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels decoding it takes, as the header announces."""
+        return self._image.width * self._image.height
+
+    def decode(self) -> NDArray[np.uint8]:
+        """Return the pixels, (32, 32, 3) uint8 RGB.
+
+        Raises:
+            UndecodableImageError: the file is damaged.
+        """
+        with self._explained(), self._image as image:
+            # A big photo is decoded at a fraction of its size: JPEG stores it by frequencies.
+            draft = image.draft(None, (SIDE * DRAFT_GAP, SIDE * DRAFT_GAP))
+            image.load()
+            # The last block of a draft lies partly beyond the photo: its edge is within a pixel.
+            width, height = draft[1][2:] if draft else image.size
+            square = _upright(_to_square(_to_colours(image), width, height), image)
+            return np.frombuffer(square.tobytes(), np.uint8).reshape(SIDE, SIDE, 3)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except TooManyPixelsError:
+            raise
+        except Exception as exc:  # a damaged file makes Pillow raise nearly anything
+            raise _refusal(exc, self._size, self._limits) from exc
+
+
+def decode_image(content: bytes, limits: Limits) -> NDArray[np.uint8]:
+    """Return an image's pixels, (32, 32, 3) uint8 RGB.
+
+    Raises:
+        UndecodableImageError: the bytes are no image of a type that is taken, or a damaged one.
+        TooManyPixelsError: the header announces more pixels than are decoded.
+    """
+    return EncodedImage(content, limits).decode()
+
+
+def _refusal(exc: Exception, size: int, limits: Limits) -> RequestError:
+    """Return what the caller is told of an error of Pillow's."""
+    if isinstance(exc, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        # Pillow has a limit of its own, far above any sensible one of ours, and names that one.
+        found = str(exc).partition(" exceeds")[0]
+        return TooManyPixelsError(
+            f"{found}; at most {limits.max_pixels:,} are decoded; send a smaller one"
+        )
+    return UndecodableImageError(
+        f"the {size:,} bytes are no image that can be decoded ({type(exc).__name__}); "
+        f"send an intact {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    )
+
+
+def _check_size(image: Image.Image, limits: Limits) -> None:
+    pixels = image.width * image.height
+    if pixels > limits.max_pixels:
+        raise TooManyPixelsError(
+            f"the image has {pixels:,} pixels ({image.width} by {image.height}); at most "
+            f"{limits.max_pixels:,} are decoded; send a smaller one"
+        )
+
+
+def _upright(square: Image.Image, image: Image.Image) -> Image.Image:
+    """Return the square turned as the image's camera was held; unreadable EXIF says nothing."""
+    if ORIENTING.isdisjoint(image.info):
+        return square
+    with contextlib.suppress(Exception):
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return square if turn is None else square.transpose(turn)
+    return square
+
+
+def _to_colours(image: Image.Image) -> Image.Image:
+    """Return the image as RGB, or as RGBA where it has any kind of transparency."""
+    if image.mode.startswith("I"):
+        return _from_16_bit(image)
+    wanted = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Return the high bytes of a greyscale image of 16 bits; Pillow's conversion clips at 255."""
+    values = np.asarray(image)  # (H, W) uint16
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    if "transparency" not in image.info:
+        return grey
+    opaque = values != image.info["transparency"]  # one grey value says that nothing is there
+    grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return grey.convert("RGBA")
+
+
+def _to_square(image: Image.Image, width: float, height: float) -> Image.Image:
+    """Return the central square of this part of the image at 32 by 32, opaque."""
+    if image.size != (SIDE, SIDE):
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        image = image.resize(
+            (SIDE, SIDE),
+            Image.Resampling.LANCZOS,
+            box=(left, top, left + side, top + side),
+            reducing_gap=3.0,
+        )
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,116 @@
+"""Where images are decoded: small ones at once, large ones on threads, within a budget of pixels.
+
+A thumbnail takes less time than handing it to a thread. A large image would keep the event loop,
+and many of them at once would take memory by the gigabyte: at most `MAX_PIXELS_AT_ONCE` are being
+decoded, or one image alone if it has more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import DeadlineExceededError
+from service.images.decode import EncodedImage
+from service.settings import Limits
+
+PIXELS_ON_LOOP = 128 * 128  # of all images of a request; some 0.5 ms
+MAX_PIXELS_AT_ONCE = 40_000_000
+
+
+class Decoder:
+    """Decodes the images of requests on the event loop or on threads of its own."""
+
+    def __init__(self, limits: Limits, threads: int) -> None:
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._budget = Budget(MAX_PIXELS_AT_ONCE)
+
+    async def decode(self, contents: Sequence[bytes]) -> NDArray[np.uint8]:
+        """Return images (N, 32, 32, 3) in the order of their files.
+
+        Raises:
+            UndecodableImageError: one of them is no image of a type that is taken.
+            TooManyPixelsError: one of them announces more pixels than are decoded.
+        """
+        encoded = [EncodedImage(content, self._limits) for content in contents]
+        pixels = [image.pixels for image in encoded]
+        if sum(pixels) <= PIXELS_ON_LOOP:
+            return _stack([image.decode() for image in encoded])
+        abandoned = threading.Event()
+        loop = asyncio.get_running_loop()
+        largest = max(pixels)  # they are decoded one after the other
+        await self._budget.acquire(largest)
+        work = loop.run_in_executor(self._pool, _decode, encoded, abandoned)
+        work.add_done_callback(lambda _: self._budget.release(largest))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            abandoned.set()  # the thread cannot be stopped, but it need not begin the next image
+            raise
+
+    def close(self) -> None:
+        """End the threads; what waits for one is dropped."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+class Budget:
+    """A number that is lent out in parts, first come, first served.
+
+    What asks for more than the whole gets it when nothing else is lent.
+    """
+
+    def __init__(self, whole: int) -> None:
+        self._whole = whole
+        self._lent = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def acquire(self, part: int) -> None:
+        """Wait until the part is free, and take it; leaving while waiting takes nothing."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((part, turn))
+        self._serve()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._serve()  # whoever waits behind may be smaller
+            else:
+                self.release(part)
+            raise
+
+    def release(self, part: int) -> None:
+        """Give a part back."""
+        self._lent -= part
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            part, turn = self._waiting[0]
+            if turn.cancelled():
+                self._waiting.popleft()
+            elif self._lent and self._lent + part > self._whole:
+                return
+            else:
+                self._waiting.popleft()
+                self._lent += part
+                turn.set_result(None)
+
+
+def _decode(encoded: Sequence[EncodedImage], abandoned: threading.Event) -> NDArray[np.uint8]:
+    images = []
+    for image in encoded:
+        if abandoned.is_set():
+            raise DeadlineExceededError("nobody waits for these images any more")
+        images.append(image.decode())
+    return _stack(images)
+
+
+def _stack(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return images[0][None] if len(images) == 1 else np.stack(images)

@@ -1,0 +1,100 @@
+"""Images in, scores out: the seam behind which a network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.errors import ModelRefusedError
+from service.inference.providers import CPU, CUDA, Provider
+from service.settings import Optimization
+
+INPUT = ("image", "tensor(uint8)", [32, 32, 3])
+OUTPUTS = ("logits", "probabilities")
+onnxruntime.disable_telemetry_events()  # a server tells nobody what it serves
+FATAL = 4  # everything below comes as an exception anyway
+
+_LEVELS = {
+    "disable_all": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "enable_all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Logits and probabilities, (N, classes) float32 each."""
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+    def split(self, sizes: Sequence[int]) -> list[Scores]:
+        """Return consecutive parts of these sizes."""
+        ends = np.cumsum(sizes)
+        return [
+            Scores(self.logits[end - size : end], self.probabilities[end - size : end])
+            for size, end in zip(sizes, ends, strict=True)
+        ]
+
+
+class Session(Protocol):
+    """A network that is ready to run; called from several threads."""
+
+    def run(self, images: NDArray[np.uint8]) -> Scores:
+        """Return the scores of images (N, 32, 32, 3) RGB."""
+
+
+class OrtSession:
+    """A graph in onnxruntime, run in the thread that calls it.
+
+    The threads are the engine's, shared by all models; a pool of its own in each session would
+    compete with them. Memory goes back after each run: an arena would keep the peak of the largest
+    batch, once for every model. CUDA computes in full float32, so that its answers are the proven
+    ones.
+
+    Raises:
+        ModelRefusedError: onnxruntime cannot load the graph, or its interface is another one.
+    """
+
+    def __init__(self, graph: bytes, *, provider: Provider, optimization: Optimization) -> None:
+        onnxruntime.set_default_logger_severity(FATAL)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = FATAL
+        options.graph_optimization_level = _LEVELS[optimization]
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
+        try:
+            self._session = onnxruntime.InferenceSession(
+                graph, options, providers=_provider_options(provider)
+            )
+        except Exception as exc:
+            raise ModelRefusedError(f"onnxruntime cannot load the graph: {exc}") from exc
+        _check_interface(self._session)
+
+    def run(self, images: NDArray[np.uint8]) -> Scores:
+        """Return the scores of images (N, 32, 32, 3) RGB."""
+        logits, probabilities = self._session.run(OUTPUTS, {INPUT[0]: images})
+        return Scores(logits, probabilities)
+
+
+def _provider_options(provider: Provider) -> list[Any]:
+    if provider.name == CUDA:
+        return [(CUDA, {"use_tf32": "0"}), CPU]
+    return [CPU]
+
+
+def _check_interface(session: onnxruntime.InferenceSession) -> None:
+    inputs = [(node.name, node.type, node.shape[1:]) for node in session.get_inputs()]
+    outputs = [(node.name, node.type) for node in session.get_outputs()]
+    if inputs != [INPUT] or not {(name, "tensor(float)") for name in OUTPUTS} <= set(outputs):
+        raise ModelRefusedError(
+            f"the graph maps {inputs} to {outputs}; a served graph maps image uint8 "
+            "[N, 32, 32, 3] to logits and probabilities, both float; export it again"
+        )

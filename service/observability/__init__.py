@@ -1,0 +1,4 @@
+"""What is counted and logged, and the folder in which several processes count together.
+
+Modules take names and numbers. They import nothing of what they count: it is handed to them.
+"""

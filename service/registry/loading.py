@@ -1,0 +1,122 @@
+"""From a folder of artefacts to proven models; what fails its proof is not served."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from models.bundle import Bundle, load_catalogue
+from models.manifest import Variant
+from service.errors import ModelRefusedError, UnknownModelError
+from service.inference.batcher import Batcher
+from service.inference.engine import Engine
+from service.inference.providers import CPU, Provider
+from service.inference.served_model import BatchRunner, ServedModel
+from service.inference.session import OrtSession
+from service.inference.startup_checks import check_graph, prove_answers
+from service.inference.tuning import tune
+from service.observability.prometheus import ServiceMetrics
+from service.registry.catalogue import served_variants
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Makes served models of the artefacts in the settings' folder, as they are now on disk."""
+
+    settings: Settings
+    provider: Provider
+    engine: Engine
+    metrics: ServiceMetrics
+
+    def load_all(self) -> list[ServedModel]:
+        """Return every model of every artefact, each with its start-up proof.
+
+        Raises:
+            BundleError: an artefact is missing, damaged or of an unknown schema.
+            ModelRefusedError: a model fails its proof.
+        """
+        return [
+            self._load(bundle, name, variant)
+            for bundle in self._verified_bundles()
+            for name, variant in served_variants(bundle)
+        ]
+
+    def load(self, wanted: str) -> list[ServedModel]:
+        """Return every version of the model of one served name.
+
+        Raises:
+            UnknownModelError: no artefact serves a model of this name.
+            BundleError: an artefact is missing, damaged or of an unknown schema.
+            ModelRefusedError: a model fails its proof.
+        """
+        bundles = [
+            (bundle, name, variant)
+            for bundle in load_catalogue(self.settings.artifacts)
+            for name, variant in served_variants(bundle)
+            if name == wanted
+        ]
+        if not bundles:
+            raise UnknownModelError(
+                f"no artefact in {self.settings.artifacts} serves a model {wanted[:80]!r}"
+            )
+        for bundle, _, _ in bundles:
+            bundle.verify()
+        return [self._load(*found) for found in bundles]
+
+    def names(self) -> list[tuple[str, str]]:
+        """Return name and version of every model that the artefacts on disk hold.
+
+        Raises:
+            BundleError: an artefact is missing, damaged or of an unknown schema.
+        """
+        return [
+            (name, bundle.version)
+            for bundle in load_catalogue(self.settings.artifacts)
+            for name, _ in served_variants(bundle)
+        ]
+
+    def _verified_bundles(self) -> list[Bundle]:
+        bundles = load_catalogue(self.settings.artifacts)
+        for bundle in bundles:
+            bundle.verify()
+        return bundles
+
+    def _load(self, bundle: Bundle, name: str, variant: Variant) -> ServedModel:
+        graph, golden = bundle.read_graph(variant), bundle.read_golden(variant)
+        try:
+            check_graph(graph)
+            session = OrtSession(
+                graph,
+                provider=self.provider,
+                optimization=self.settings.graph_optimization,
+            )
+            proof = prove_answers(session, golden)
+        except ModelRefusedError as exc:
+            file = bundle.path / bundle.manifest.graphs[variant].file
+            raise ModelRefusedError(f"{name} {bundle.version} ({file}) is refused: {exc}") from exc
+        workers = self.settings.worker_count(self.provider.name)
+        tuning = tune(
+            session,
+            most_gathered=self.settings.max_batch_images,
+            has_cpus_to_itself=workers < self.settings.cpus,
+            clock=time.thread_time if self.provider.name == CPU else time.perf_counter,
+        )
+        meter = self.metrics.meter(name, bundle.version)
+        batcher = Batcher(
+            BatchRunner(session, self.engine, meter, tuning.part_images),
+            capacity=self.settings.queue_capacity_images,
+            max_batch=tuning.gather_images,
+        )
+        return ServedModel(
+            name=name,
+            variant=variant,
+            bundle=bundle,
+            golden=golden,
+            history=bundle.read_history(),
+            session=session,
+            proof=proof,
+            tuning=tuning,
+            batcher=batcher,
+            meter=meter,
+        )

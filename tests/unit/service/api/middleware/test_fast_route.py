@@ -1,0 +1,148 @@
+"""Hot routes answer as all others do, errors included."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service.api.middleware.fast_route import HotDispatch, HotRoute
+from service.api.problems import install_problem_handlers
+from service.errors import MalformedRequestError, OverloadedError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+ERRORS: dict[str, Exception] = {
+    "malformed": MalformedRequestError("top_k=0 is out of range"),
+    "full": OverloadedError("the queue is full", 6.2),
+    "gone": ClientDisconnect(),
+    "bug": ZeroDivisionError("a secret"),
+}
+
+
+async def answer(request: Request) -> Response:
+    """Answer with the query, or fail as it says."""
+    query = request.scope["query_string"].decode()
+    if query in ERRORS:
+        raise ERRORS[query]
+    return Response(query, media_type="text/plain")
+
+
+def make_app(route_class: type[APIRoute]) -> tuple[FastAPI, ASGIApp]:
+    """Return an application whose one route is of a class, and what dispatches to it."""
+    router = APIRouter(route_class=route_class)
+    router.add_api_route("/items", answer, methods=["POST"])
+    api = FastAPI(redirect_slashes=False)
+    install_problem_handlers(api)
+    api.include_router(router)
+    hot = [route for route in router.routes if isinstance(route, HotRoute)]
+    return api, HotDispatch(api, hot)
+
+
+class Labelled:
+    """Gives requests the id that a middleware would, and keeps their scope."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.scope: Scope = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        scope.setdefault("state", {})["request_id"] = "id-1"
+        await self._app(scope, receive, send)
+
+
+def ask(
+    app: ASGIApp,
+    query: str = "hello",
+    method: str = "POST",
+    path: str = "/items",
+    *,
+    raises: bool = False,
+) -> httpx.Response:
+    async def one() -> httpx.Response:
+        transport = httpx.ASGITransport(Labelled(app), raise_app_exceptions=raises)
+        async with httpx.AsyncClient(transport=transport, base_url="http://foldnorm.test") as http:
+            return await http.request(method, f"{path}?{query}")
+
+    return asyncio.run(one())
+
+
+@pytest.mark.parametrize("query", ["hello", *ERRORS])
+def test_a_hot_route_answers_as_any_other_does(query: str) -> None:
+    (cold, _), (api, hot) = make_app(APIRoute), make_app(HotRoute)
+    expected = ask(cold, query)
+    for found in (ask(hot, query), ask(api, query)):
+        assert (found.status_code, found.content) == (expected.status_code, expected.content)
+        assert found.headers == expected.headers
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("hello", 200), ("malformed", 400), ("full", 503), ("bug", 500)]
+)
+def test_every_error_has_its_status(query: str, status: int) -> None:
+    response = ask(make_app(HotRoute)[1], query)
+    assert response.status_code == status
+    assert response.headers.get("retry-after") == ("7" if query == "full" else None)
+
+
+def test_a_failure_reaches_the_log_and_tells_the_caller_nothing() -> None:
+    _, hot = make_app(HotRoute)
+    response = ask(hot, "bug")
+    assert "secret" not in response.text
+    assert response.json()["request_id"] == "id-1"
+    with pytest.raises(ZeroDivisionError, match="a secret"):
+        ask(hot, "bug", raises=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/items", 405), ("POST", "/items/", 404)]
+)
+def test_what_is_not_hot_is_left_to_the_application(method: str, path: str, status: int) -> None:
+    assert ask(make_app(HotRoute)[1], method=method, path=path).status_code == status
+
+
+def test_only_what_is_not_hot_reaches_the_application() -> None:
+    _, hot = make_app(HotRoute)
+    reached: list[str] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        reached.append(scope["path"])
+        await Response("not hot")(scope, receive, send)
+
+    hot._api = application
+    assert ask(hot).text == "hello"
+    assert ask(hot, path="/other").text == "not hot"
+    assert reached == ["/other"]
+
+
+def test_a_hot_request_knows_its_route_and_its_application() -> None:
+    api, hot = make_app(HotRoute)
+    labelled = Labelled(hot)
+    ask(labelled)
+    assert labelled.scope["route"].path == "/items"
+    assert labelled.scope["app"] is api
+
+
+def test_the_end_of_the_process_is_none_of_its_business() -> None:
+    reached: list[str] = []
+
+    async def application(scope: Scope, _receive: Receive, _send: Send) -> None:
+        reached.append(scope["type"])
+
+    dispatch = HotDispatch(application, [])
+    asyncio.run(dispatch({"type": "lifespan"}, None, None))
+    assert reached == ["lifespan"]
+
+
+def test_a_hot_route_is_documented_like_any_other() -> None:
+    (cold, _), (api, _) = make_app(APIRoute), make_app(HotRoute)
+    assert api.openapi() == cold.openapi()
+    assert "post" in api.openapi()["paths"]["/items"]

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from service.api.v1 import compare
+from service.api.v1.compare import check_comparable
+from service.errors import MalformedRequestError
+from service.inference.session import Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from service.inference.engine import Engine
+    from service.inference.served_model import ServedModel
+
+    MakeModel = Callable[..., ServedModel]
+
+IMAGES = np.full((2, 32, 32, 3), 9, np.uint8)
+
+
+def test_models_of_the_same_classes_can_be_compared(make_model: MakeModel) -> None:
+    check_comparable([make_model("a"), make_model("b")])
+
+
+def test_one_model_is_not_compared(make_model: MakeModel) -> None:
+    with pytest.raises(MalformedRequestError, match="at least 2 models, not only a"):
+        check_comparable([make_model("a")])
+
+
+def test_models_of_different_classes_are_not_compared(make_model: MakeModel) -> None:
+    other = make_model("b")
+    manifest = replace(other.bundle.manifest, labels=("cat", "dog"))
+    other = replace(other, bundle=replace(other.bundle, manifest=manifest))
+    with pytest.raises(MalformedRequestError, match="a and b know different classes"):
+        check_comparable([make_model("a"), other])
+
+
+class Diary:
+    """What several fake networks ran, in the order in which they did."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, NDArray[np.uint8]]] = []
+
+    def watch(self, model: ServedModel) -> ServedModel:
+        run = model.session.run
+
+        def noting(images: NDArray[np.uint8]) -> Scores:
+            self.entries.append((model.name, images))
+            return run(images)
+
+        return replace(model, session=SimpleNamespace(run=noting))
+
+    def names(self) -> str:
+        return "".join(name for name, _ in self.entries)
+
+
+def test_models_take_turns_and_none_of_them_is_always_the_first(
+    make_model: MakeModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
+    diary = Diary()
+    models = [diary.watch(make_model(name)) for name in "abc"]
+    outcomes = asyncio.run(compare.run_in_turns(engine, models, IMAGES))
+    assert diary.names() == "abc" + "bca" + "cab" + "abc" + "bca"
+    assert [len(seconds) for _, seconds in outcomes] == [compare.ROUNDS] * 3
+
+
+def test_every_model_runs_the_same_batch_as_a_whole(make_model: MakeModel, engine: Engine) -> None:
+    diary = Diary()
+    models = [diary.watch(make_model(name)) for name in "ab"]
+    larger_than_a_part = np.repeat(IMAGES, 100, axis=0)
+    asyncio.run(compare.run_in_turns(engine, models, larger_than_a_part))
+    assert all(images is larger_than_a_part for _, images in diary.entries)
+
+
+def test_a_slow_comparison_has_one_round(
+    make_model: MakeModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "ROUNDS_SECONDS", 0)
+    diary = Diary()
+    models = [diary.watch(make_model(name)) for name in "ab"]
+    outcomes = asyncio.run(compare.run_in_turns(engine, models, IMAGES))
+    assert diary.names() == "ab"
+    assert [len(seconds) for _, seconds in outcomes] == [1, 1]
+
+
+def test_scores_and_times_are_given_in_the_order_of_the_models(
+    make_model: MakeModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
+    quick, slow = make_model("quick"), make_model("slow")
+
+    def run(images: NDArray[np.uint8]) -> Scores:
+        time.sleep(0.002)  # far more than the other takes
+        ones = np.ones((len(images), 10), np.float32)
+        return Scores(ones, ones)
+
+    slow = replace(slow, session=SimpleNamespace(run=run))
+    for models in ([quick, slow], [slow, quick]):
+        outcomes = asyncio.run(compare.run_in_turns(engine, models, IMAGES))
+        (_, first), (scores, second) = (outcomes[models.index(model)] for model in (quick, slow))
+        assert min(second) > min(first)
+        assert (scores.logits == 1).all()
+
+
+def test_a_model_that_is_asked_in_between_waits_for_one_run_at_most(
+    make_model: MakeModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
+    diary = Diary()
+    models = [diary.watch(make_model(name)) for name in "ab"]
+    other = diary.watch(make_model("x"))
+
+    async def scenario() -> None:
+        comparing = asyncio.create_task(compare.run_in_turns(engine, models, IMAGES))
+        await asyncio.sleep(0)
+        await engine.run(other.session, IMAGES, part_images=64)
+        await comparing
+
+    asyncio.run(scenario())
+    assert diary.names() == "ax" + "b" + "ba" + "ab" + "ba" + "ab"

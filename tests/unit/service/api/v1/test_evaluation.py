@@ -1,0 +1,87 @@
+"""The comparison of evaluations against the manifests that it comes from."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from models.bundle import load_bundle, load_catalogue
+from service.api.v1.evaluation import compare_evaluations
+
+
+@pytest.fixture
+def bundles(artifacts):
+    return load_catalogue(artifacts)
+
+
+def test_each_model_shows_what_its_manifest_says(bundles):
+    answer = compare_evaluations(bundles)
+    for model, bundle in zip(answer.models, bundles, strict=True):
+        manifest = bundle.manifest
+        assert (model.name, model.version, model.title) == (
+            manifest.name,
+            manifest.version,
+            manifest.title,
+        )
+        assert model.test == manifest.metrics.test
+        assert model.best_epoch == manifest.metrics.best_epoch
+        assert model.graphs == manifest.graphs
+        assert model.fold == manifest.fold
+        assert model.history == bundle.read_history()
+        assert model.training.epochs == manifest.provenance.epochs
+
+
+def test_epochs_to_an_accuracy_are_those_of_the_curve(bundles):
+    for model in compare_evaluations(bundles).models:
+        for threshold, reached in zip((0.70, 0.75, 0.79), model.epochs_to, strict=True):
+            assert reached.test_accuracy == threshold
+            epochs = [r.epoch for r in model.history if r.test_accuracy >= threshold]
+            assert reached.epoch == (min(epochs) if epochs else None)
+
+
+def test_each_pair_is_counted_on_the_same_images(bundles):
+    (pair,) = compare_evaluations(bundles).pairs
+    left, right = (bundle.manifest.metrics.test for bundle in bundles)
+    table = np.array([left.correct_mask(), right.correct_mask()])
+    assert pair.mcnemar.images == left.images
+    assert pair.mcnemar.only_first_right == int((table[0] > table[1]).sum())
+    assert pair.mcnemar.only_second_right == int((table[1] > table[0]).sum())
+    assert pair.accuracy_difference == right.accuracy - left.accuracy
+    assert 0 <= pair.mcnemar.p_value <= 1
+    assert [pair.first, pair.second] == [f"{b.name}@{b.version}" for b in bundles]
+
+
+def measured_on(bundle, data_md5, folder):
+    """Return a copy of an artefact that says that it was measured on these files."""
+    copy = shutil.copytree(bundle.path, folder / bundle.path.name)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["provenance"]["data_md5"] = data_md5
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return load_bundle(copy)
+
+
+def test_models_of_different_test_images_are_not_paired(bundles, tmp_path):
+    other = measured_on(bundles[1], {"test_batch": "f" * 32}, tmp_path)
+    (pair,) = compare_evaluations([bundles[0], other]).pairs
+    assert pair.mcnemar is None
+
+
+def test_models_of_unknown_test_images_are_not_paired(bundles, tmp_path):
+    (pair,) = compare_evaluations([measured_on(b, {}, tmp_path) for b in bundles]).pairs
+    assert pair.mcnemar is None
+
+
+def test_models_that_name_the_same_test_images_are_paired(bundles, tmp_path):
+    same = {"test_batch": "f" * 32}
+    (pair,) = compare_evaluations([measured_on(b, same, tmp_path) for b in bundles]).pairs
+    assert pair.mcnemar is not None
+
+
+def test_the_answer_is_plain_json(bundles):
+    text = compare_evaluations(bundles).model_dump_json()
+    assert json.dumps(json.loads(text), allow_nan=False)
+
+
+def test_one_model_alone_has_no_pair(bundles):
+    assert compare_evaluations(bundles[:1]).pairs == []

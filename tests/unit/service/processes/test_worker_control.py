@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from models.bundle import BundleError
+from service.errors import DrainingError, ModelRefusedError, UnknownModelError
+from service.processes.worker_control import BUFFER_BYTES, LONGEST_REASON, Coordinator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+SECONDS = 10  # for anything
+
+
+class FakeRepository:
+    """Remembers what it was told; fails if it is told to."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
+        self.calls: list[tuple[str, ...]] = []
+        self.served = ["tiny-bn@1.0.0"]
+
+    async def prepare(self, action: str, name: str) -> None:
+        self.calls.append(("prepare", action, name))
+        if self.failure is not None:
+            raise self.failure
+
+    def commit(self) -> None:
+        self.calls.append(("commit",))
+        self.served = []
+
+    def abandon(self) -> None:
+        self.calls.append(("abandon",))
+
+
+class Supervisor:
+    """The other end of the line."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def hear(self) -> Any:
+        return json.loads(await asyncio.wait_for(self.reader.readline(), SECONDS))
+
+    def say(self, **message: Any) -> None:
+        self.writer.write(json.dumps(message).encode() + b"\n")
+
+
+@pytest.fixture
+def signals() -> Iterator[list[int]]:
+    """What SIGTERM this process sends itself, instead of the end of the tests."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    yield received
+    signal.signal(signal.SIGTERM, before)
+
+
+@asynccontextmanager
+async def connected(repository: FakeRepository) -> AsyncIterator[tuple[Coordinator, Supervisor]]:
+    """A coordinator that has started, and its supervisor, which has heard so."""
+    ours, theirs = socket.socketpair()
+    coordinator = Coordinator(theirs)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    supervisor = Supervisor(reader, writer)
+    await coordinator.start(repository)  # type: ignore[arg-type]
+    assert await supervisor.hear() == {"kind": "serving", "models": ["tiny-bn@1.0.0"]}
+    yield coordinator, supervisor
+    coordinator._listening.cancel()  # type: ignore[union-attr]
+    coordinator._writer.close()  # type: ignore[union-attr]
+    writer.close()
+
+
+def test_a_change_is_prepared_then_committed_and_what_is_served_reported() -> None:
+    async def check() -> None:
+        repository = FakeRepository()
+        async with connected(repository) as (_, supervisor):
+            supervisor.say(kind="prepare", number=7, action="load", name="tiny-bn")
+            assert await supervisor.hear() == {
+                "kind": "prepared",
+                "number": 7,
+                "error": None,
+                "reason": None,
+            }
+            assert repository.calls == [("prepare", "load", "tiny-bn")]
+            supervisor.say(kind="commit", number=7)
+            assert await supervisor.hear() == {"kind": "committed", "number": 7, "models": []}
+            assert repository.calls[1:] == [("commit",)]
+
+    asyncio.run(check())
+
+
+def test_a_change_that_is_abandoned_is_not_made() -> None:
+    async def check() -> None:
+        repository = FakeRepository()
+        async with connected(repository) as (_, supervisor):
+            supervisor.say(kind="prepare", number=1, action="unload", name="tiny-bn")
+            await supervisor.hear()
+            supervisor.say(kind="abandon", number=1)
+            supervisor.say(kind="prepare", number=2, action="unload", name="tiny-bn")
+            await supervisor.hear()
+            assert [call[0] for call in repository.calls] == ["prepare", "abandon", "prepare"]
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("refusal", [UnknownModelError, ModelRefusedError, BundleError])
+def test_a_refusal_is_voted_with_its_reason_cut_where_it_is_long(refusal: Any) -> None:
+    async def check() -> None:
+        repository = FakeRepository(refusal("x" * 2 * BUFFER_BYTES))
+        async with connected(repository) as (_, supervisor):
+            supervisor.say(kind="prepare", number=1, action="load", name="tiny-bn")
+            vote = await supervisor.hear()
+            assert (vote["error"], vote["reason"]) == (refusal.__name__, "x" * LONGEST_REASON)
+
+    asyncio.run(check())
+
+
+def test_a_failure_is_voted_without_its_details_which_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def check() -> None:
+        async with connected(FakeRepository(RuntimeError("secret"))) as (_, supervisor):
+            supervisor.say(kind="prepare", number=1, action="load", name="tiny-bn")
+            vote = await supervisor.hear()
+            assert vote["error"] == "ModelRefusedError"
+            assert "secret" not in vote["reason"]
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(check())
+    assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        ("UnknownModelError", UnknownModelError),
+        ("BundleError", BundleError),
+        ("ModelRefusedError", ModelRefusedError),
+        ("DrainingError", DrainingError),
+    ],
+)
+def test_who_asks_gets_the_refusal_of_whoever_refused(error: str, raised: Any) -> None:
+    async def check() -> None:
+        async with connected(FakeRepository()) as (coordinator, supervisor):
+            asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
+            asked = await supervisor.hear()
+            assert (asked["kind"], asked["action"], asked["name"]) == ("change", "load", "tiny-bn")
+            supervisor.say(kind="done", number=asked["number"], error=error, reason="because")
+            with pytest.raises(raised, match="because"):
+                await asyncio.wait_for(asking, SECONDS)
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_two_who_ask_get_the_answer_to_their_own_question(order: str) -> None:
+    async def check() -> None:
+        async with connected(FakeRepository()) as (coordinator, supervisor):
+            asking = {n: asyncio.create_task(coordinator.change("load", n)) for n in "ab"}
+            asked = {one["name"]: one["number"] for one in [await supervisor.hear() for _ in "ab"]}
+            first, second = order
+            supervisor.say(kind="done", number=asked[first], error=None, reason=None)
+            await asyncio.wait_for(asking[first], SECONDS)
+            assert not asking[second].done()
+            supervisor.say(kind="done", number=asked[second], error="BundleError", reason="late")
+            with pytest.raises(BundleError, match="late"):
+                await asyncio.wait_for(asking[second], SECONDS)
+
+    asyncio.run(check())
+
+
+def test_without_its_supervisor_a_worker_drains_and_nobody_waits_for_an_answer(
+    signals: list[int],
+) -> None:
+    async def check() -> None:
+        async with connected(FakeRepository()) as (coordinator, supervisor):
+            asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
+            await supervisor.hear()
+            assert signals == []
+            supervisor.writer.close()
+            with pytest.raises(DrainingError):
+                await asyncio.wait_for(asking, SECONDS)
+            with pytest.raises(DrainingError):
+                await asyncio.wait_for(coordinator.change("load", "tiny-bn"), SECONDS)
+
+    asyncio.run(check())
+    assert signals == [signal.SIGTERM]
+
+
+def test_an_order_that_cannot_be_followed_ends_the_worker(
+    signals: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(FakeRepository):
+        def commit(self) -> None:
+            raise AssertionError("nothing was prepared")
+
+    async def check() -> None:
+        async with connected(Broken()) as (coordinator, supervisor):
+            supervisor.say(kind="commit", number=1)
+            await asyncio.wait_for(coordinator._listening, SECONDS)  # type: ignore[arg-type]
+
+    asyncio.run(check())
+    assert signals == [signal.SIGTERM]
+    assert "nothing was prepared" in caplog.text
+
+
+def test_a_loop_that_ends_after_draining_sends_no_signal(signals: list[int]) -> None:
+    async def check() -> None:
+        async with connected(FakeRepository()):
+            pass
+
+    asyncio.run(check())
+    assert signals == []

@@ -1,0 +1,276 @@
+"""The twin looks at what the default model answered, and never stands in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from service.errors import OverloadedError
+from service.inference.session import Scores
+from service.observability.prometheus import ServiceMetrics
+from service.registry.catalogue import Catalogue
+from service.registry.shadow import KEPT, Shadow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from service.inference.served_model import ServedModel
+
+    MakeModel = Callable[..., ServedModel]
+
+
+def classifier(model: ServedModel) -> ServedModel:
+    """Make a model put an image into the class that the last digit of its first red names."""
+
+    def run(images: NDArray[np.uint8]) -> Scores:
+        logits = np.zeros((len(images), 10), np.float32)
+        logits[np.arange(len(images)), images[:, 0, 0, 0] % 10] = 5
+        return Scores(logits, logits / 10)
+
+    model.session.run = run
+    return model
+
+
+def of_classes(*classes: int) -> NDArray[np.uint8]:
+    images = np.zeros((len(classes), 32, 32, 3), np.uint8)
+    images[:, 0, 0, 0] = classes
+    return images
+
+
+class Traffic:
+    """A default model, its shadow and a third one, and what was counted of them."""
+
+    def __init__(self, make_model: MakeModel, fraction: float = 1.0, name: str | None = None):
+        self.metrics = ServiceMetrics()
+        self.twin, self.shade, self.third = (
+            classifier(make_model(name)) for name in ("primary", "shade", "third")
+        )
+        self.catalogue = Catalogue([self.twin, self.shade, self.third], "primary")
+        self.shadow = Shadow(fraction, name, lambda: self.catalogue, self.metrics, Random(0))
+
+    def offer(self, *classes: int, answered: tuple[int, ...] | None = None) -> None:
+        """Offer what the default model answered: the true classes, or others."""
+        scores = self.twin.session.run(of_classes(*(answered or classes)))
+        self.shadow.offer(self.twin, of_classes(*classes), scores)
+
+    def counted(self, outcome: str, shadow: str = "shade") -> float:
+        return self.metrics.shadow.labels("primary", shadow, outcome)._value.get()
+
+    def disagreements(self, first: int, second: int) -> float:
+        labels = self.twin.labels
+        names = ("primary", "shade", labels[first], labels[second])
+        return self.metrics.disagreements.labels(*names)._value.get()
+
+
+@pytest.fixture
+def make_traffic(make_model: MakeModel) -> Callable[..., Traffic]:
+    return lambda *args, **options: Traffic(make_model, *args, **options)
+
+
+def test_images_that_both_see_alike_are_compared_and_not_kept(
+    make_traffic: Callable[..., Traffic],
+) -> None:
+    traffic = make_traffic()
+
+    async def scenario() -> None:
+        traffic.offer(1, 2, 3)
+        await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    assert traffic.counted("compared") == 3
+    assert list(traffic.shadow.recent) == []
+    assert "foldnorm_disagreements_total{" not in traffic.metrics.render().decode()
+
+
+def test_images_that_both_see_differently_are_counted_and_kept(
+    make_traffic: Callable[..., Traffic],
+) -> None:
+    traffic = make_traffic()
+
+    async def scenario() -> None:
+        traffic.offer(1, 2, 3, answered=(1, 7, 3))
+        await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    assert traffic.counted("compared") == 3
+    assert traffic.disagreements(7, 2) == 1
+    assert traffic.disagreements(2, 7) == 0
+    (kept,) = traffic.shadow.recent
+    assert (kept.image == of_classes(2)[0]).all()
+    labels = traffic.twin.labels
+    assert (kept.primary.model, kept.primary.label) == ("primary", labels[7])
+    assert (kept.shadow.model, kept.shadow.label) == ("shade", labels[2])
+    assert kept.primary.probability == kept.shadow.probability == 0.5
+
+
+def test_what_is_kept_is_a_copy_of_the_image_alone(make_traffic: Callable[..., Traffic]) -> None:
+    """A view would hold the whole batch in memory, and show what overwrites it."""
+    traffic = make_traffic()
+
+    async def scenario() -> None:
+        traffic.offer(*range(10), answered=(9, *range(1, 10)))
+        await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    (kept,) = traffic.shadow.recent
+    assert kept.image.base is None
+
+
+def test_only_the_latest_are_kept(make_traffic: Callable[..., Traffic]) -> None:
+    traffic = make_traffic()
+
+    async def scenario() -> None:
+        for red in range(KEPT + 3):
+            traffic.offer(red, answered=(red + 1,))
+            await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    assert [one.image[0, 0, 0] for one in traffic.shadow.recent] == list(range(3, KEPT + 3))
+    assert traffic.counted("compared") == KEPT + 3
+
+
+@pytest.mark.parametrize(("fraction", "compared"), [(0.0, 0), (0.5, 0.5), (1.0, 1)])
+def test_a_share_of_the_requests_is_sampled(
+    make_traffic: Callable[..., Traffic], fraction: float, compared: float
+) -> None:
+    traffic, requests = make_traffic(fraction), 200
+
+    async def scenario() -> None:
+        for _ in range(requests):
+            traffic.offer(1)
+            await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    # Five standard deviations of 200 draws; the seed makes them the same ones every time.
+    tolerance = 5 * (fraction * (1 - fraction) / requests) ** 0.5
+    assert abs(traffic.counted("compared") / requests - compared) <= tolerance
+
+
+def test_the_answers_of_other_models_are_left_alone(make_traffic: Callable[..., Traffic]) -> None:
+    traffic = make_traffic()
+
+    async def scenario() -> None:
+        images = of_classes(1)
+        traffic.shadow.offer(traffic.third, images, traffic.third.session.run(images))
+        await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    assert 'outcome="compared"' not in traffic.metrics.render().decode()
+
+
+def test_an_offer_is_dropped_while_another_is_compared(
+    make_traffic: Callable[..., Traffic],
+) -> None:
+    traffic = make_traffic()
+
+    async def scenario() -> None:
+        traffic.offer(1)
+        traffic.offer(2, 3)
+        await traffic.shadow.close()
+        traffic.offer(4)
+        await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    assert (traffic.counted("compared"), traffic.counted("dropped")) == (2, 2)
+
+
+def test_an_offer_is_dropped_while_anything_waits_for_any_model(
+    make_traffic: Callable[..., Traffic],
+) -> None:
+    traffic = make_traffic()
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(traffic.third.score(of_classes(1)))
+        await asyncio.sleep(0)
+        assert traffic.third.batcher.waiting == 1
+        traffic.offer(1)
+        await traffic.shadow.close()
+        assert (traffic.counted("compared"), traffic.counted("dropped")) == (0, 1)
+        await waiting
+        traffic.offer(1)
+        await traffic.shadow.close()
+        assert (traffic.counted("compared"), traffic.counted("dropped")) == (1, 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: Callable[..., Traffic]) -> None:
+    traffic = make_traffic()
+
+    def full(_size: int, _within: float) -> None:
+        raise OverloadedError("full", 1.0)
+
+    traffic.shade.batcher.admit = full
+
+    async def scenario() -> None:
+        traffic.offer(1)
+        await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    assert (traffic.counted("compared"), traffic.counted("dropped")) == (0, 1)
+
+
+def test_a_shadow_that_fails_is_counted_and_logged_and_ends_nothing(
+    make_traffic: Callable[..., Traffic], caplog: pytest.LogCaptureFixture
+) -> None:
+    traffic = make_traffic()
+    run = traffic.shade.session.run
+
+    def fail(_images: NDArray[np.uint8]) -> Scores:
+        raise RuntimeError("the shadow's network is broken")
+
+    async def scenario() -> None:
+        traffic.shade.session.run = fail
+        traffic.offer(1)
+        await traffic.shadow.close()  # as the process does when it stops
+        traffic.shade.session.run = run
+        traffic.offer(2)
+        await traffic.shadow.close()
+
+    asyncio.run(scenario())
+    assert (traffic.counted("failed"), traffic.counted("compared")) == (1, 1)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "the shadow's network is broken" in caplog.text
+
+
+def test_the_shadow_is_the_one_that_is_named(make_traffic: Callable[..., Traffic]) -> None:
+    assert make_traffic(name="third").shadow.model().name == "third"
+
+
+@pytest.mark.parametrize("name", ["primary", "nobody"])
+def test_a_name_that_is_no_other_model_means_no_shadow(
+    make_traffic: Callable[..., Traffic], name: str
+) -> None:
+    traffic = make_traffic(name=name)
+
+    async def scenario() -> None:
+        traffic.offer(1)
+        await traffic.shadow.close()
+
+    assert traffic.shadow.model() is None
+    asyncio.run(scenario())
+    assert 'outcome="' not in traffic.metrics.render().decode()
+
+
+def test_the_baseline_is_preferred_to_the_first_other_model(
+    make_traffic: Callable[..., Traffic], make_model: MakeModel
+) -> None:
+    traffic = make_traffic()
+    assert traffic.shadow.model() is traffic.shade
+    baseline = make_model("keras-baseline")
+    traffic.catalogue = Catalogue([traffic.twin, traffic.shade, baseline], "primary")
+    assert traffic.shadow.model() is baseline
+
+
+def test_a_model_alone_has_no_shadow(make_traffic: Callable[..., Traffic]) -> None:
+    traffic = make_traffic()
+    traffic.catalogue = Catalogue([traffic.twin])
+    assert traffic.shadow.model() is None

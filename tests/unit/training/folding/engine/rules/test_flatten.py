@@ -1,0 +1,73 @@
+"""Channels that become features."""
+
+import numpy as np
+import pytest
+
+from tests.neutral_graphs import Builder, difference
+from training.folding.algebra.affine import ChannelMap
+from training.folding.engine.graph import Flatten
+from training.folding.engine.planner import fold
+
+
+@pytest.fixture
+def build() -> Builder:
+    return Builder()
+
+
+def test_a_map_before_flattening_goes_into_the_dense_layer(build):
+    x = build.relu(build.source(3, 2, 2))
+    build.dense(build.node(Flatten(), build.norm(x)), 4, name="d")
+    (row,), distance = difference(build)
+    assert row.into == ("d",)
+    assert distance < 1e-12
+
+
+def test_a_map_of_the_features_goes_into_the_dense_layer_behind(build):
+    y = build.node(Flatten(), build.conv(build.source(3, 4), 2))
+    build.dense(build.norm(y), 4, name="d")
+    (row,), distance = difference(build)
+    assert row.into == ("d",)
+    assert distance < 1e-12
+
+
+def test_a_map_of_the_features_that_differs_by_position_stays(build):
+    y = build.node(Flatten(), build.conv(build.source(3, 4), 2), name="flat")
+    build.norm(y)
+    (row,) = fold(build.done())
+    assert "flat makes each of 2 positions of a channel a feature" in row.reason
+
+
+def test_a_map_of_the_features_that_is_the_same_at_each_position_goes_back(build):
+    y = build.node(Flatten(), build.conv(build.source(3, 4), 2, name="c"))
+    build.norm(y, ChannelMap(np.array([2.0, 2, -1, -1]), np.array([1.0, 1, 0, 0])))
+    (row,), distance = difference(build)
+    assert row.into == ("c",)
+    assert distance < 1e-12
+
+
+def test_positions_are_repeated_not_interleaved(build):
+    """The negative control: 1, 1, 2, 2 and not 1, 2, 1, 2."""
+    x = build.relu(build.source(2, 2))
+    map_ = ChannelMap(np.array([1.0, 5.0]), np.zeros(2))
+    y = build.dense(build.node(Flatten(), build.norm(x, map_)), 3)
+    layer = y.producer.operation.map
+    as_it_was = layer.weight()
+    fold(build.done())
+    np.testing.assert_allclose(layer.weight(), as_it_was * [1, 1, 5, 5])
+    assert np.abs(layer.weight() - as_it_was * [1, 5, 1, 5]).max() > 0.1
+
+
+def test_unknown_sizes_are_refused(build):
+    x = build.relu(build.source(3, 2))
+    y = build.norm(x)
+    build.dense(build.node(Flatten(), y, name="flat"), 4)
+    y.shape = (2, 3, None)
+    (row,) = fold(build.done())
+    assert "flat flattens bn3:0, whose sizes are not known; export" in row.reason
+
+
+def test_a_map_of_another_axis_is_refused(build):
+    x = build.relu(build.source(3, 2))
+    build.dense(build.node(Flatten(), build.norm(x, axis=2), name="flat"), 4)
+    (row,) = fold(build.done())
+    assert "flat mixes axis 2 into the features" in row.reason

@@ -1,0 +1,114 @@
+"""Recipes: those that ship are the reference's, and a wrong one says what is wrong."""
+
+import pytest
+
+from training.errors import RecipeError
+from training.recipes.recipe import available_recipes, load_recipe
+
+
+def table(recipe):
+    flat = {}
+    for key, value in recipe.to_dict().items():
+        nested = value if isinstance(value, dict) else {"": value}
+        flat.update({f"{key}.{name}".rstrip("."): item for name, item in nested.items()})
+    return flat
+
+
+def test_the_pair_ships():
+    assert {"keras-baseline", "keras-bn"} <= set(available_recipes())
+
+
+def test_the_twins_differ_in_batch_norm_dropout_and_learning_rate_alone():
+    baseline, twin = table(load_recipe("keras-baseline")), table(load_recipe("keras-bn"))
+    differing = {key for key in baseline if baseline[key] != twin[key]}
+    assert differing == {"name", "title", "network.options", "optimizer.learning_rate"}
+    assert baseline["network.options"] == {"batch_norm": False, "dropout": True}
+    assert twin["network.options"] == {"batch_norm": True, "dropout": False}
+    assert twin["optimizer.learning_rate"] == 10 * baseline["optimizer.learning_rate"]
+
+
+def test_the_baseline_is_the_references():
+    values = table(load_recipe("keras-baseline"))
+    assert values["optimizer.learning_rate"] == 1e-4
+    assert values["optimizer.decay"] == 1e-6
+    assert (values["optimizer.rho"], values["optimizer.epsilon"]) == (0.9, 1e-7)
+    assert (values["batch_size"], values["epochs"], values["seed"]) == (32, 50, 7)
+    assert (values["augmentation.max_shift"], values["augmentation.flip_probability"]) == (0.1, 0.5)
+    assert values["probability_clip"] == 1e-7
+
+
+def test_an_unknown_name_lists_those_that_ship():
+    with pytest.raises(RecipeError, match=r"those that ship: air-tiny, air94, .*keras-bn, smoke"):
+        load_recipe("keras-nope")
+
+
+SOUND = """
+name = "mine"
+title = "Mine"
+epochs = 3
+batch_size = 8
+seed = 1
+[network]
+architecture = "keras_cnn"
+options = { batch_norm = true, dropout = false }
+[optimizer]
+learning_rate = 1
+"""
+
+
+def load(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return load_recipe(str(path))
+
+
+def test_a_recipe_of_ones_own_is_read_from_its_path(tmp_path):
+    recipe = load(tmp_path, SOUND)
+    assert recipe.name == "mine"
+    assert recipe.optimizer.learning_rate == 1.0
+    assert isinstance(recipe.optimizer.learning_rate, float)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs = 3", "epoch = 3", r"unknown key 'epoch'; known: name, title, epochs"),
+        ("epochs = 3", "", r"the key 'epochs' is missing"),
+        ("epochs = 3", "epochs = 0", r"epochs = 0 is out of range"),
+        ("epochs = 3", 'epochs = "3"', r"epochs = '3' must be int"),
+        ("epochs = 3", "epochs = true", r"epochs = True must be int"),
+        ("epochs = 3", "epochs = 3.5", r"epochs = 3.5 must be int"),
+        ("batch_size = 8", "batch_size = 1", r"batch_size = 1 is out of range"),
+        ("learning_rate = 1", "learning_rate = -1", r"learning_rate = -1.0 is out of range"),
+        ("learning_rate = 1", "learning_rate = nan", r"learning_rate = nan is out of range"),
+        ("learning_rate = 1", "learning_rate = inf", r"learning_rate = inf is out of range"),
+        ("[optimizer]", "[optimizer]\ndecay = inf", r"decay = inf is out of range"),
+        ("seed = 1", "seed = -1", r"seed = -1 is out of range"),
+        ("learning_rate = 1", "rate = 1", r"optimizer: unknown key 'rate'"),
+        ("[optimizer]", "[optimizer]\nrho = 1.0", r"rho = 1.0 is out of range"),
+        ("seed = 1", "seed = 1\nprobability_clip = 0.5", r"probability_clip = 0.5 is out of range"),
+        ("epochs = 3", "epochs = ", r"cannot read the recipe"),
+        ("seed = 1", "seed = 1" + 400 * "0", r"seed is an integer of 1329 bits"),
+        ("seed = 1", "seed = 1" + 5000 * "0", r"cannot read the recipe"),
+        ("learning_rate = 1", "learning_rate = 1" + 400 * "0", r"optimizer: learning_rate is an"),
+        ("options = {", "deep = " + 5000 * "[" + "\noptions = {", r"cannot read the recipe"),
+        ('"Mine"', "7", r"title = 7 must be str, not int"),
+        ("batch_norm = true", "batch_norm = {}", r"options\.batch_norm = \{\} must be"),
+        ("[optimizer]", "[optimiser]", r"unknown key 'optimiser'; known: .*optimizer"),
+        ('name = "mine"', 'name = "../mine"', r"name '../mine' must be lower-case words"),
+    ],
+)
+def test_a_wrong_recipe_says_what_is_wrong(tmp_path, old, new, message):
+    with pytest.raises(RecipeError, match=message):
+        load(tmp_path, SOUND.replace(old, new, 1))
+
+
+def test_a_name_that_no_file_can_have_is_one_line():
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        load_recipe("keras\0bn")
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecipeError, match=r"cannot read the recipe .*mine\.toml"):
+        load_recipe(str(tmp_path / "mine.toml"))

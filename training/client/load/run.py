@@ -1,0 +1,89 @@
+"""A whole measurement: warm answers first, then one step after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from training.client.connection import Connection, connect
+from training.client.images import ImageFile
+from training.client.load.arrivals import Arrivals, arrival_times
+from training.client.load.generator import MOST_OPEN, Load, Shot
+from training.client.load.report import Step, StepReport, summarize
+from training.client.load.request_pool import ask_alone, build_shots, shuffled
+from training.client.requests import PayloadFormat
+from training.client.retries import Tell
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every step has in common."""
+
+    url: str
+    form: PayloadFormat
+    images: Sequence[ImageFile]
+    duration_s: float
+    warmup_s: float = 1.0
+    timeout_s: float = 30.0
+    arrivals: Arrivals = "poisson"
+    seed: int = 0
+    verify: bool = False
+    most_open: int = MOST_OPEN
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """The steps' figures; `look_alikes` images could be swapped unnoticed, None if unchecked."""
+
+    steps: tuple[StepReport, ...]
+    look_alikes: int | None
+
+    @property
+    def mismatches(self) -> int:
+        """Wrong answers in all steps."""
+        return sum(step.mismatches or 0 for step in self.steps)
+
+
+async def run_bench(bench: Bench, steps: Sequence[Step], tell: Tell) -> BenchReport:
+    """Measure the steps in their order, each over connections of its own.
+
+    Raises:
+        RequestError: the server refuses the images, or a step cannot be made.
+        ServerError: it cannot be reached, or its answers cannot be read.
+    """
+    asked = bench.images if bench.verify else bench.images[:1]
+    async with connect(bench.url, bench.timeout_s) as connection:
+        references = await ask_alone(connection, bench.form, asked, tell)
+    reports = []
+    for number, step in enumerate(steps, 1):
+        tell(f"step {number} of {len(steps)}: {describe(step)}, {_seconds(bench)}")
+        shots = build_shots(
+            bench.form, bench.images, step.images_per_request, references if bench.verify else None
+        )
+        async with connect(bench.url, bench.timeout_s) as connection:
+            reports.append(await run_step(connection, bench, step, shuffled(shots, bench.seed)))
+    return BenchReport(tuple(reports), references.look_alikes if bench.verify else None)
+
+
+async def run_step(
+    connection: Connection, bench: Bench, step: Step, shots: Iterator[Shot]
+) -> StepReport:
+    """Measure one step."""
+    load = Load(connection, shots, bench.duration_s, bench.warmup_s, bench.most_open)
+    if step.rate is not None:
+        recording = await load.open_loop(arrival_times(bench.arrivals, step.rate, bench.seed))
+    else:
+        assert step.connections is not None, "a step has a rate or connections"
+        recording = await load.closed_loop(step.connections)
+    return summarize(replace(step, verified=bench.verify), recording)
+
+
+def describe(step: Step) -> str:
+    """Return a step in words."""
+    if step.rate is not None:
+        return f"open loop, {step.rate:,g} requests/s"
+    return f"closed loop, {step.connections:,} connection{'' if step.connections == 1 else 's'}"
+
+
+def _seconds(bench: Bench) -> str:
+    return f"{bench.warmup_s:g} s to warm up and {bench.duration_s:g} s measured"

@@ -1,0 +1,77 @@
+"""An ONNX file run offline by onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from training.errors import GraphError
+
+BATCH_SIZE = 500
+OUTPUTS = ["logits", "probabilities"]
+
+Optimization = Literal["disable_all", "enable_all"]
+
+_LEVELS = {
+    "disable_all": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "enable_all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+def open_session(
+    graph: bytes | Path, optimization: Optimization, threads: int = 1
+) -> onnxruntime.InferenceSession:
+    """Load an ONNX file, or its content, on the CPU.
+
+    Raises:
+        GraphError: onnxruntime cannot load it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = _LEVELS[optimization]
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong comes as an exception
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # onnxruntime's exceptions share no other base
+        raise GraphError(f"onnxruntime cannot load the graph: {first_line(exc)}") from exc
+
+
+class GraphRunner:
+    """One graph at one of onnxruntime's optimization levels.
+
+    At `disable_all` the graph runs as it is written; at `enable_all` onnxruntime rewrites it while
+    loading, and folds some batch norms by itself.
+    """
+
+    def __init__(
+        self, content: bytes, optimization: Optimization = "enable_all", threads: int = 1
+    ) -> None:
+        self._session = open_session(content, optimization, threads)
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return logits and probabilities, each (N, 10), of images (N, 32, 32, 3)."""
+        try:
+            logits, probabilities = self._session.run(OUTPUTS, {"image": images})
+        except Exception as exc:
+            raise GraphError(
+                f"the graph does not take 'image' (N, 32, 32, 3) uint8 and give {OUTPUTS}: "
+                f"{first_line(exc)}; export it with 'foldnorm export'"
+            ) from exc
+        return logits, probabilities
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits (N, 10) of any number of images, in batches of `BATCH_SIZE`."""
+        batches = range(0, len(images), BATCH_SIZE)
+        return np.concatenate(
+            [self.run(images[first : first + BATCH_SIZE])[0] for first in batches]
+        )
+
+
+def first_line(error: Exception) -> str:
+    """Return what an exception says, without the rest of the page."""
+    return str(error).partition("\n")[0]

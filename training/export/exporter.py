@@ -1,0 +1,143 @@
+"""From a torch network to the ONNX graph that is served.
+
+torch's exporter folds convolution and batch norm by itself unless told not to (`optimize=False`),
+and then leaves the shape arithmetic of its tracing behind. So the passes that clean up are chosen
+here one by one, and none of them touches a batch norm: what is called unfolded *is* unfolded.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import onnx_ir
+import torch
+from onnx_ir.passes import Sequential
+from onnx_ir.passes import common as passes
+from onnxscript.optimizer import fold_constants
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
+from torch import nn
+
+from training.errors import ExportError
+from training.export.served_network import INPUT_NAME, OUTPUT_NAMES, ServedNetwork
+
+OPSET = 20
+PREFIX = "network."  # of the parameters' names, as `ServedNetwork` holds the network
+# What a served graph consists of; anything else is debris of the export.
+EXPECTED_OPERATORS = frozenset(
+    {
+        "Cast",
+        "Transpose",
+        "Div",
+        "Conv",
+        "BatchNormalization",
+        "Relu",
+        "Gelu",
+        "Add",
+        "ReduceMax",
+        "MaxPool",
+        "Reshape",
+        "Flatten",
+        "Gemm",
+        "Softmax",
+    }
+)
+
+
+def export_onnx(network: nn.Module) -> onnx.ModelProto:
+    """Return the graph from image bytes to probabilities, with a free batch size.
+
+    image (N, 32, 32, 3) uint8 RGB -> logits (N, 10), probabilities (N, 10) float32
+
+    Raises:
+        ExportError: the graph has other operators than it should, or is in training mode.
+    """
+    if network.training:
+        raise ExportError("the network is in training mode; call eval() before exporting it")
+    served = ServedNetwork(network).eval()
+    example = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            served,
+            (example,),
+            dynamo=True,
+            optimize=False,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=list(OUTPUT_NAMES),
+            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None, "the dynamo exporter returns a program"
+    model = onnx_ir.to_proto(_named_by_layers(_clean(program.model)))
+    model.producer_name, model.producer_version = "foldnorm", ""
+    onnx.checker.check_model(model, full_check=True)
+    _check_operators(model)
+    return model
+
+
+def _clean(model: onnx_ir.Model) -> onnx_ir.Model:
+    """Remove what tracing left behind, and the paths and stack traces it wrote down."""
+    fold_constants(model)
+    rewrite(model, [materialize_reshape_shape_rule])
+    cleaning = Sequential(
+        passes.IdentityEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    )
+    return cleaning(model).model
+
+
+def _named_by_layers(model: onnx_ir.Model) -> onnx_ir.Model:
+    """Name each node that has parameters as the network names the layer, `conv1` or `conv1_bn`."""
+    taken: set[str] = set()
+    for node in model.graph:
+        names = (value.name or "" for value in node.inputs if value is not None)
+        parameter = next((name for name in names if name.startswith(PREFIX)), None)
+        layer = parameter and parameter.removeprefix(PREFIX).rpartition(".")[0]
+        if layer and layer not in taken:
+            taken.add(layer)
+            node.name = layer
+    return model
+
+
+def _check_operators(model: onnx.ModelProto) -> None:
+    unexpected = sorted({node.op_type for node in model.graph.node} - EXPECTED_OPERATORS)
+    if unexpected:
+        raise ExportError(
+            f"the exported graph holds {', '.join(unexpected)}, which this network does not need; "
+            "the installed torch or onnxscript exports it differently, use the pinned versions"
+        )
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says about packages that it does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def network_weights(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
+    """Return the network's parameters and statistics that an exported graph carries, by name."""
+    return {
+        tensor.name.removeprefix(PREFIX): torch.from_numpy(
+            onnx.numpy_helper.to_array(tensor).copy()
+        )
+        for tensor in model.graph.initializer
+        if tensor.name.startswith(PREFIX)
+    }

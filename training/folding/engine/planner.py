@@ -1,0 +1,270 @@
+"""Plans and carries out folds until nothing more can go.
+
+For each map per channel the planner asks the rules, operation by operation, until every part of
+the map has ended in a layer: only then anything changes. First against the flow, then with it, then
+beside it; a fold may make room for another, so all are asked again until a round changes nothing.
+Only then layers are copied, if that was asked for. Folding what was folded changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from training.folding.algebra.affine import ChannelMap, FoldRefused
+from training.folding.engine.graph import Affine, Graph, KeptNorm, Linear, Node, Opaque, Value
+from training.folding.engine.report_builder import Ledger
+from training.folding.engine.report_row import Row
+from training.folding.engine.rule import Move, Onward, Rule
+from training.folding.engine.rules import RULES
+from training.folding.engine.rules.parallel import (
+    PATTERN,
+    Sibling,
+    absorb,
+    merge_layers,
+    sibling_of,
+)
+
+Step = tuple[Rule, Move]
+Plan = Callable[[Graph, Node], list[Step]]
+
+
+def fold(graph: Graph) -> list[Row]:
+    """Fold all that can be folded exactly, and return what became of every batch norm."""
+    _separate(graph)
+    ledger = Ledger(graph)
+    wanted = graph.clones
+    for clones in sorted({False, wanted}):
+        graph.clones = clones
+        while _fold_some(graph, ledger) or _merge_some(graph, ledger):
+            pass
+    _tell_refusals(graph, ledger)
+    return ledger.rows()
+
+
+def _separate(graph: Graph) -> None:
+    """Give each node an operation of its own, and tell layers that others have their weights."""
+    first_with: dict[int, Node] = {}
+    for node in graph.nodes:
+        operation = node.operation
+        if isinstance(operation, Affine):
+            if first_with.setdefault(id(operation), node) is not node:
+                node.operation = replace(operation)
+        elif isinstance(operation, Linear):
+            first = first_with.setdefault(id(operation.map), node)
+            if first is not node:
+                node.operation = Linear(replace(operation.map, shared=first.name))
+                operation.map.shared = operation.map.shared or node.name
+
+
+def _fold_some(graph: Graph, ledger: Ledger) -> bool:
+    """Try every map in every direction; return whether any has gone.
+
+    Against the flow the first map of a chain goes first, with it the last, so that chains go at
+    once.
+    """
+    behind = [_move(graph, node, _behind, ledger) for node in graph.affines()]
+    before = [_move(graph, node, _before, ledger) for node in reversed(graph.affines())]
+    beside = [_move_beside(graph, node, ledger) for node in graph.affines()]
+    return any(behind + before + beside)
+
+
+def _merge_some(graph: Graph, ledger: Ledger) -> bool:
+    """Make one of layers side by side; return whether there were any."""
+    known = len(graph.merged)
+    merge_layers(graph)
+    for kept, gone in graph.merged[known:]:
+        ledger.merged(kept, gone)
+    return len(graph.merged) > known
+
+
+def _move(graph: Graph, origin: Node, plan: Plan, ledger: Ledger) -> bool:
+    """Fold a map along the flow, if all of it can go; return whether it has gone."""
+    try:
+        steps = plan(graph, origin)
+    except FoldRefused:
+        return False
+    against_flow = steps[0][1].side == "behind"
+    pattern = steps[0][0].pattern
+    meaning = origin.output.meaning
+    reached = [_carry_out(graph, *step) for step in steps]
+    ends = sorted(filter(_ends_map, reached), key=graph.nodes.index)
+    source = origin.inputs[0]
+    graph.bypass(origin)
+    if against_flow:
+        source.meaning = meaning
+    ledger.folded(origin, ends, pattern, source if against_flow else ends[0].output)
+    return True
+
+
+def _move_beside(graph: Graph, origin: Node, ledger: Ledger) -> bool:
+    """Fold a map into a layer beside it; return whether it has gone."""
+    try:
+        sibling = _beside(graph, origin)
+    except FoldRefused:
+        return False
+    if sibling is None:
+        return False
+    absorb(sibling, graph)
+    ledger.folded(origin, [sibling.node], PATTERN, sibling.node.output)
+    return True
+
+
+def _behind(graph: Graph, origin: Node) -> list[Step]:
+    """Return the steps that move a map against the flow, the first ones of the network first.
+
+    Raises:
+        FoldRefused: a part of it would have no exact place.
+    """
+    map_, axis = _check_unlocked(origin)
+    steps: list[Step] = []
+    pending = [(Onward(map_, axis, origin.inputs[0]), origin)]
+    while pending:
+        one, downstream = pending.pop()
+        node = _producer(one.value, downstream, origin)
+        rule = RULES.get((type(node.operation), "behind"))
+        if rule is None:
+            raise FoldRefused(f"{_subject(downstream, origin, 'input')} comes from {_told(node)}")
+        _check_readers(one.value, node, graph)
+        move = Move(one.map, one.axis, node, "behind", one.value, origin, downstream)
+        pending += [(onward, node) for onward in rule.check(move, graph)]
+        steps.append((rule, move))
+    return steps[::-1]
+
+
+def _before(graph: Graph, origin: Node) -> list[Step]:
+    """Return the steps that move a map with the flow into every reader, the last ones first.
+
+    Raises:
+        FoldRefused: a part of it would have no exact place, or it would reach a node twice.
+    """
+    map_, axis = _check_unlocked(origin)
+    steps: list[Step] = []
+    reached: set[Node] = set()
+    pending = [(Onward(map_, axis, origin.output), origin)]
+    while pending:
+        one, upstream = pending.pop()
+        subject = _subject(upstream, origin, "output")
+        if one.value.is_output:
+            raise FoldRefused(f"{subject} is an output of the network")
+        if not one.value.consumers:
+            raise FoldRefused(f"{subject} is not used")
+        for node in dict.fromkeys(one.value.consumers):
+            rule = RULES.get((type(node.operation), "before"))
+            if rule is None:
+                raise FoldRefused(f"{subject} goes to {_told(node)}")
+            if node in reached:
+                raise FoldRefused(f"it would reach {node.name} on two ways")
+            reached.add(node)
+            move = Move(one.map, one.axis, node, "before", one.value, origin)
+            pending += [(onward, node) for onward in rule.check(move, graph)]
+            steps.append((rule, move))
+    return steps[::-1]
+
+
+def _beside(graph: Graph, origin: Node) -> Sibling | None:
+    """Return the layer beside a map that can take it up, None where there is none.
+
+    Raises:
+        FoldRefused: there is one, but it would not be exact.
+    """
+    _check_unlocked(origin)
+    return sibling_of(origin, graph)
+
+
+def _check_unlocked(origin: Node) -> tuple[ChannelMap, int]:
+    """Return the map of a node and its axis.
+
+    Raises:
+        FoldRefused: it must stay.
+    """
+    operation = origin.operation
+    assert isinstance(operation, Affine), "only maps move"
+    if operation.locked is not None:
+        raise FoldRefused(operation.locked)
+    return operation.map, operation.axis
+
+
+def _producer(value: Value, downstream: Node, origin: Node) -> Node:
+    if value.producer is None:
+        raise FoldRefused(
+            f"{_subject(downstream, origin, 'input')}, {value.name}, is not the output of a layer"
+        )
+    if value is not value.producer.output:
+        raise FoldRefused(f"{value.name} is not the first output of {value.producer.name}")
+    return value.producer
+
+
+def _check_readers(value: Value, node: Node, graph: Graph) -> None:
+    """Refuse to change a tensor that others read too, unless they get a copy."""
+    readers = len(value.consumers) + value.is_output
+    is_layer = isinstance(node.operation, Linear)
+    if readers > 1 and not (graph.clones and is_layer):
+        others = "is also an output of the network" if value.is_output else ""
+        uses = f"is read {len(value.consumers)} times" if len(value.consumers) > 1 else ""
+        remedy = "; --clone gives the batch norm a copy of the layer" if is_layer else ""
+        raise FoldRefused(
+            f"the output of {node.name} {' and '.join(filter(None, (uses, others)))}{remedy}"
+        )
+
+
+def _subject(node: Node, origin: Node, end: str) -> str:
+    return f"its {end}" if node is origin else f"the {end} of {node.name}"
+
+
+def _told(node: Node) -> str:
+    """Return a node that is in the way, as text."""
+    operation = node.operation
+    if isinstance(operation, KeptNorm):
+        return f"{node.name}, a batch norm that stays"
+    kind = operation.kind if isinstance(operation, Opaque) else type(operation).__name__
+    name = f"{node.name} ({kind})" if node.name != kind else kind
+    return f"{name}, which is not linear"
+
+
+def _ends_map(node: Node) -> bool:
+    return isinstance(node.operation, Linear | Affine)
+
+
+def _carry_out(graph: Graph, rule: Rule, move: Move) -> Node:
+    """Carry out one step; return the node, or its copy."""
+    node = move.node
+    if move.side == "before":
+        if not _ends_map(node):
+            node.output.meaning = None
+    elif len(move.value.consumers) + move.value.is_output > 1:
+        assert move.downstream is not None, "a map behind a node has a reader"
+        node = graph.clone(node, move.downstream)
+        move = replace(move, node=node, value=node.output)
+    else:
+        move.value.meaning = None  # its numbers are now those of what comes later
+    rule.rewrite(move, graph)
+    return node
+
+
+def _tell_refusals(graph: Graph, ledger: Ledger) -> None:
+    """Note every batch norm that has stayed."""
+    for node in graph.nodes:
+        operation = node.operation
+        if isinstance(operation, KeptNorm):
+            ledger.refused(operation.norm, operation.reason)
+        elif isinstance(operation, Affine) and operation.norms:
+            ledger.refused(operation.norms[0], operation.locked or _reasons(graph, node))
+
+
+def _reasons(graph: Graph, origin: Node) -> str:
+    """Return why a map can move nowhere."""
+    reasons = (
+        ("not into what comes before", _reason(_behind, graph, origin)),
+        ("nor into what follows", _reason(_before, graph, origin)),
+        ("nor into what is beside it", _reason(_beside, graph, origin)),
+    )
+    return "; ".join(f"{where}: {reason}" for where, reason in reasons if reason)
+
+
+def _reason(plan: Callable[[Graph, Node], object], graph: Graph, origin: Node) -> str:
+    try:
+        plan(graph, origin)
+    except FoldRefused as refusal:
+        return str(refusal)
+    return ""

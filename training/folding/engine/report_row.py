@@ -1,0 +1,36 @@
+"""What became of every batch norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.folding.engine.graph import Norm, Value
+
+
+@dataclass(eq=False)
+class Row:
+    """One batch norm, or constants that were folded like one.
+
+    Attributes:
+        norm: its name and channels.
+        into: the layers that took it up; empty where it was refused.
+        pattern: the rule by which it ended, as `linear → bn`; None where it was refused.
+        reason: why it was refused, None where it was folded.
+        largest_scale: its largest absolute scale; None where it was refused.
+        is_norm: false for constants, which need no report where they stay.
+        witness: a tensor of the folded network that carries the numbers of one of the original;
+            None where it was refused, or where no such tensor is left.
+    """
+
+    norm: Norm
+    into: tuple[str, ...] = ()
+    pattern: str | None = None
+    reason: str | None = None
+    largest_scale: float | None = None
+    is_norm: bool = True
+    witness: Value | None = None
+
+    @property
+    def folded(self) -> bool:
+        """Whether it is gone."""
+        return self.reason is None

@@ -1,0 +1,97 @@
+"""One rule per pattern: how a map per channel crosses one operation, or ends in it.
+
+A rule is asked about one operation and one side of it:
+
+    behind    operation ─► map      the map moves against the flow, towards the input
+    before    map ─► operation      the map moves with the flow, towards the output
+
+`check` refuses with a reason, or returns the moves that remain: none where the operation has
+absorbed the map, one where the map comes out on the other side, several where it has to enter
+branches. It changes nothing; `rewrite` is called once all moves are known to end somewhere.
+
+A new rule is one module here, one entry in `RULES`, and its tests.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from training.folding.algebra.affine import ChannelMap
+from training.folding.engine.graph import Affine, Graph, Node, Operation, Value
+
+Side = Literal["behind", "before"]
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """A map that is to cross one operation.
+
+    Attributes:
+        map: what is to be absorbed.
+        axis: of its channels.
+        node: the operation.
+        side: where the map is, seen from the operation.
+        value: the tensor that the map applies to: an output of `node` if the map is behind it, an
+            input if it is before.
+        origin: the node that is to disappear.
+        downstream: the one node that reads `value`, where the map is behind.
+    """
+
+    map: ChannelMap
+    axis: int
+    node: Node
+    side: Side
+    value: Value
+    origin: Node
+    downstream: Node | None = None
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether the map is the same for all channels, so that its axis does not matter."""
+        return self.map.scale.size == 1
+
+    @property
+    def from_constants(self) -> bool:
+        """Whether only constants would disappear, and no batch norm."""
+        operation = self.origin.operation
+        return isinstance(operation, Affine) and not operation.norms
+
+    def onward(self, map_: ChannelMap, value: Value, axis: int | None = None) -> Onward:
+        """Return what remains to be absorbed, at another tensor of the same operation."""
+        return Onward(map_, self.axis if axis is None else axis, value)
+
+
+@dataclass(frozen=True, eq=False)
+class Onward:
+    """A map that has come out of an operation, on the side of `value`."""
+
+    map: ChannelMap
+    axis: int
+    value: Value
+
+
+class Rule(ABC):
+    """One pattern.
+
+    Attributes:
+        pattern: as users know it, `linear → bn`.
+        operation: what it crosses.
+        side: where the map is.
+    """
+
+    pattern: str
+    operation: type[Operation]
+    side: Side
+
+    @abstractmethod
+    def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
+        """Return what remains to be absorbed elsewhere; change nothing.
+
+        Raises:
+            FoldRefused: it would not be exact; the message is the reason.
+        """
+
+    def rewrite(self, move: Move, graph: Graph) -> None:  # noqa: B027 - most need no change
+        """Change the operation, if it has to change for the map to end in it or to cross it."""

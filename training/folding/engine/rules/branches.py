@@ -1,0 +1,127 @@
+"""Sums and concatenations: the map enters every branch, or goes round one.
+
+s (x + y) + t     = (s x + t) + s y
+(x + t) + y       = (x + y) + t
+s [x, y] + t      = [s_x x + t_x, s_y y + t_y]
+[s x + t, y]      = [s, 1] [x, y] + [t, 0]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.folding.algebra.affine import ChannelMap, FoldRefused
+from training.folding.engine.graph import Concat, Graph, Linear, Node, Sum
+from training.folding.engine.rule import Move, Onward, Rule
+
+
+class BehindSum(Rule):
+    """Every branch takes the scale, and one of them the shift as well."""
+
+    pattern = "sum → bn"
+    operation = Sum
+    side = "behind"
+
+    def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
+        """Refuse to broadcast channels; leave the rest to the branches."""
+        _check_channels(move)
+        sources = move.node.inputs
+        layers = (
+            place
+            for place, source in enumerate(sources)
+            if source.producer is not None and isinstance(source.producer.operation, Linear)
+        )
+        shifted = next(layers, 0)  # a layer can take a shift, what else is there maybe not
+        unshifted = move.map.without_shift()
+        return tuple(
+            move.onward(move.map if place == shifted else unshifted, source)
+            for place, source in enumerate(sources)
+        )
+
+
+class BeforeSum(Rule):
+    """A shift may as well be added to the sum; a scale belongs to its own branch."""
+
+    pattern = "bn → sum"
+    operation = Sum
+    side = "before"
+
+    def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
+        """Refuse a scale, and to broadcast channels."""
+        _check_channels(move)
+        if np.any(move.map.scale != 1):
+            raise FoldRefused(
+                f"{move.node.name} adds something else to it, which it must not scale"
+            )
+        uses = sum(source is move.value for source in move.node.inputs)
+        shift = ChannelMap(move.map.scale, uses * move.map.shift)
+        return (move.onward(shift, move.node.output),)
+
+
+class BehindConcat(Rule):
+    """Every branch takes the part for its channels."""
+
+    pattern = "concat → bn"
+    operation = Concat
+    side = "behind"
+
+    def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
+        """Refuse branches of unknown size."""
+        sources = move.node.inputs
+        if move.is_uniform or _axis(move.node) != move.axis:
+            return tuple(move.onward(move.map, source) for source in sources)
+        parts = move.map.split(_branch_sizes(move))
+        return tuple(move.onward(part, source) for part, source in zip(parts, sources, strict=True))
+
+
+class BeforeConcat(Rule):
+    """What follows takes the map for the channels of this branch, and leaves the others alone."""
+
+    pattern = "bn → concat"
+    operation = Concat
+    side = "before"
+
+    def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
+        """Refuse branches of unknown size, and another axis than that of the channels."""
+        if not move.is_uniform and _axis(move.node) != move.axis:
+            raise FoldRefused(
+                f"{move.node.name} puts something else with the same channels beside it"
+            )
+        parts = [
+            (move.map if source is move.value else _IDENTITY).broadcast(size)
+            for source, size in zip(move.node.inputs, _branch_sizes(move), strict=True)
+        ]
+        joined = ChannelMap(
+            np.concatenate([part.scale for part in parts]),
+            np.concatenate([part.shift for part in parts]),
+        )
+        return (move.onward(joined, move.node.output, _axis(move.node)),)
+
+
+_IDENTITY = ChannelMap(np.ones(1), np.zeros(1))
+
+
+def _axis(node: Node) -> int:
+    assert isinstance(node.operation, Concat), "a rule is asked about its own operation"
+    return node.operation.axis
+
+
+def _branch_sizes(move: Move) -> list[int]:
+    """Return how many channels each branch has."""
+    sizes = [source.size(_axis(move.node)) for source in move.node.inputs]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        raise FoldRefused(
+            f"{move.node.name} joins branches of unknown size; export the network with fixed "
+            "numbers of channels"
+        )
+    return known
+
+
+def _check_channels(move: Move) -> None:
+    """Refuse a sum that broadcasts the channels, as far as sizes are known; other axes may."""
+    values = [*move.node.inputs, move.node.output]
+    ranks = {value.rank for value in values} - {None}
+    sizes = {value.size(move.axis) for value in values} - {None}
+    if len(ranks) > 1 or (len(sizes) > 1 and not move.is_uniform):
+        raise FoldRefused(f"{move.node.name} adds tensors with different channels")

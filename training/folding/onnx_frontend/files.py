@@ -1,0 +1,206 @@
+"""ONNX files: what is read is whole, what is written is written completely or not at all.
+
+A file is written tensor by tensor, so that a network is never in memory a second time. That is the
+protobuf encoding that every reader knows: the fields of the model, then one field for the graph,
+whose length is computed first, with one field for each initializer in it.
+
+Reference:
+    protobuf.dev, "Encoding"; onnx.proto: ModelProto.graph = 7, GraphProto.initializer = 5,
+    TensorProto.raw_data = 9.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from training.errors import FoldError
+from training.evaluation.onnx_runner import first_line
+
+LIMIT_BYTES = 2**31 - 1  # of one protobuf message
+GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
+OLDEST_OPSET, NEWEST_OPSET = 7, 26
+REMEDY = "export the network again"
+
+
+def read_model(path: Path) -> ir.Model:
+    """Return a model; weights in other files are mapped, not read.
+
+    Raises:
+        FoldError: it is missing, damaged or no model; the message says what to do.
+    """
+    if not path.is_file():
+        raise FoldError(f"{path}: no such file; give the path of an ONNX file")
+    if path.stat().st_size > LIMIT_BYTES:
+        raise FoldError(
+            f"{path}: {path.stat().st_size:,} bytes, and one ONNX file holds at most "
+            f"{LIMIT_BYTES:,}; export the network with its weights as external data"
+        )
+    try:
+        model = ir.load(path)
+    except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, OSError) as error:
+        told = first_line(error)
+        raise FoldError(f"{path}: no ONNX model, or a damaged one ({told}); {REMEDY}") from error
+    _check(path, model)
+    return model
+
+
+def _check(path: Path, model: ir.Model) -> None:
+    if not model.graph.outputs:
+        raise FoldError(f"{path}: no ONNX model, or one without outputs; {REMEDY}")
+    opset = model.graph.opset_imports.get("")
+    if opset is None or not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise FoldError(
+            f"{path}: opset {opset}, and {OLDEST_OPSET} to {NEWEST_OPSET} are known; export the "
+            "network with one of these"
+        )
+    for external in external_tensors(model):
+        _check_external(path, external)
+    for tensor in _tensors(model):
+        _check_length(path, tensor)
+
+
+def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """Yield the tensors whose bytes are in other files."""
+    for tensor in _tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            yield tensor
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value.const_value
+
+
+def _check_length(path: Path, tensor: ir.TensorProtocol) -> None:
+    """Refuse a tensor that has not as many bytes as its shape says."""
+    proto = getattr(tensor, "raw", None)
+    if not isinstance(proto, onnx.TensorProto) or not proto.HasField("raw_data"):
+        return
+    found = len(proto.raw_data)
+    if found != tensor.nbytes:
+        raise FoldError(
+            f"{path}: the weights {tensor.name!r} have {found:,} bytes, and their shape needs "
+            f"{tensor.nbytes:,}; {REMEDY}"
+        )
+
+
+def _check_external(path: Path, tensor: ir.ExternalTensor) -> None:
+    """Refuse files that are missing, too short or outside of the model's folder."""
+    data = Path(os.fspath(tensor.base_dir), os.fspath(tensor.location))
+    if not data.resolve().is_relative_to(path.resolve().parent):
+        raise FoldError(
+            f"{path}: the weights {tensor.name!r} lie in {tensor.location}, outside of the "
+            "model's folder; put that file beside the model"
+        )
+    needed = (tensor.offset or 0) + tensor.nbytes
+    if not data.is_file() or data.stat().st_size < needed:
+        found = f"has {data.stat().st_size:,} bytes" if data.is_file() else "is missing"
+        raise FoldError(
+            f"{path}: the weights {tensor.name!r} need {needed:,} bytes of {tensor.location}, "
+            f"which {found}; copy the model with all its files"
+        )
+
+
+def write_model(model: ir.Model, path: Path) -> None:
+    """Write a model, with its weights in `NAME.data` beside it if one file cannot hold them.
+
+    Raises:
+        FoldError: it cannot be written; what was there before is still there.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".foldnorm-", dir=path.parent) as folder:
+            draft = Path(folder, path.name)
+            _write(model, draft)
+            for file in sorted(Path(folder).iterdir(), reverse=True):  # the data first
+                file.replace(path.parent / file.name)
+    except OSError as error:
+        raise FoldError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _write(model: ir.Model, path: Path) -> None:
+    if _weight_bytes(model) > LIMIT_BYTES // 2:
+        ir.save(model, path, external_data=f"{path.name}.data")
+    else:
+        with path.open("wb") as file:
+            _stream(model, file)
+    for written in path.parent.iterdir():
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    return sum(tensor.nbytes for tensor in _tensors(model))
+
+
+def _stream(model: ir.Model, file: BinaryIO) -> None:
+    """Write a model with one tensor in memory at a time."""
+    held = dict(model.graph.initializers)
+    model.graph.initializers.clear()
+    try:
+        skeleton = ir.to_proto(model)
+    finally:
+        model.graph.initializers.update(held)
+    graph = skeleton.graph.SerializeToString()
+    skeleton.ClearField("graph")
+    tensors = [value.const_value for value in held.values() if value.const_value is not None]
+    heads = [_head(tensor) for tensor in tensors]
+    sizes = [len(head) + _data_bytes(one) for head, one in zip(heads, tensors, strict=True)]
+    whole = len(graph) + sum(len(_prefix(INITIALIZER, size)) + size for size in sizes)
+    file.write(skeleton.SerializeToString())
+    file.write(_prefix(GRAPH, whole))
+    file.write(graph)
+    for tensor, head, size in zip(tensors, heads, sizes, strict=True):
+        file.write(_prefix(INITIALIZER, size))
+        file.write(head)
+        if _data_bytes(tensor):
+            file.write(_prefix(RAW_DATA, tensor.nbytes))
+            file.write(tensor.tobytes())
+
+
+def _head(tensor: ir.TensorProtocol) -> bytes:
+    """Return all of a tensor but its numbers, with its texts where it holds those."""
+    head = onnx.TensorProto(
+        dims=[int(size) for size in tensor.shape.numpy()],
+        data_type=tensor.dtype.value,
+        name=tensor.name,
+        doc_string=tensor.doc_string or None,
+        string_data=tensor.numpy().reshape(-1) if _is_text(tensor) else None,
+    )
+    for key, value in tensor.metadata_props.items():
+        head.metadata_props.add(key=key, value=value)
+    serialized: bytes = head.SerializeToString()
+    return serialized
+
+
+def _data_bytes(tensor: ir.TensorProtocol) -> int:
+    """Return the length of the field that holds a tensor's numbers; 0 if it holds texts."""
+    return 0 if _is_text(tensor) else len(_prefix(RAW_DATA, tensor.nbytes)) + tensor.nbytes
+
+
+def _is_text(tensor: ir.TensorProtocol) -> bool:
+    return tensor.dtype == ir.DataType.STRING
+
+
+def _prefix(field: int, length: int) -> bytes:
+    """Return tag and length of a field of bytes."""
+    return bytes([field << 3 | 2]) + _varint(length)
+
+
+def _varint(number: int) -> bytes:
+    """Return a number seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

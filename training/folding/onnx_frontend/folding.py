@@ -1,0 +1,82 @@
+"""Folds an ONNX model: the graph, the bodies of its control flow, and its functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from training.folding.engine import planner
+from training.folding.engine.report_row import Row
+from training.folding.onnx_frontend.constants import Constants
+from training.folding.onnx_frontend.view import View, view_of
+from training.folding.onnx_frontend.write_back import Writer, names_of
+
+FREE_INITIALIZERS = 4  # the first version of the format whose constants need not be inputs
+
+
+@dataclass(frozen=True)
+class FoldedModel:
+    """A model without the batch norms that could go.
+
+    Attributes:
+        rows: what became of every batch norm, and the constants that were folded.
+        same: tensor of this model -> tensor of the original with the same numbers.
+        witnesses: for each row a tensor of this model that shows the fold, and the original's
+            tensor with the same numbers; None where there is none.
+    """
+
+    model: ir.Model
+    rows: tuple[Row, ...]
+    same: dict[str, str]
+    witnesses: tuple[tuple[str, str] | None, ...]
+
+    @property
+    def norms(self) -> tuple[Row, ...]:
+        """The rows of batch norms."""
+        return tuple(row for row in self.rows if row.is_norm)
+
+
+def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
+    """Return a folded copy; the model itself is not changed.
+
+    Functions are inlined. A body of control flow is folded as a graph of its own, what it reads of
+    the graph around it is left alone.
+
+    Args:
+        model: any model.
+        clones: whether layers and weights with several readers may be copied.
+    """
+    copy = model.clone()
+    if copy.ir_version < FREE_INITIALIZERS:
+        _free_initializers(copy)
+    common.InlinePass()(copy)
+    common.RemoveUnusedNodesPass()(copy)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
+    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+    rows: list[Row] = []
+    same: dict[str, str] = {}
+    witnesses: list[tuple[str, str] | None] = []
+    opset, taken = copy.opset_imports.get("", 1), names_of(copy)
+    for graph in [*copy.graph.subgraphs(), copy.graph]:
+        view = view_of(graph, Constants(opset), clones=clones)
+        folded = planner.fold(view.graph)
+        Writer(view, opset, taken).write()
+        rows += folded
+        same |= {view.name_of(value): value.meaning for value in view.values if value.meaning}
+        witnesses += [_witness(view, row) for row in folded]
+    common.RemoveUnusedNodesPass()(copy)
+    return FoldedModel(copy, tuple(rows), same, tuple(witnesses))
+
+
+def _free_initializers(model: ir.Model) -> None:
+    """Take constants from the inputs, where a format without any other place for them put them."""
+    common.RemoveInitializersFromInputsPass()(model)
+    model.ir_version = FREE_INITIALIZERS
+
+
+def _witness(view: View, row: Row) -> tuple[str, str] | None:
+    if row.witness is None or row.witness.meaning is None:
+        return None
+    return view.name_of(row.witness), row.witness.meaning

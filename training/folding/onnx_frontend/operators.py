@@ -1,0 +1,497 @@
+"""What each ONNX operator is to folding; None where it is opaque.
+
+Specification: https://onnx.ai/onnx/operators, opsets 7 to 23 and the older forms of batch norm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from training.folding.algebra.affine import BatchNormStats, ChannelMap, FoldRefused, channel_map
+from training.folding.algebra.linear_map import LinearMap
+from training.folding.engine.graph import (
+    Affine,
+    Average,
+    Concat,
+    Flatten,
+    KeptNorm,
+    Linear,
+    Maximum,
+    Norm,
+    Operation,
+    Pad,
+    Same,
+    Sum,
+)
+from training.folding.onnx_frontend.constants import Constants
+
+
+@dataclass(frozen=True)
+class Context:
+    """The graph that a node is in, and its constants."""
+
+    graph: ir.Graph
+    constants: Constants
+
+    def constant(self, node: ir.Node, index: int) -> NDArray[Any] | None:
+        """Return an input of a node if it is there, constant, and can be computed."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is None or not self.constants.holds(value):
+            return None
+        try:
+            return self.constants.array(value)
+        except FoldRefused:
+            return None
+
+
+def _attribute(node: ir.Node, name: str, default: Any) -> Any:
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.value
+
+
+def _text(node: ir.Node, name: str, default: str) -> str:
+    value = _attribute(node, name, default)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _rank(value: ir.Value | None) -> int | None:
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def _size(value: ir.Value | None, axis: int) -> int | None:
+    if value is None or value.shape is None or axis >= len(value.shape):
+        return None
+    size = value.shape[axis]
+    return size if isinstance(size, int) else None
+
+
+def _used(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
+
+
+def batch_norm(node: ir.Node, indices: list[int], context: Context) -> Operation:
+    """Y = gamma (x - mean) / sqrt(var + eps) + beta, if it is in inference mode."""
+    name = node.name or node.outputs[0].name or "BatchNormalization"
+    sizes = [_size(value, 0) for value in node.inputs[1:]]
+    norm = Norm(name, next((size for size in sizes if size is not None), 0))
+    training = _attribute(node, "training_mode", 0) or any(_used(o) for o in node.outputs[1:])
+    if training:
+        return KeptNorm(
+            norm,
+            "it is in train mode (training_mode=1): it takes statistics of its own batch; export "
+            "the network in inference mode",
+        )
+    if _attribute(node, "spatial", 1) == 0:
+        return KeptNorm(norm, "it has a scale for each position (spatial=0)")
+    vectors = [context.constant(node, index) for index in range(1, 5)]
+    if indices != [0] or any(vector is None for vector in vectors):
+        return KeptNorm(norm, _not_constant(node))
+    gamma, beta, mean, var = (np.asarray(v, np.float64).reshape(-1) for v in vectors)
+    stats = BatchNormStats(gamma, beta, mean, var, float(_attribute(node, "epsilon", 1e-5)))
+    try:
+        return Affine(1, channel_map(stats), (norm,))
+    except FoldRefused as refusal:
+        return KeptNorm(norm, str(refusal))
+
+
+def _not_constant(node: ir.Node) -> str:
+    """Return why the parameters of a batch norm are no constants, and the remedy."""
+    for value in node.inputs[1:]:
+        if value is not None and value.is_initializer() and value.is_graph_input():
+            return (
+                f"its parameters are no constants: {value.name} is an input as well, which callers "
+                "may override; take it from the inputs of the graph"
+            )
+    return "its parameters are no constants of the graph; export the network with its weights"
+
+
+def arithmetic(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """X + c, x - c, c - x, x * c and x / c, c a number or a vector along one axis."""
+    if len(indices) == 2:
+        return _sum(node) if node.op_type == "Add" else None
+    if len(node.inputs) != 2 or len(indices) != 1:
+        return None
+    (index,) = indices
+    constant = context.constant(node, 1 - index)
+    if constant is None or constant.dtype != np.float64 or not np.isfinite(constant).all():
+        return None
+    axis = _axis_of(constant, node.inputs[index])
+    if axis is None:
+        return None
+    vector = constant.reshape(-1)
+    one, zero = np.ones_like(vector), np.zeros_like(vector)
+    match node.op_type, index:
+        case "Add", _:
+            return Affine(axis, ChannelMap(one, vector))
+        case "Sub", 0:
+            return Affine(axis, ChannelMap(one, -vector))
+        case "Sub", _:
+            return Affine(axis, ChannelMap(-one, vector))
+        case "Mul", _:
+            return Affine(axis, ChannelMap(vector, zero))
+        case "Div", 0 if (np.abs(vector) > 1 / np.finfo(np.float64).max).all():
+            return Affine(axis, ChannelMap(1 / vector, zero))
+    return None
+
+
+def _axis_of(constant: NDArray[np.float64], data: ir.Value | None) -> int | None:
+    """Return the axis of `data` along which a constant varies; 1 if it is a single number."""
+    if constant.size == 1 and constant.ndim <= (_rank(data) or 0 if constant.ndim else 0):
+        return 1
+    rank = _rank(data)
+    if rank is None or constant.ndim > rank:
+        return None
+    axes = [rank - constant.ndim + i for i, size in enumerate(constant.shape) if size != 1]
+    if len(axes) != 1 or axes[0] == 0 or _size(data, axes[0]) != constant.size:
+        return None
+    return axes[0]
+
+
+def _sum(node: ir.Node) -> Operation | None:
+    """All inputs have the same channels: other axes may broadcast, the algebra does not mind."""
+    ranks = {_rank(value) for value in node.inputs}
+    channels = {_size(value, 1) for value in node.inputs}
+    if len(ranks) == 1 and len(channels) == 1 and None not in ranks | channels:
+        return Sum()
+    return None
+
+
+def sum_(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Any number of tensors."""
+    return _sum(node) if len(indices) == len(node.inputs) > 1 else None
+
+
+def convolution(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Conv and ConvTranspose whose weights are constants."""
+    linear = _linear(node, indices, context)
+    if linear is None:
+        return None
+    linear.kind = "conv" if node.op_type == "Conv" else "conv_transpose"
+    linear.groups = int(_attribute(node, "group", 1))
+    axes = len(linear.weight_shape) - 2
+    linear.strides = tuple(_attribute(node, "strides", (1,) * axes))
+    linear.dilations = tuple(_attribute(node, "dilations", (1,) * axes))
+    linear.padding = _padding(node, linear, axes)
+    linear.pads = linear.padding is None or any(map(any, linear.padding))
+    return Linear(linear)
+
+
+def _padding(node: ir.Node, linear: LinearMap, axes: int) -> tuple[tuple[int, int], ...] | None:
+    mode = _text(node, "auto_pad", "NOTSET")
+    if mode == "VALID":
+        return ((0, 0),) * axes
+    if mode == "NOTSET":
+        given = [int(pad) for pad in _attribute(node, "pads", (0,) * (2 * axes))]
+        return tuple(zip(given[:axes], given[axes:], strict=True))
+    sizes = [_size(node.inputs[0], 2 + axis) for axis in range(axes)]
+    if node.op_type != "Conv":
+        return None
+    pads: list[tuple[int, int]] = []
+    geometry = zip(sizes, linear.weight_shape[2:], linear.strides, linear.dilations, strict=True)
+    for size, kernel, stride, dilation in geometry:
+        if size is None and stride != 1:
+            return None
+        rest = 1 if size is None else (size - 1) % stride + 1  # of the input, in the last stride
+        total = max(0, dilation * (kernel - 1) + 1 - rest)
+        short, long = total // 2, total - total // 2
+        pads.append((long, short) if mode == "SAME_LOWER" else (short, long))
+    return tuple(pads)
+
+
+def _linear(node: ir.Node, indices: list[int], context: Context) -> LinearMap | None:
+    """Return a layer with the weights as they are in the graph, and its bias."""
+    weight = node.inputs[1]
+    if indices != [0] or weight is None or weight.dtype is None or weight.shape is None:
+        return None
+    if not weight.dtype.is_floating_point():
+        return None
+    if weight.const_value is None and context.constant(node, 1) is None:
+        return None  # it cannot be computed here
+    shape = tuple(size for size in weight.shape if isinstance(size, int))
+    if len(shape) != len(weight.shape):
+        return None
+    bias = context.constant(node, 2)
+    return LinearMap(
+        kind="dense",
+        read_weight=lambda: _as_stored(context, weight),
+        dtype=weight.dtype.numpy(),
+        weight_shape=shape,
+        bias=None if bias is None else np.asarray(bias, np.float64),
+        shared=_other_reader(node, weight),
+        locked=_reason_to_stay(weight),
+    )
+
+
+def _other_reader(node: ir.Node, weight: ir.Value) -> str | None:
+    """Return who else reads weights, None where nobody does."""
+    if weight.is_graph_output():
+        return "the outputs of the network"
+    others = [use.node for use in weight.uses() if use.node is not node and _reads(use)]
+    return (others[0].name or others[0].outputs[0].name) if others else None
+
+
+def _reason_to_stay(weight: ir.Value) -> str | None:
+    """Return why computed weights stay, None where they may change."""
+    pending = [weight]
+    while pending:
+        node = pending.pop().producer()
+        if node is not None and node.op_type == "DequantizeLinear":
+            return "its weights are quantized; fold the network before it is quantized"
+        pending += [] if node is None else [one for one in node.inputs if one is not None]
+    return None
+
+
+def _reads(use: Any) -> bool:
+    """Whether a use is of the numbers, and not of a size or a type."""
+    kind = use.node.op_type
+    return kind not in ("Shape", "Size") and (kind, use.idx) != ("CastLike", 1)
+
+
+def _as_stored(context: Context, weight: ir.Value) -> NDArray[Any]:
+    if weight.const_value is not None:
+        return weight.const_value.numpy()
+    return context.constants.array(weight)
+
+
+def gemm(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Alpha A B' + beta C, with constant B and C."""
+    linear = _linear(node, indices, context)
+    if linear is None or _attribute(node, "transA", 0):
+        return None
+    alpha, beta = (float(_attribute(node, name, 1.0)) for name in ("alpha", "beta"))
+    read, transposed = linear.read_weight, bool(_attribute(node, "transB", 0))
+    if not transposed:
+        linear.weight_shape = linear.weight_shape[::-1]
+    linear.read_weight = lambda: _dense(read(), alpha, transposed)
+    if linear.bias is not None:
+        if linear.bias.size > 1 and linear.bias.shape[-1] != linear.bias.size:
+            return None  # another one for each row
+        linear.bias = beta * np.broadcast_to(linear.bias.reshape(-1), linear.channels_out)
+    return Linear(linear)
+
+
+def _dense(weight: NDArray[Any], alpha: float, transposed: bool) -> NDArray[Any]:
+    scaled = weight if alpha == 1 else alpha * weight.astype(np.float64)
+    return scaled if transposed else scaled.T
+
+
+def matmul(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """X W, W a constant matrix; acts on the last axis."""
+    linear = _linear(node, indices, context)
+    if linear is None or len(linear.weight_shape) != 2 or (_rank(node.inputs[0]) or 0) < 2:
+        return None
+    read = linear.read_weight
+    linear.weight_shape = linear.weight_shape[::-1]
+    linear.read_weight = lambda: read().T
+    linear.bias = None
+    return Linear(linear)
+
+
+def max_pool(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Without the indices of the maxima."""
+    return Maximum() if not any(_used(output) for output in node.outputs[1:]) else None
+
+
+def average_pool(node: ir.Node, indices: list[int], context: Context) -> Operation:
+    """A mean over a window; over zeros of the padding too if they count."""
+    padded = any(_attribute(node, "pads", ())) or _text(node, "auto_pad", "NOTSET") not in (
+        "NOTSET",
+        "VALID",
+    )
+    counts = bool(_attribute(node, "count_include_pad", 0))
+    return Average(counts and (padded or bool(_attribute(node, "ceil_mode", 0))))
+
+
+def global_max_pool(node: ir.Node, indices: list[int], context: Context) -> Operation:
+    """The largest of each channel."""
+    return Maximum()
+
+
+def global_average_pool(node: ir.Node, indices: list[int], context: Context) -> Operation:
+    """The mean of each channel."""
+    return Average()
+
+
+def reduction(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """The mean or maximum over axes behind the channels."""
+    if 0 not in indices or not _behind_channels(node, context):
+        return None
+    return Average() if node.op_type == "ReduceMean" else Maximum()
+
+
+def _behind_channels(node: ir.Node, context: Context) -> bool:
+    """Whether a node acts on axes that all come after the channels."""
+    rank = _rank(node.outputs[0] if node.op_type == "Unsqueeze" else node.inputs[0])
+    axes = _attribute(node, "axes", None)
+    if axes is None:
+        axes = context.constant(node, 1)
+    if rank is None or axes is None or len(np.atleast_1d(axes)) == 0:
+        return False
+    return all(int(axis) % rank >= 2 for axis in np.atleast_1d(axes))
+
+
+def resize(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Nearest and linear interpolation, whose weights sum to 1, of axes behind the channels."""
+    rank = _rank(node.inputs[0])
+    mode = _text(node, "mode", "nearest")
+    crops = _text(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize"
+    sizes = [_size(value, 1) for value in (node.inputs[0], node.outputs[0])]
+    same_channels = sizes[0] is not None and sizes[0] == sizes[1]
+    if indices != [0] or rank is None or rank < 3 or crops or not same_channels:
+        return None
+    if not _leaves_channels(node, rank, context):
+        return None
+    return Average() if mode in ("nearest", "linear") else None
+
+
+def _leaves_channels(node: ir.Node, rank: int, context: Context) -> bool:
+    """Whether the scales of an interpolation, where it has any, are 1 along the channels."""
+    axes = _attribute(node, "axes", None)
+    place = 1 if axes is None else next((i for i, a in enumerate(axes) if a % rank == 1), None)
+    if place is None:
+        return True
+    named = _attribute(node, "scales", None)  # before opset 9
+    given = [context.constant(node, index) for index in range(1, len(node.inputs))]
+    count = rank if axes is None else len(axes)
+    scales = [one for one in given if one is not None and one.dtype.kind == "f"]
+    vectors = [one for one in (*scales, named) if one is not None and len(one) == count]
+    return all(float(one[place]) == 1.0 for one in vectors)
+
+
+def identity(node: ir.Node, indices: list[int], context: Context) -> Operation:
+    """Its input."""
+    return Same()
+
+
+def dropout(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Nothing, in inference mode."""
+    mode = context.constant(node, 2)
+    trains = len(node.inputs) > 2 and node.inputs[2] is not None and (mode is None or mode.any())
+    masks = any(_used(output) for output in node.outputs[1:])
+    return None if trains or masks or indices != [0] else Same()
+
+
+def cast(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Nothing, to the type that it has."""
+    source = node.inputs[0]
+    same = source is not None and source.dtype is not None and source.dtype == node.outputs[0].dtype
+    return Same() if same else None
+
+
+def pad(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Axes behind the channels."""
+    if indices != [0]:
+        return None
+    pads, rank = _attribute(node, "pads", None), _rank(node.inputs[0])
+    if pads is None:
+        pads = context.constant(node, 1)
+    axes = context.constant(node, 3)
+    if pads is None or rank is None:
+        return None
+    if axes is not None:
+        pads = _on_all_axes([int(amount) for amount in pads], axes % rank, rank)
+    if len(pads) != 2 * rank or any((pads[0], pads[1], pads[rank], pads[rank + 1])):
+        return None
+    if _text(node, "mode", "constant") != "constant":
+        return Pad(None)
+    value = context.constant(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
+    if len(node.inputs) > 2 and node.inputs[2] is not None and value is None:
+        return None
+    number = float(_attribute(node, "value", 0.0) if value is None else value.reshape(-1)[0])
+    amounts = [int(amount) for amount in pads]
+    source = node.inputs[0]
+    dtype = source.dtype.numpy() if source is not None and source.dtype is not None else None
+    return Pad(number, tuple(zip(amounts[2:rank], amounts[rank + 2 :], strict=True)), dtype)
+
+
+def _on_all_axes(pads: list[int], axes: NDArray[Any], rank: int) -> list[int]:
+    """Return amounts for each axis, of amounts for some."""
+    every = [0] * (2 * rank)
+    for place, axis in enumerate(axes):
+        every[axis], every[rank + axis] = pads[place], pads[len(axes) + place]
+    return every
+
+
+def flatten(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """All axes after the batch become one."""
+    rank = _rank(node.inputs[0])
+    axis = int(_attribute(node, "axis", 1))
+    return Flatten() if axis == 1 or (rank is not None and axis + rank == 1) else None
+
+
+def reshape(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """(N, C, *S) to (N, C * prod S), if the sizes prove it."""
+    source, rank = node.inputs[0], _rank(node.inputs[0])
+    if 0 not in indices or rank is None or rank < 2 or not _is_matrix(node, context):
+        return None
+    sizes = [_size(source, axis) for axis in range(1, rank)]
+    if any(size is None for size in sizes):
+        return None
+    features = math.prod(size for size in sizes if size is not None)
+    if _size(node.outputs[0], 1) == features:
+        return Flatten()
+    target = context.constant(node, 1)
+    if target is None:
+        return None
+    keeps_batch = int(target[0]) in (0, _size(source, 0)) and not _attribute(node, "allowzero", 0)
+    if int(target[1]) == features or (int(target[1]) == -1 and keeps_batch):
+        return Flatten()
+    return None
+
+
+def _is_matrix(node: ir.Node, context: Context) -> bool:
+    """Whether a node returns two axes."""
+    target = context.constant(node, 1)
+    return target.size == 2 if target is not None else _rank(node.outputs[0]) == 2
+
+
+def squeeze(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Axes of size one behind the channels come and go."""
+    return Same() if indices == [0] and _behind_channels(node, context) else None
+
+
+def concat(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Side by side on one axis."""
+    rank = _rank(node.inputs[0])
+    axis = int(_attribute(node, "axis", 0))
+    if rank is None or len(indices) != len(node.inputs):
+        return None
+    return Concat(axis % rank)
+
+
+READERS: dict[str, Callable[[ir.Node, list[int], Context], Operation | None]] = {
+    "BatchNormalization": batch_norm,
+    "Add": arithmetic,
+    "Sub": arithmetic,
+    "Mul": arithmetic,
+    "Div": arithmetic,
+    "Sum": sum_,
+    "Conv": convolution,
+    "ConvTranspose": convolution,
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
+    "GlobalMaxPool": global_max_pool,
+    "GlobalAveragePool": global_average_pool,
+    "ReduceMean": reduction,
+    "ReduceMax": reduction,
+    "Resize": resize,
+    "Upsample": resize,
+    "Identity": identity,
+    "Dropout": dropout,
+    "Cast": cast,
+    "Pad": pad,
+    "Flatten": flatten,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "Unsqueeze": squeeze,
+    "Concat": concat,
+}

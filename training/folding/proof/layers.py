@@ -1,0 +1,60 @@
+"""The error of each fold by itself: tensors that must be equal, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from training.errors import FoldError, GraphError
+from training.folding.proof.inputs import Feed
+from training.folding.proof.sessions import Runner
+
+Pair = tuple[str, str]  # a tensor of the folded model, and that of the original
+
+
+def layer_errors(
+    original: ir.Model, folded: ir.Model, pairs: Sequence[Pair | None], feed: Feed
+) -> list[float | None]:
+    """Return for each pair max |difference| over max |original|, as onnxruntime computes them.
+
+    None where there is no pair, or where a tensor inside a body of control flow cannot be seen.
+    """
+    left, right = (_names(one) for one in (original, folded))
+    seen = [pair for pair in pairs if pair and pair[0] in right and pair[1] in left]
+    if not seen:
+        return [None] * len(pairs)
+    try:
+        numbers = [
+            _tensors(model, {pair[which] for pair in seen}, feed)
+            for which, model in ((1, original), (0, folded))
+        ]
+    except (FoldError, GraphError):
+        return [None] * len(pairs)
+    return [
+        _error(numbers[0][pair[1]], numbers[1][pair[0]]) if pair in seen and pair else None
+        for pair in pairs
+    ]
+
+
+def _names(model: ir.Model) -> set[str]:
+    return {str(output.name) for node in model.graph for output in node.outputs}
+
+
+def _tensors(model: ir.Model, names: set[str], feed: Feed) -> dict[str, np.ndarray]:
+    """Return tensors of a model by name."""
+    copy = model.clone()
+    present = {str(value.name) for value in copy.graph.outputs}
+    for node in copy.graph:
+        for output in node.outputs:
+            if output.name in names - present:
+                copy.graph.outputs.append(output)
+    outputs = [str(value.name) for value in copy.graph.outputs]
+    return dict(zip(outputs, Runner(copy, ("disable_all",)).run(feed)[0], strict=True))
+
+
+def _error(original: np.ndarray, folded: np.ndarray) -> float:
+    difference = np.abs(original.astype(np.float64) - folded).max(initial=0.0)
+    scale = np.abs(original).max(initial=0.0)
+    return float(difference / scale) if scale else float(difference)

@@ -1,0 +1,184 @@
+"""The verdict on two models, in five parts.
+
+    1  the algebra is right     in float64, at most 1e-10 of the largest output
+    2  no precision is lost     at most three times the original's own error, plus rounding; that
+                                error is the worst of all inputs, relative to each one's scale: on
+                                a single input it may be small by chance
+    3  no label changes         unless the two best were closer than rounding can tell
+    4  how much it is           largest, 99.9th percentile and mean difference; not judged
+    5  on hostile inputs        1 and 2 for every kind of input by itself, the worst counts
+
+An output for inputs on which the original is not finite says nothing, and is counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.folding.proof.evidence import Evidence
+from training.folding.proof.tolerances import label_changes, softmax
+
+INFINITE = float("inf")
+
+
+@dataclass(frozen=True)
+class Worst:
+    """Where a rule comes nearest to failing: error over allowance, at most 1 where it holds."""
+
+    ratio: float = 0.0
+    output: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Differences between the two models as onnxruntime runs them, of all outputs together.
+
+    `relative_*` are over the largest absolute output of the same inputs.
+    """
+
+    largest: float = 0.0
+    percentile_99_9: float = 0.0
+    mean: float = 0.0
+    largest_relative: float = 0.0
+    relative_l2: float = 0.0
+    cosine: float = 1.0
+    largest_probability: float | None = None  # where an output is (N, C), as logits
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict, and what it rests on.
+
+    Attributes:
+        judged: how many outputs of how many inputs were compared.
+        not_finite: how many were not, since the original is not finite there.
+        algebra: rule 1; None where nothing could be computed in float64, or the weights of the
+            other model are rounded.
+        rounding: rule 2.
+        labels, label_changes, unexplained_label_changes: rule 3.
+        notes: what was not done, and why.
+    """
+
+    judged: int
+    not_finite: int
+    algebra: Worst | None
+    rounding: Worst
+    labels: int
+    label_changes: int
+    unexplained_label_changes: int
+    statistics: Statistics
+    notes: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the models are the same but for rounding."""
+        exact = self.algebra is None or self.algebra.ratio <= 1
+        same_labels = not self.unexplained_label_changes
+        return self.judged > 0 and exact and self.rounding.ratio <= 1 and same_labels
+
+
+@dataclass
+class _Sums:
+    """What the statistics are made of."""
+
+    differences: list[NDArray[np.float64]] = field(default_factory=list)
+    squares: float = 0.0
+    products: float = 0.0
+    left: float = 0.0
+    right: float = 0.0
+    relative: float = 0.0
+    probability: float | None = None
+
+    def add(self, one: NDArray[np.float64], other: NDArray[np.float64], scale: float) -> None:
+        difference = np.abs(one - other)
+        self.differences.append(difference.reshape(-1))
+        self.squares += float((difference**2).sum())
+        self.products += float((one * other).sum())
+        self.left += float((one**2).sum())
+        self.right += float((other**2).sum())
+        if difference.size and scale:
+            self.relative = max(self.relative, float(difference.max()) / scale)
+        if one.ndim == 2 and one.shape[1] > 1:
+            distance = float(np.abs(softmax(one) - softmax(other)).max(initial=0.0))
+            self.probability = max(self.probability or 0.0, distance)
+
+    def statistics(self) -> Statistics:
+        every = np.concatenate([np.zeros(0), *self.differences])
+        if not every.size:
+            return Statistics()
+        norm = np.sqrt(self.left * self.right)
+        return Statistics(
+            largest=float(every.max()),
+            percentile_99_9=float(np.quantile(every, 0.999)),
+            mean=float(every.mean()),
+            largest_relative=self.relative,
+            relative_l2=float(np.sqrt(self.squares / self.left)) if self.left else 0.0,
+            cosine=self.products / norm if norm else 1.0,
+            largest_probability=self.probability,
+        )
+
+
+def judge(
+    evidence: Iterable[Evidence], notes: tuple[str, ...] = (), *, exact: bool = True
+) -> Verdict:
+    """Return the verdict.
+
+    `exact` says that the other model was folded in float64, its weights never rounded.
+    """
+    evidence = list(evidence)
+    noise = _noise(evidence)
+    judged = not_finite = labels = changes = unexplained = 0
+    algebra, rounding, sums = Worst(), Worst(), _Sums()
+    for one in evidence:
+        four = one.four
+        if not _is_finite(one):
+            not_finite += 1
+            continue
+        judged += 1
+        algebra = _worse(algebra, four.algebra_ratio, one)
+        rounding = _worse(rounding, four.ratio_for(noise.get(one.output, 0.0)), one)
+        if not four.is_finite:
+            continue
+        folded, unfolded = (v.astype(np.float64) for v in (four.folded, four.unfolded))
+        sums.add(folded, unfolded, four.scale)
+        if unfolded.ndim == 2 and unfolded.shape[1] > 1:
+            changed, strange = label_changes(unfolded, folded, four.allowance)
+            labels, changes = labels + len(unfolded), changes + changed
+            unexplained += strange
+    return Verdict(
+        judged=judged,
+        not_finite=not_finite,
+        algebra=algebra if exact else None,
+        rounding=rounding,
+        labels=labels,
+        label_changes=changes,
+        unexplained_label_changes=unexplained,
+        statistics=sums.statistics(),
+        notes=notes,
+    )
+
+
+def _noise(evidence: Sequence[Evidence]) -> dict[str, float]:
+    """Return the original's largest relative error by output."""
+    noise: dict[str, float] = {}
+    for one in evidence:
+        if _is_finite(one) and one.four.scale:
+            noise[one.output] = max(noise.get(one.output, 0.0), one.four.noise)
+    return noise
+
+
+def _is_finite(evidence: Evidence) -> bool:
+    """Whether the original's own outputs are."""
+    four = evidence.four
+    return bool(np.isfinite(four.truth).all() and np.isfinite(four.unfolded).all())
+
+
+def _worse(worst: Worst, ratio: float, evidence: Evidence) -> Worst:
+    """Return the larger of both; what is not a number is infinite."""
+    ratio = INFINITE if np.isnan(ratio) else ratio
+    return Worst(ratio, evidence.output, evidence.kind) if ratio > worst.ratio else worst

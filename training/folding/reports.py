@@ -1,0 +1,116 @@
+"""A fold and a verdict as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from rich.table import Table
+
+from training.folding.engine.report_row import Row
+from training.folding.onnx_frontend.folding import FoldedModel
+from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, ERROR_FACTOR
+from training.folding.proof.verdict import Verdict, Worst
+
+
+def fold_table(rows: Sequence[Row], errors: Sequence[float | None]) -> Table:
+    """Return what became of every batch norm: a row for each."""
+    table = Table("batch norm", "channels", "folded into, or why not", "largest scale", "error")
+    for row, error in zip(rows, errors, strict=True):
+        table.add_row(
+            row.norm.name if row.is_norm else f"{row.norm.name} (constant)",
+            str(row.norm.channels),
+            ", ".join(row.into) if row.folded else f"kept: {row.reason}",
+            "" if row.largest_scale is None else f"{row.largest_scale:.4g}",
+            "" if error is None else f"{error:.2g}",
+        )
+    return table
+
+
+def verdict_table(verdict: Verdict, other: str) -> Table:
+    """Return the verdict, part by part."""
+    holds = "the proof holds" if verdict.holds else "THE PROOF FAILS"
+    table = Table("measured", "value", "holds if", title=f"verdict: {holds}")
+    table.add_row("outputs compared", f"{verdict.judged}", "> 0")
+    if verdict.not_finite:
+        table.add_row("… not finite in the original", f"{verdict.not_finite}", "")
+    if verdict.algebra is not None:
+        table.add_row(
+            f"error in float64, of {ALGEBRA_TOLERANCE:g} x scale", _worst(verdict.algebra), "<= 1"
+        )
+    table.add_row(
+        f"error of the {other} graph, of {ERROR_FACTOR:g} x the original's + rounding",
+        _worst(verdict.rounding),
+        "<= 1",
+    )
+    table.add_row("labels changed", f"{verdict.label_changes} of {verdict.labels}", "")
+    table.add_row("… not explained by rounding", f"{verdict.unexplained_label_changes}", "= 0")
+    statistics = verdict.statistics
+    table.add_row("largest difference, of the scale", f"{statistics.largest_relative:.3g}", "")
+    table.add_row("largest, 99.9 %, mean difference", _differences(verdict), "")
+    table.add_row("relative L2 difference", f"{statistics.relative_l2:.3g}", "")
+    if statistics.largest_probability is not None:
+        table.add_row("largest probability difference", f"{statistics.largest_probability:.3g}", "")
+    for note in verdict.notes:
+        table.add_row("note", note, "")
+    return table
+
+
+def _worst(worst: Worst) -> str:
+    where = f" ({worst.kind} inputs, {worst.output})" if worst.output else ""
+    return f"{worst.ratio:.3g}{where}"
+
+
+def _differences(verdict: Verdict) -> str:
+    s = verdict.statistics
+    return f"{s.largest:.3g}, {s.percentile_99_9:.3g}, {s.mean:.3g}"
+
+
+SCHEMA = 1
+
+
+def fold_report(
+    path: Path,
+    output: Path,
+    original: ir.Model,
+    folded: FoldedModel,
+    errors: Sequence[float | None],
+    verdict: Verdict,
+) -> dict[str, Any]:
+    """Return what was folded into what, what was not and why, and the verdict."""
+    return {
+        "schema": SCHEMA,
+        "model": str(path),
+        "folded": str(output) if verdict.holds else None,
+        "batch_norms_before": count_norms(original),
+        "batch_norms_after": count_norms(folded.model),
+        "layers": [_row(row, error) for row, error in zip(folded.rows, errors, strict=True)],
+        "proof": verdict_report(verdict),
+    }
+
+
+def verdict_report(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as plain values."""
+    return {"holds": verdict.holds, **asdict(verdict)}
+
+
+def count_norms(model: ir.Model) -> int:
+    """Return how many BatchNormalization nodes a model has, bodies and functions included."""
+    graphs = [*model.graphs(), *(function.graph for function in model.functions.values())]
+    return sum(node.op_type == "BatchNormalization" for graph in graphs for node in graph)
+
+
+def _row(row: Row, error: float | None) -> dict[str, Any]:
+    return {
+        "name": row.norm.name,
+        "kind": "batch norm" if row.is_norm else "constant",
+        "channels": row.norm.channels,
+        "into": list(row.into),
+        "pattern": row.pattern,
+        "reason": row.reason,
+        "largest_scale": row.largest_scale,
+        "relative_error": error,
+    }

@@ -1,0 +1,162 @@
+"""The proof of an artefact: its graphs and the torch network behind them are one and the same.
+
+An int8 graph is none of these: it is checked to be their rounding, and measured again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from models.bundle import Bundle, load_bundle
+from models.manifest import FoldProof
+from training.data.cifar10 import Split, load_test_split
+from training.errors import VerificationError
+from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, largest_difference
+from training.release.quantization.quantized import LARGEST_LOSS_POINTS
+from training.release.quantization.verdict import (
+    LARGEST_UNLIKE_SHARE,
+    QuantizationVerdict,
+    judge_quantization,
+)
+from training.release.verification import Verification, exact_logits, verify_graphs
+from training.trainer.networks import network_from_bundle
+
+
+def prove_artefact(artefact: Path, data_dir: Path, threads: int | None, *, as_json: bool) -> None:
+    """Print the verdict on an artefact, on the whole test set.
+
+    Raises:
+        VerificationError: the proof fails.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    bundle = load_bundle(artefact)
+    bundle.verify()
+    test = load_test_split(data_dir)
+    verification = verify_bundle(bundle, test)
+    int8 = judge_quantization(bundle, test)
+    holds = verification.holds and (int8 is None or int8.holds)
+    if as_json:
+        table = {**asdict(verification), "int8": int8 and asdict(int8), "holds": holds}
+        typer.echo(json.dumps(table, indent=1))
+    else:
+        _print_verdict(bundle, verification, int8, holds)
+    if not holds:
+        raise VerificationError(f"{artefact}: the proof fails; do not serve this artefact")
+
+
+def verify_bundle(bundle: Bundle, test: Split) -> Verification:
+    """Return the verdict on an artefact, its torch network rebuilt from the unfolded graph."""
+    graphs = bundle.manifest.graphs
+    unfolded = bundle.read_graph("unfolded" if "unfolded" in graphs else "plain")
+    folded = bundle.read_graph("folded") if "folded" in graphs else None
+    network = network_from_bundle(bundle)
+    check_golden(bundle, network)
+    return verify_graphs(network, unfolded, folded, test.images)
+
+
+def check_golden(bundle: Bundle, network: nn.Module) -> None:
+    """Recompute the golden logits.
+
+    Raises:
+        VerificationError: they are another network's.
+    """
+    golden = bundle.read_golden()
+    error = largest_difference(exact_logits(network, golden.images), golden.logits)
+    limit = ALGEBRA_TOLERANCE * float(np.abs(golden.logits).max())
+    if not error <= limit:
+        raise VerificationError(
+            f"{bundle.path}: its golden logits are off by {error:.3g} from the network's own in "
+            f"float64, at most {limit:.3g} is rounding; export the artefact again"
+        )
+
+
+def _print_verdict(
+    bundle: Bundle, verification: Verification, int8: QuantizationVerdict | None, holds: bool
+) -> None:
+    console = Console()
+    if bundle.manifest.fold:
+        layers = Table("batch norm", "channels", "folded into", "largest scale")
+        for layer in bundle.manifest.fold.layers:
+            scale = "" if layer.largest_scale is None else f"{layer.largest_scale:.4g}"
+            layers.add_row(layer.norm, str(layer.channels), layer.into or layer.reason, scale)
+        console.print(layers)
+    verdict = Table("measured", "value", "holds if", title=f"{bundle.name} {bundle.version}")
+    for row in _torch_rows(verification) + _fold_rows(verification.fold) + _int8_rows(int8):
+        verdict.add_row(*row)
+    console.print(verdict)
+    console.print(f"verdict: {'the proof holds' if holds else 'THE PROOF FAILS'}")
+
+
+def _torch_rows(verification: Verification) -> list[tuple[str, str, str]]:
+    torch32 = verification.torch
+    return [
+        ("test images", f"{torch32.images:,}", ""),
+        ("largest logit", f"{torch32.scale:.5g}", ""),
+        ("torch float32, error against float64", f"{torch32.torch_error_float32:.3g}", ""),
+        (
+            "graph as trained, error against float64",
+            f"{torch32.graph_error_float32:.3g}",
+            "<= 3 x torch's + 1e-6 x scale",
+        ),
+        ("labels changed, torch to graph", *_changes(torch32.label_changes)),
+        ("… not explained by rounding", str(torch32.unexplained_label_changes), "= 0"),
+    ]
+
+
+def _fold_rows(fold: FoldProof | None) -> list[tuple[str, str, str]]:
+    if fold is None:
+        return []
+    return [
+        ("algebra of the fold in float64", f"{fold.algebra_error_float64:.3g}", "<= 1e-10 x scale"),
+        (
+            "folded graph, error against float64",
+            f"{fold.folded_error_float32:.3g}",
+            "<= 3 x unfolded's + 1e-6 x scale",
+        ),
+        (
+            "largest logit difference, folded to unfolded",
+            f"{fold.largest_logit_difference:.3g}",
+            "",
+        ),
+        ("mean logit difference", f"{fold.mean_logit_difference:.3g}", ""),
+        ("relative L2 difference", f"{fold.relative_l2_difference:.3g}", ""),
+        ("largest probability difference", f"{fold.largest_probability_difference:.3g}", ""),
+        ("adversarial inputs, error over allowance", f"{fold.adversarial_error_ratio:.3g}", "<= 1"),
+        ("labels changed, unfolded to folded", *_changes(fold.label_changes)),
+        ("… not explained by rounding", str(fold.unexplained_label_changes), "= 0"),
+    ]
+
+
+def _int8_rows(int8: QuantizationVerdict | None) -> list[tuple[str, str, str]]:
+    if int8 is None:
+        return []
+    effect = int8.effect
+    return [
+        ("int8, largest weight error in steps", f"{int8.weight_error_steps:.5f}", "<= 1/2"),
+        ("int8, golden logits", f"{int8.golden_error:.3g}", f"<= {int8.golden_tolerance:.3g}"),
+        (
+            "int8, accuracy against float32",
+            f"{effect.accuracy_difference_points:+.2f} points",
+            f">= -{LARGEST_LOSS_POINTS} points",
+        ),
+        ("int8, labels changed", str(effect.label_changes), "as measured"),
+        (
+            "int8, images right or wrong unlike stated",
+            str(int8.answers_unlike_stated),
+            f"<= {LARGEST_UNLIKE_SHARE:.1%} of them",
+        ),
+    ]
+
+
+def _changes(count: int) -> tuple[str, str]:
+    return str(count), "each within the margin rule"

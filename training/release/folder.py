@@ -1,0 +1,71 @@
+"""Writing an artefact: into a temporary folder beside its place, flushed to disk and renamed.
+
+So a folder of that name is always whole, and an existing one is never written to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from models.bundle import MANIFEST_FILE, VERSION_PATTERN
+from models.manifest import FileRecord, Manifest
+from training.errors import ExportError
+
+
+def free_place(folder: Path, name: str, version: str) -> Path:
+    """Return where the artefact will be.
+
+    Raises:
+        ExportError: the version cannot be read back, or the artefact exists already.
+    """
+    if not VERSION_PATTERN.fullmatch(version):
+        raise ExportError(f"version {version!r} must be like 1.0.0")
+    target = folder / f"{name}-{version}"
+    if target.exists():
+        raise ExportError(f"{target} exists, and a release is never changed; raise --version")
+    return target
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `target` at the end, and vanishes on an error."""
+    temporary = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in (*temporary.iterdir(), temporary):
+            _flush_to_disk(path)
+        temporary.rename(target)
+    except OSError as exc:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ExportError(f"cannot write {target}: {exc.strerror or exc}; make room") from exc
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def file_record(path: Path) -> FileRecord:
+    """Return the name and hash of a written file."""
+    return FileRecord(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest into the artefact's folder."""
+    text = json.dumps(asdict(manifest), indent=1) + "\n"
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

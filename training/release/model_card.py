@@ -1,0 +1,183 @@
+"""The model card: an artefact's README.md, generated from its manifest alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.bundle import Bundle
+from models.manifest import FoldReport, Manifest, QuantizationReport
+
+CARD_FILE = "README.md"
+
+
+def write_model_card(bundle: Bundle) -> None:
+    """Write the card into the artefact's folder."""
+    (bundle.path / CARD_FILE).write_text(model_card(bundle.manifest), encoding="utf-8")
+
+
+def model_card(manifest: Manifest) -> str:
+    """Return the card as Markdown."""
+    sections = [
+        f"# {manifest.name} {manifest.version}\n\n{manifest.title}.",
+        _use(manifest),
+        _accuracy(manifest),
+        _graphs(manifest),
+        _training(manifest),
+    ]
+    if manifest.fold:
+        sections.append(_fold(manifest.fold))
+    if manifest.quantization:
+        sections.append(_quantization(manifest.quantization))
+    return "\n\n".join(sections) + "\n"
+
+
+def _use(manifest: Manifest) -> str:
+    labels = ", ".join(manifest.labels)
+    return (
+        "## Use\n\n"
+        f"Input `{manifest.input.name}`: {manifest.input.dtype} `[N, 32, 32, 3]`, RGB, 0 to 255; "
+        "the graph scales it. Outputs `logits` and `probabilities`: float32 `[N, 10]`. "
+        f"Classes in order: {labels}.\n\n"
+        "Trained on CIFAR-10 photographs of 32 by 32 pixels; it names one of the ten classes for "
+        "anything it is shown, and was measured on nothing else."
+    )
+
+
+def _accuracy(manifest: Manifest) -> str:
+    test, best = manifest.metrics.test, manifest.metrics.best_epoch
+    low, high = test.accuracy_interval_95
+    rows = "\n".join(f"| {name} | {share:.1%} |" for name, share in test.per_class_accuracy.items())
+    return (
+        "## Accuracy\n\n"
+        f"**{test.accuracy:.2%}** of the {test.images:,} test images, single view, after the last "
+        f"of {manifest.provenance.epochs} epochs (95 % interval {low:.2%} to {high:.2%}). "
+        f"Loss {test.loss:.4f}, expected calibration error {test.expected_calibration_error:.4f}. "
+        f"The epoch that did best on the test set was {best.epoch} with {best.test_accuracy:.2%}; "
+        "it was picked by looking at that set, so it estimates nothing.\n\n"
+        f"{_beside(manifest)}"
+        f"| class | accuracy |\n|---|---|\n{rows}"
+    )
+
+
+def _beside(manifest: Manifest) -> str:
+    """Return what is known beside the headline: more views, and the statistics as trained."""
+    text = ""
+    views = manifest.metrics.test_time_augmentation
+    if views:
+        low, high = views.accuracy_interval_95
+        text += (
+            f"With test-time augmentation, which the service does not do: {views.accuracy:.2%} "
+            f"({low:.2%} to {high:.2%}) over {views.views} views of each image, {views.method}.\n\n"
+        )
+    before = manifest.provenance.accuracy_before_recalibration
+    if before is not None:
+        text += (
+            "The statistics of the batch norms were computed anew on the training images without "
+            f"augmentation; with those of the training steps it was {before:.2%}.\n\n"
+        )
+    return text
+
+
+def _graphs(manifest: Manifest) -> str:
+    rows = [
+        f"| `{graph.file}` | {variant} | {graph.parameters:,} | {graph.macs:,} | "
+        f"{graph.nodes.get('BatchNormalization', 0)} | {graph.size_bytes:,} |"
+        for variant, graph in manifest.graphs.items()
+    ]
+    timings = [
+        f"| {variant} | {run.optimization} | {run.batch_size} | {run.median_ms:.3f} | "
+        f"{run.p10_ms:.3f} to {run.p90_ms:.3f} | {run.runs} |"
+        for variant, graph in manifest.graphs.items()
+        for run in graph.latency
+    ]
+    return (
+        "## Graphs\n\n"
+        "| file | variant | parameters | MACs per image | BatchNormalization nodes | bytes |\n"
+        "|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        f"Run time alone in onnxruntime, one thread, on {_hardware(manifest)}:"
+        "\n\n| variant | optimization | batch | median ms | p10 to p90 | runs |\n"
+        "|---|---|---|---|---|---|\n" + "\n".join(timings)
+    )
+
+
+def _hardware(manifest: Manifest) -> str:
+    """Return where the run times were measured: an int8 graph's later than the others'."""
+    machine = str(manifest.provenance.export["hardware"])
+    report = manifest.quantization
+    if report is None or report.environment["hardware"] == machine:
+        return machine
+    return f"{machine} (int8: {report.environment['hardware']})"
+
+
+def _training(manifest: Manifest) -> str:
+    provenance = manifest.provenance
+    recipe = provenance.recipe
+    session = provenance.sessions[-1]
+    versions = ", ".join(f"{name} {version}" for name, version in session["versions"].items())
+    return (
+        "## Training\n\n"
+        f"Recipe `{recipe['name']}`: {provenance.epochs} epochs of batches of "
+        f"{recipe['batch_size']}, {_optimizer(recipe['optimizer'])}, "
+        f"seed {provenance.seed}. {provenance.median_epoch_seconds:.1f} s an epoch (median), "
+        f"{provenance.total_seconds / 60:.0f} minutes in all, on {session['hardware']} "
+        f"({session['threads']} thread(s)"
+        # Before precision was a choice, everything was float32.
+        f"{', ' + session['precision'] if 'precision' in session else ''}; "
+        f"{versions}; commit {session['commit']})."
+    )
+
+
+def _optimizer(optimizer: dict[str, Any]) -> str:
+    """Return what a recipe's optimizer is called, and its rate."""
+    if "filters" not in optimizer:
+        return f"RMSprop with learning rate {optimizer['learning_rate']:g}"
+    name = {"muon": "Muon", "sgd": "SGD"}[optimizer["kind"]]
+    return f"{name} with learning rate {optimizer['filters']['learning_rate']:g} for the filters"
+
+
+def _fold(fold: FoldReport) -> str:
+    rows = "\n".join(
+        f"| {layer.norm} | {layer.channels} | "
+        + (f"{layer.into} | {layer.largest_scale:.3g} |" if layer.into else f"{layer.reason} | |")
+        for layer in fold.layers
+    )
+    proof = fold.proof
+    return (
+        "## Folding\n\n"
+        f"| batch norm | channels | folded into | largest scale |\n|---|---|---|---|\n{rows}\n\n"
+        f"On the {proof.images:,} test images (largest logit {proof.scale:.4g}): error of the "
+        f"algebra in float64 {proof.algebra_error_float64:.2g}; error against float64 of the "
+        f"unfolded graph {proof.unfolded_error_float32:.2g}, of the folded one "
+        f"{proof.folded_error_float32:.2g}; largest logit difference between them "
+        f"{proof.largest_logit_difference:.2g}; label changes {proof.label_changes}, of which "
+        f"{proof.unexplained_label_changes} are not explained by rounding. "
+        f"The proof {'holds' if proof.holds else 'FAILS'}."
+    )
+
+
+def _quantization(report: QuantizationReport) -> str:
+    effect, scheme, calibration = report.effect, report.scheme, report.calibration
+    low, high = effect.test.accuracy_interval_95
+    rows = "\n".join(
+        f"| {gain.batch_size} | {gain.float32.median_ms:.3f} "
+        f"({gain.float32.p10_ms:.3f} to {gain.float32.p90_ms:.3f}) | {gain.int8.median_ms:.3f} "
+        f"({gain.int8.p10_ms:.3f} to {gain.int8.p90_ms:.3f}) | {gain.ratio:.2f} |"
+        for gain in report.speed
+    )
+    return (
+        "## Int8\n\n"
+        f"`model.int8.onnx` is the {report.source} graph in bytes. Activations: "
+        f"{scheme.activations}. Weights: {scheme.weights}. Ranges from {calibration.images:,} "
+        f"training images ({calibration.method}, seed {calibration.seed}).\n\n"
+        f"**{effect.test.accuracy:.2%}** of the {effect.test.images:,} test images (95 % interval "
+        f"{low:.2%} to {high:.2%}), {effect.accuracy_difference_points:+.2f} points against "
+        f"float32. It changes {effect.label_changes:,} labels: {effect.right_to_wrong:,} from "
+        f"right to wrong, {effect.wrong_to_right:,} from wrong to right. Logits differ by "
+        f"{effect.root_mean_square_difference:.2g} (root mean square), at most by "
+        f"{effect.largest_logit_difference:.3g}. Emulated in float32 instead of run on integer "
+        f"kernels its logits differ by at most {effect.emulation_difference:.2g}; label changes "
+        f"{effect.emulation_label_changes:,}.\n\n"
+        f"In turns with float32, one thread, on {report.environment['hardware']} "
+        f"({' '.join(report.environment['instructions'])}), median ms (p10 to p90):\n\n"
+        f"| batch | float32 | int8 | times as fast |\n|---|---|---|---|\n{rows}"
+    )

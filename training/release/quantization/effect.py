@@ -1,0 +1,49 @@
+"""What quantization changed: an int8 graph against its float32 graph on the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import QuantizationEffect
+from training.data.cifar10 import Split
+from training.evaluation.metrics import measure
+from training.evaluation.onnx_runner import GraphRunner
+
+
+def measure_effect(
+    source: bytes, quantized: bytes, test: Split, names: Sequence[str]
+) -> QuantizationEffect:
+    """Run both graphs on a test set, the int8 one on integer kernels and emulated in float32."""
+    float32 = GraphRunner(source).logits(test.images)
+    int8 = GraphRunner(quantized).logits(test.images)
+    emulated = GraphRunner(quantized, "disable_all").logits(test.images)
+    return compare_logits(float32, int8, emulated, test.labels, names)
+
+
+def compare_logits(
+    float32: NDArray[np.float32],
+    int8: NDArray[np.float32],
+    emulated: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+) -> QuantizationEffect:
+    """Return the figures from logits (N, C) and class indices (N,)."""
+    metrics = measure(int8, labels, names)
+    before, after = float32.argmax(axis=1), int8.argmax(axis=1)
+    difference = int8.astype(np.float64) - float32
+    emulation = emulated.astype(np.float64) - int8
+    right = int((before == labels).sum())
+    return QuantizationEffect(
+        test=metrics,
+        accuracy_difference_points=100 * (metrics.correct - right) / len(labels),
+        label_changes=int((before != after).sum()),
+        right_to_wrong=int(((before == labels) & (after != labels)).sum()),
+        wrong_to_right=int(((before != labels) & (after == labels)).sum()),
+        largest_logit_difference=float(np.abs(difference).max()),
+        root_mean_square_difference=float(np.sqrt((difference**2).mean())),
+        emulation_difference=float(np.abs(emulation).max()),
+        emulation_label_changes=int((emulated.argmax(axis=1) != after).sum()),
+    )

@@ -1,0 +1,177 @@
+"""A released artefact with an int8 graph beside its others: the next version of it.
+
+Graphs, golden logits, learning curve and metrics are those of the version that it is made from, to
+the byte; added are `model.int8.onnx`, `golden.int8.npz` and their report in the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from models.bundle import Bundle, load_bundle
+from models.manifest import (
+    Calibration,
+    GraphRecord,
+    Latency,
+    Manifest,
+    QuantizationReport,
+    SpeedGain,
+    Variant,
+)
+from training.data.cifar10 import Split
+from training.errors import VerificationError
+from training.evaluation.environment import describe_environment, vector_instructions
+from training.evaluation.latency import ROUNDS, measure_latency
+from training.evaluation.onnx_runner import GraphRunner
+from training.export.graph_statistics import node_counts
+from training.release.folder import file_record, free_place, new_folder, write_manifest
+from training.release.model_card import write_model_card
+from training.release.quantization.effect import measure_effect
+from training.release.quantization.quantize import METHOD, SCHEME, quantize
+from training.release.release import GRAPH_FILES
+
+CALIBRATION_IMAGES = 1000
+CALIBRATION_SEED = 0
+GOLDEN_FILE = "golden.int8.npz"
+LARGEST_LOSS_POINTS = 0.3  # of test accuracy
+
+
+def next_version(version: str) -> str:
+    """Return the next minor version: a graph more changes no answer that was given before."""
+    major, minor, _ = version.split(".")
+    return f"{major}.{int(minor) + 1}.0"
+
+
+def release_quantized(
+    bundle: Bundle,
+    train: Split,
+    test: Split,
+    target_version: str,
+    folder: Path,
+    *,
+    calibration_images: int = CALIBRATION_IMAGES,
+    seed: int = CALIBRATION_SEED,
+    latency_rounds: int = ROUNDS,
+) -> Bundle:
+    """Write the artefact NAME-VERSION with an int8 graph into the folder and return it.
+
+    The activations' ranges come from `calibration_images` of the training images, chosen by `seed`;
+    `test` is the published test set. An int8 graph that the artefact has already is made anew.
+
+    Raises:
+        BundleError: a file of the artefact is not the released one.
+        ExportError: the artefact of that version exists already.
+        VerificationError: the int8 graph loses too much accuracy; nothing is written.
+    """
+    bundle.verify()
+    target = free_place(folder, bundle.name, target_version)
+    source = bundle.read_graph(bundle.served_variant)
+    chosen = calibration_choice(train.images, calibration_images, seed)
+    content = quantize(onnx.load_from_string(source), chosen).SerializeToString()
+    effect = measure_effect(source, content, test, bundle.manifest.labels)
+    check_accuracy(effect.accuracy_difference_points)
+    latency = measure_latency(
+        {bundle.served_variant: source, "int8": content}, rounds=latency_rounds
+    )
+    with new_folder(target) as temporary:
+        _copy_files(bundle, temporary)
+        (temporary / GRAPH_FILES["int8"]).write_bytes(content)
+        golden = GraphRunner(content).logits(bundle.read_golden().images)
+        np.savez_compressed(temporary / GOLDEN_FILE, logits=golden)
+        report = QuantizationReport(
+            source=bundle.served_variant,
+            scheme=SCHEME,
+            calibration=Calibration(len(chosen), seed, METHOD),
+            effect=effect,
+            speed=speed_gains(latency, bundle.served_variant),
+            golden=file_record(temporary / GOLDEN_FILE),
+            environment=_environment(),
+        )
+        write_manifest(_manifest(bundle, target_version, content, latency, report), temporary)
+        write_model_card(load_bundle(temporary))
+    return load_bundle(target)
+
+
+def calibration_choice(images: NDArray[np.uint8], number: int, seed: int) -> NDArray[np.uint8]:
+    """Return `number` of the images (N, 32, 32, 3), all of them if there are fewer."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    return images[np.sort(order[:number])]
+
+
+def check_accuracy(difference_points: float) -> None:
+    """Refuse an int8 graph that is no stand-in for its float32 graph.
+
+    Raises:
+        VerificationError: it answers too many more of the test images wrong.
+    """
+    if difference_points < -LARGEST_LOSS_POINTS:
+        raise VerificationError(
+            f"the int8 graph loses {-difference_points:.2f} points of accuracy, at most "
+            f"{LARGEST_LOSS_POINTS} are accepted; calibrate on more images, or serve float32"
+        )
+
+
+def speed_gains(
+    latency: Mapping[Variant, tuple[Latency, ...]], source: Variant
+) -> tuple[SpeedGain, ...]:
+    """Return how much faster int8 is at each batch size, both as they are served."""
+    pairs = zip(latency[source], latency["int8"], strict=True)
+    return tuple(
+        SpeedGain(slow.batch_size, slow, fast, round(slow.median_ms / fast.median_ms, 3))
+        for slow, fast in pairs
+        if slow.optimization == "enable_all"
+    )
+
+
+def _environment() -> dict[str, Any]:
+    """Return where it was measured; int8 depends on the runtime and the CPU's instructions."""
+    environment = describe_environment(torch.device("cpu"))
+    environment["versions"]["onnxruntime"] = onnxruntime.__version__
+    return {**environment, "instructions": vector_instructions()}
+
+
+def _copy_files(bundle: Bundle, folder: Path) -> None:
+    """Copy what stays the same; an older int8 graph and its golden logits stay behind."""
+    manifest = bundle.manifest
+    files = [graph.file for variant, graph in manifest.graphs.items() if variant != "int8"]
+    for file in (*files, manifest.golden.file, manifest.history.file):
+        shutil.copyfile(bundle.path / file, folder / file)
+
+
+def _manifest(
+    bundle: Bundle,
+    version: str,
+    content: bytes,
+    latency: Mapping[Variant, tuple[Latency, ...]],
+    report: QuantizationReport,
+) -> Manifest:
+    manifest = bundle.manifest
+    model = onnx.load_from_string(content)
+    served = manifest.graphs[bundle.served_variant]
+    record = GraphRecord(
+        file=GRAPH_FILES["int8"],
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        opset=model.opset_import[0].version,
+        nodes=node_counts(model),
+        parameters=served.parameters,  # the same network, so the same numbers and products
+        macs=served.macs,
+        latency=latency["int8"],
+    )
+    return replace(
+        manifest,
+        version=version,
+        graphs={**manifest.graphs, "int8": record},
+        quantization=report,
+    )

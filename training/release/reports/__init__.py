@@ -1,0 +1,1 @@
+"""Artifacts side by side, as a table and as figures, from their manifests and histories alone."""

@@ -1,0 +1,98 @@
+"""Checkpoints: everything that a killed run needs to go on as if nothing had happened.
+
+A checkpoint is one file, written beside its place, flushed to disk and then renamed, so there is
+always a whole one. It is read with torch's restricted loader, which executes no pickle code.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.errors import CheckpointError
+
+FILE_NAME = "checkpoint.pt"
+FORMAT = 2
+
+
+@dataclass
+class Progress:
+    """Where a run stands: `epoch` counts finished epochs, `step` the steps of the one under way.
+
+    The sums are over the images that the current epoch has seen; the generator states are None
+    between epochs, where each is seeded anew.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+    augmentation_state: torch.Tensor | None = None
+    dropout_state: torch.Tensor | None = None
+    device_type: str = "cpu"  # whose generators' states these are
+
+    @property
+    def at_start(self) -> bool:
+        """Whether no step has been taken."""
+        return not self.epoch and not self.step
+
+
+@dataclass
+class Checkpoint:
+    """The identity of a run, its weights and where it stands."""
+
+    recipe: dict[str, Any]
+    seed: int
+    progress: Progress
+    network: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)  # one per process that trained it
+    average: dict[str, torch.Tensor] | None = None  # the second set of weights, where there is one
+    outcome: dict[str, Any] | None = None  # of the finished run
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write the checkpoint so that `path` holds either the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    shallow = {**vars(checkpoint), "progress": asdict(checkpoint.progress), "format": FORMAT}
+    with temporary.open("wb") as file:
+        torch.save(shallow, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or of another format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; start the run without --resume")
+    try:
+        _check_sums(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        version = content.pop("format")
+        if version == FORMAT:
+            return Checkpoint(**{**content, "progress": Progress(**content["progress"])})
+    except Exception as exc:  # torch.load raises zip, pickle, runtime and OS errors alike
+        reason = str(exc).partition("\n")[0]
+        raise CheckpointError(f"{path} is not a readable checkpoint: {reason}") from exc
+    raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums that torch writes and does not read: a damaged weight is no weight."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} in it is wrong")

@@ -1,0 +1,112 @@
+"""What a person sees of a run: a bar with throughput and time left, and one line an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from models.history import EpochRecord
+from training.trainer.result import Outcome, Statistics, statistics_of
+
+
+class ProgressReport:
+    """Draw the run on a console; where that is no terminal, only the lines are written."""
+
+    def __init__(
+        self,
+        epochs: int,
+        batch_size: int,
+        console: Console | None = None,
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """Report on a run; `quiet` reports nothing, for all processes but one."""
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.console = console or Console(quiet=quiet)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[throughput]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=None, throughput="")
+
+    def __enter__(self) -> ProgressReport:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Move the bar, which spans the whole run, so that the time left is the run's."""
+        speed = self.bar.tasks[0].speed  # steps per second
+        throughput = f"{speed * self.batch_size:,.0f} images/s" if speed else ""
+        # A resumed run starts where it stood: that leap is no speed.
+        move = self.bar.update if self.bar.tasks[0].total else self.bar.reset
+        move(
+            self.task,
+            description=f"epoch {epoch}/{self.epochs}  loss {loss:.3f}",
+            completed=(epoch - 1) * steps + step,
+            total=self.epochs * steps,
+            throughput=throughput,
+        )
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Write the epoch's line."""
+        self.console.print(
+            f"epoch {record.epoch:>3}/{self.epochs}"
+            f"  train loss {record.train_loss:.4f}  accuracy {record.train_accuracy:.2%}"
+            f"  test loss {record.test_loss:.4f}  accuracy {record.test_accuracy:.2%}"
+            f"  {record.train_seconds:.1f} + {record.test_seconds:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def run_report(outcome: Outcome, phases: dict[str, float]) -> str:
+    """Return the two lines that a finished run ends with."""
+    accuracy = f"single view {outcome.single_view_accuracy:.2%}"
+    if outcome.accuracy_before_recalibration is not None:
+        accuracy += f" ({outcome.accuracy_before_recalibration:.2%} before recalibration)"
+    times = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in phases.items())
+    return (
+        f"seed {outcome.seed}: test accuracy {accuracy}, six views {outcome.six_view_accuracy:.2%}"
+        f"\n{times}  train {outcome.train_seconds:.1f} s"
+    )
+
+
+def runs_report(outcomes: Sequence[Outcome]) -> str:
+    """Return mean and spread over several seeds."""
+    rows = (
+        ("single view, %", [100 * outcome.single_view_accuracy for outcome in outcomes]),
+        ("six views, %", [100 * outcome.six_view_accuracy for outcome in outcomes]),
+        ("train, s", [outcome.train_seconds for outcome in outcomes]),
+    )
+    return "\n".join(f"{name:<15}{_spread(statistics_of(values))}" for name, values in rows)
+
+
+def _spread(figures: Statistics) -> str:
+    return (
+        f"n {figures.n}  mean {figures.mean:.2f}  std {figures.standard_deviation:.2f}"
+        f"  s.e. {figures.standard_error:.2f}  {figures.smallest:.2f} to {figures.largest:.2f}"
+    )

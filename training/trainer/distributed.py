@@ -1,0 +1,88 @@
+"""The processes that train one network together: started by torchrun, one per device.
+
+Every process draws the same batches and augmentations and takes its share of each batch; the
+gradients are averaged, weighted by the shares. So a network without batch norm learns what one
+process would teach it. Batch norms see their share alone, or, where the device can
+(`SyncBatchNorm`, CUDA), the whole batch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from types import TracebackType
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process' rank among `size`; alone by default."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def from_environment(cls) -> Workers:
+        """Return what torchrun says in the environment, if it started this process."""
+        try:
+            return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        except ValueError as exc:
+            raise TrainingError(f"RANK and WORLD_SIZE are set by torchrun: {exc}") from exc
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+    def __enter__(self) -> Workers:
+        """Meet the others."""
+        if self.size > 1:
+            torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.size > 1:
+            torch.distributed.destroy_process_group()
+
+    def local_device(self, device: torch.device) -> torch.device:
+        """Return the process' own CUDA device where one without a number was asked for."""
+        if self.size == 1 or device.type != "cuda" or device.index is not None:
+            return device
+        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(own)
+        return own
+
+    def replicate(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return what to call in training: the network, its gradients shared with the others."""
+        if self.size == 1:
+            return network
+        if device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            return DistributedDataParallel(network, device_ids=[device.index])
+        return DistributedDataParallel(network)
+
+    def share(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return this process' part of a batch."""
+        return batch.tensor_split(self.size)[self.rank]
+
+    def share_size(self, batch_size: int) -> int:
+        """Return how many images of a batch are this process'."""
+        return len(range(batch_size)[self.rank :: self.size])  # as `tensor_split` deals them out
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a value over all processes."""
+        if self.size == 1:
+            return value
+        summed = value.clone()
+        torch.distributed.all_reduce(summed)
+        return summed

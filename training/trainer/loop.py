@@ -1,0 +1,352 @@
+"""The training loop: one for every recipe and device.
+
+A run is its recipe and its seed. Order, augmentation and dropout are drawn from generators that
+every epoch seeds anew, so a run that was stopped goes on bit-identically on a CPU with the same
+number of threads: between epochs nothing but weights and optimizer state need be kept, inside
+one also the states of the generators.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+
+from models.history import EpochRecord
+from models.networks import AirNet
+from training.data.augmentation import EpochAugmentation, scale_images
+from training.data.cifar10 import Split
+from training.data.seeds import Stream, stream_generator, stream_seed
+from training.data.transforms import averaged_logits, resize
+from training.errors import CheckpointError, DivergedError
+from training.recipes.recipe import Recipe
+from training.trainer.checkpoint import Checkpoint, Progress
+from training.trainer.distributed import Workers
+from training.trainer.methods.bn_recalibration import recalibrate_batch_norms
+from training.trainer.methods.optimizers import OptimizerSet, cross_entropy, training_loss
+from training.trainer.methods.patch_whitening import whitening_filters
+from training.trainer.methods.weight_averaging import WeightAverage
+from training.trainer.networks import network_of
+from training.trainer.result import Outcome
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+EVALUATION_BATCH = 500
+# A sync per step would idle a GPU; this often is soon enough to notice a loss that is not a number.
+# A CPU waits for each of its long steps anyway, and so may a person who stops it.
+STEPS_BETWEEN_REPORTS = {"cuda": 25, "cpu": 1}
+
+
+class Observer(Protocol):
+    """Told what happens; may raise `KeyboardInterrupt` at a step to stop the run there."""
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Take note of steps done; `epoch` and `step` count from 1, `loss` is the last step's."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Take note of a finished and measured epoch."""
+
+
+@dataclass(frozen=True)
+class DeviceSplit:
+    """A dataset split on the device: images (N, 3, 32, 32) uint8, labels (N,) int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def place(cls, split: Split, device: torch.device) -> DeviceSplit:
+        """Copy a split to the device."""
+        images = torch.from_numpy(split.images).permute(0, 3, 1, 2)  # still NHWC in memory
+        return cls(images.to(device), torch.from_numpy(split.labels).to(device))
+
+
+class TrainingRun:
+    """A run in memory: network, optimizers and progress; `train_epoch` moves it on."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        *,
+        precision: torch.dtype = torch.float32,
+        workers: Workers = Workers(),  # noqa: B008 - frozen
+        compiled: bool = False,
+    ) -> None:
+        """Build the network of a recipe; `prepare` makes it ready for the data.
+
+        `precision` is that of products and activations, `compiled` has torch.compile generate the
+        training step's kernels.
+        """
+        # Squared gradients of dead units decay into denormals, on which a CPU is 100 times slower.
+        torch.set_flush_denormal(True)
+        self.recipe = recipe
+        self.seed = seed
+        self.device = device
+        self.workers = workers
+        self.autocast = torch.autocast(device.type, precision, precision != torch.float32)
+        network = network_of(recipe)
+        network.initialize(stream_generator(seed, Stream.INITIALIZATION))
+        self.network = network.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        replica = workers.replicate(self.network, device)
+        self.forward: Forward = compile_step(replica) if compiled else replica
+        self.optimizer = OptimizerSet(self.network, recipe.optimizer)
+        self.average = recipe.averaging and WeightAverage(self.network, recipe.averaging)
+        self.progress = Progress()
+        self.history: list[EpochRecord] = []
+        self.sessions: list[dict[str, Any]] = []
+        self.outcome: Outcome | None = None
+
+    def prepare(self, train: DeviceSplit) -> None:
+        """Fit what is computed from the data before the first step."""
+        if self.progress.at_start and isinstance(self.network, AirNet):
+            self.network.set_whitening(*whitening_filters(train.images))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs of the recipe are done."""
+        return self.progress.epoch >= self.recipe.epochs
+
+    def train_epoch(self, train: DeviceSplit, test: DeviceSplit, observer: Observer) -> EpochRecord:
+        """Finish the epoch under way, measure it on the test split and return its record.
+
+        The last epoch also takes over the average, recalibrates the batch norms, if the recipe
+        says so, and measures the outcome.
+
+        Raises:
+            DivergedError: the loss is not finite.
+            KeyboardInterrupt: raised by the observer; the run then stands between two steps.
+        """
+        self._train_steps(train, observer)
+        progress = self.progress
+        before = None
+        if progress.epoch + 1 == self.recipe.epochs:
+            before = self._complete(train, test)
+        started = time.perf_counter()
+        test_loss, test_accuracy = self.evaluate(test)
+        self._check_finite(test_loss)  # the very last step may have broken the weights
+        record = EpochRecord(
+            epoch=progress.epoch + 1,
+            learning_rate=self.optimizer.learning_rate,
+            train_loss=progress.loss_sum / len(train.labels),
+            train_accuracy=progress.correct / len(train.labels),
+            test_loss=test_loss,
+            test_accuracy=test_accuracy,
+            train_seconds=round(progress.seconds, 3),
+            test_seconds=round(time.perf_counter() - started, 3),
+        )
+        self.history.append(record)
+        self.progress = Progress(epoch=progress.epoch + 1)
+        self.outcome = self._measured_outcome(record, before, test) if self.finished else None
+        observer.on_epoch(record)
+        return record
+
+    def _complete(self, train: DeviceSplit, test: DeviceSplit) -> float | None:
+        """Do what comes after the last step; return the accuracy before the recalibration."""
+        started = time.perf_counter()
+        if self.average:
+            self.average.take_over()
+        self.progress.seconds += time.perf_counter() - started
+        if not self.recipe.recalibrate:
+            return None
+        _, accuracy = self.evaluate(test)
+        started = time.perf_counter()
+        recalibrate_batch_norms(self.network, train.images, self.autocast)
+        self.progress.seconds += time.perf_counter() - started
+        return accuracy
+
+    def _measured_outcome(
+        self, record: EpochRecord, before: float | None, test: DeviceSplit
+    ) -> Outcome:
+        _, averaged = evaluate_network(self.network, test, 0.0, self.autocast, six_views=True)
+        return Outcome(
+            seed=self.seed,
+            epochs=record.epoch,
+            single_view_accuracy=record.test_accuracy,
+            six_view_accuracy=averaged,
+            accuracy_before_recalibration=before,
+            train_seconds=round(sum(row.train_seconds for row in self.history), 3),
+        )
+
+    def evaluate(self, test: DeviceSplit) -> tuple[float, float]:
+        """Return mean loss and single-view accuracy of the network as it is."""
+        return evaluate_network(self.network, test, self.recipe.probability_clip, self.autocast)
+
+    def _train_steps(self, train: DeviceSplit, observer: Observer) -> None:
+        progress, recipe = self.progress, self.recipe
+        order_generator = stream_generator(self.seed, Stream.ORDER, progress.epoch)
+        order = torch.randperm(len(train.labels), generator=order_generator).to(self.device)
+        batches = order.split(recipe.batch_size)  # the last one may be smaller, as in Keras
+        augmentation = self._epoch_augmentation(train)
+        # Of a resumed epoch the leader holds the sums so far.
+        resumed = self.workers.leads
+        loss_sum = torch.tensor(
+            progress.loss_sum * resumed, dtype=torch.float64, device=self.device
+        )
+        correct = torch.tensor(progress.correct * resumed, dtype=torch.int64, device=self.device)
+        between_reports = STEPS_BETWEEN_REPORTS.get(self.device.type, 1)
+        started = time.perf_counter() - progress.seconds
+        self.network.train()
+        for step in range(progress.step, len(batches)):
+            now, steps = progress.epoch * len(batches) + step, recipe.epochs * len(batches)
+            self.optimizer.set_learning_rates(now, steps)
+            images = augmentation.batch(batches[step])
+            images = resize(images, recipe.side_at(now / steps, images.shape[-1]))
+            batch_loss, batch_correct = self._step(images, train.labels[batches[step]])
+            if self.average:
+                self.average.after_step(now, steps)
+            loss_sum += batch_loss.double() * self.workers.share_size(len(batches[step]))
+            correct += batch_correct
+            if (step + 1) % between_reports and step + 1 < len(batches):
+                continue
+            progress.step = step + 1
+            progress.loss_sum = self.workers.total(loss_sum).item()
+            progress.correct = int(self.workers.total(correct).item())
+            progress.seconds = time.perf_counter() - started
+            progress.augmentation_state = augmentation.generator.get_state()
+            progress.dropout_state = self._dropout_state()
+            progress.device_type = self.device.type
+            self._check_finite(progress.loss_sum)
+            observer.on_step(progress.epoch + 1, step + 1, len(batches), batch_loss.item())
+
+    def _step(
+        self, images: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take one step on this process' share of a batch.
+
+        Returns the share's mean loss, () float32, and its correct answers, () int64.
+        """
+        # The processes' gradients are averaged: that gives the batch's mean if shares are weighted.
+        weight = self.workers.share_size(len(labels)) * self.workers.size / len(labels)
+        images, labels = self.workers.share(images), self.workers.share(labels)
+        with self.autocast:
+            logits = self.forward(images.contiguous(memory_format=torch.channels_last)).float()
+        loss = training_loss(logits, labels, self.recipe)
+        self.optimizer.zero_grad()
+        (loss * weight).backward()
+        self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+
+    def _epoch_augmentation(self, train: DeviceSplit) -> EpochAugmentation:
+        """Seed augmentation and dropout for the epoch, or restore where they stood inside it."""
+        progress = self.progress
+        generator = stream_generator(self.seed, Stream.AUGMENTATION, progress.epoch, self.device)
+        augmentation = EpochAugmentation(
+            train.images, self.recipe.augmentation, self.seed, progress.epoch, generator
+        )
+        torch.manual_seed(stream_seed(self.seed, Stream.DROPOUT, progress.epoch))
+        if progress.augmentation_state is not None:
+            generator.set_state(progress.augmentation_state)
+        if progress.dropout_state is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(progress.dropout_state, self.device)
+        elif progress.dropout_state is not None:
+            torch.set_rng_state(progress.dropout_state)
+        return augmentation
+
+    def _dropout_state(self) -> torch.Tensor:
+        # Dropout has no generator argument: it draws from the device's default one.
+        if self.device.type == "cuda":
+            return torch.cuda.get_rng_state(self.device)
+        return torch.get_rng_state()
+
+    def _check_finite(self, loss: float) -> None:
+        if math.isfinite(loss) and math.isfinite(self.progress.loss_sum):
+            return
+        rate = self.optimizer.learning_rate
+        raise DivergedError(
+            f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step}; "
+            f"the likely cause is the learning rate {rate:.2g}, too high for this network: "
+            "lower it. A checkpoint that was saved before is kept"
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the state of the run, to be written before the run moves on."""
+        return Checkpoint(
+            recipe=self.recipe.to_dict(),
+            seed=self.seed,
+            progress=self.progress,
+            network=self.network.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            history=[asdict(record) for record in self.history],
+            sessions=self.sessions,
+            average=self.average.average if self.average else None,
+            outcome=asdict(self.outcome) if self.outcome else None,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up a checkpoint of the same recipe and seed.
+
+        The number of epochs may differ where the recipe's schedules do not depend on it.
+
+        Raises:
+            CheckpointError: the checkpoint is of another run.
+        """
+        wanted = {**self.recipe.to_dict(), "seed": self.seed}
+        found = {**checkpoint.recipe, "seed": checkpoint.seed}
+        if checkpoint.progress.step and checkpoint.progress.device_type != self.device.type:
+            raise CheckpointError(
+                f"the run was stopped inside an epoch on {checkpoint.progress.device_type!r}, "
+                f"whose random numbers {self.device.type!r} cannot continue; resume it with "
+                f"--device {checkpoint.progress.device_type}"
+            )
+        for key in sorted(wanted.keys() | found.keys()):
+            free = key == "epochs" and not self.recipe.bound_to_epochs
+            if not free and wanted.get(key) != found.get(key):
+                raise CheckpointError(
+                    f"the checkpoint is of another run: its {key} is {found.get(key)!r}, "
+                    f"here it is {wanted.get(key)!r}; use another --run-dir or the same {key}"
+                )
+        self.network.load_state_dict(checkpoint.network)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.progress = checkpoint.progress
+        self.history = [EpochRecord(**row) for row in checkpoint.history]
+        self.sessions = checkpoint.sessions
+        self.outcome = Outcome(**checkpoint.outcome) if checkpoint.outcome else None
+        if self.average and checkpoint.average:
+            self.average.restore(checkpoint.average)
+
+
+def compile_step(network: torch.nn.Module) -> Forward:
+    """Return the network with kernels generated for the shapes that it meets.
+
+    Fused, a value that one kernel rounds to bfloat16 would not be rounded in another. The gradient
+    of a maximum looks for the values equal to it, finds none and divides by their number, zero.
+    """
+    options: dict[str, Any] = {"emulate_precision_casts": True}
+    compiled: Forward = torch.compile(network, dynamic=False, options=options)
+    return compiled
+
+
+@torch.no_grad()
+def evaluate_network(
+    network: torch.nn.Module,
+    split: DeviceSplit,
+    probability_clip: float,
+    autocast: torch.autocast | None = None,
+    *,
+    six_views: bool = False,
+) -> tuple[float, float]:
+    """Return mean loss and accuracy of a network in inference mode on un-augmented images.
+
+    With `six_views` the logits are averaged over views of each image (`views.py`).
+    """
+    network.eval()
+    forward = partial(averaged_logits, network) if six_views else network
+    loss_sum, correct = 0.0, 0
+    for images, labels in zip(
+        split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
+    ):
+        with autocast or nullcontext():
+            logits = forward(scale_images(images).contiguous(memory_format=torch.channels_last))
+        loss_sum += cross_entropy(logits.float(), labels, probability_clip).item() * len(labels)
+        correct += int((logits.argmax(dim=1) == labels).sum())
+    return loss_sum / len(split.labels), correct / len(split.labels)

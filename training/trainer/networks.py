@@ -1,0 +1,60 @@
+"""The network that a recipe names."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+
+from models.bundle import Bundle, BundleError
+from models.manifest import Variant
+from models.networks import Network, build_network
+from training.errors import CheckpointError, RecipeError
+from training.export.exporter import network_weights
+from training.recipes.recipe import Recipe, recipe_from_dict
+from training.trainer.checkpoint import Checkpoint
+
+
+def network_of(recipe: Recipe) -> Network:
+    """Return the recipe's network, freshly constructed.
+
+    Raises:
+        RecipeError: there is no such architecture, or it has no such option.
+    """
+    try:
+        return build_network(recipe.network.architecture, recipe.network.options)
+    except ValueError as exc:
+        raise RecipeError(f"recipe {recipe.name!r}: {exc}") from exc
+
+
+def network_from_checkpoint(checkpoint: Checkpoint) -> tuple[torch.nn.Module, Recipe]:
+    """Return the network of a checkpoint in inference mode, and its recipe."""
+    recipe = recipe_from_dict(checkpoint.recipe, "the checkpoint's recipe")
+    network = network_of(recipe)
+    try:
+        network.load_state_dict(checkpoint.network)
+    except RuntimeError as exc:
+        raise CheckpointError(f"the checkpoint's weights do not fit its recipe: {exc}") from exc
+    return network.eval(), recipe
+
+
+def network_from_bundle(bundle: Bundle) -> torch.nn.Module:
+    """Return the torch network of an artefact, its weights read from the graph as trained.
+
+    Raises:
+        BundleError: the graph's weights are not those of the recipe's network.
+    """
+    variant: Variant = "unfolded" if "unfolded" in bundle.manifest.graphs else "plain"
+    weights = network_weights(onnx.load_from_string(bundle.read_graph(variant)))
+    recipe = recipe_from_dict(bundle.manifest.provenance.recipe, f"recipe of {bundle.path.name}")
+    network = network_of(recipe)
+    try:
+        # The graph has no use for the batch counters, which take no part in inference.
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+    except RuntimeError as exc:
+        raise BundleError(f"{bundle.path.name}: its graph's weights do not fit: {exc}") from exc
+    wrong = [name for name in (*missing, *unexpected) if not name.endswith("num_batches_tracked")]
+    if wrong:
+        raise BundleError(
+            f"{bundle.path.name}: its {variant} graph and its recipe disagree on {wrong[0]}"
+        )
+    return network.eval()

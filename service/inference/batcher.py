@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 PACE_WEIGHT = 0.2  # of the newest batch in the running mean of seconds per unit of size
 PESSIMISM = 1.25  # a pace is a mean, and late is late
-LONGEST_TURN_S = 0.02  # before the event loop turns again, however long it was away
+MAX_TURN_S = 0.02  # before the event loop turns again, however long it was away
 
 
 @dataclass(eq=False)
@@ -157,7 +157,7 @@ class Batcher(Generic[Item, Result]):
                 owed -= ended - started
                 if owed <= 0:
                     await asyncio.sleep(0)  # a batch may have run without letting the loop turn
-                    owed = min(LONGEST_TURN_S, self._clock() - ended)
+                    owed = min(MAX_TURN_S, self._clock() - ended)
         finally:
             self._worker = None
             for entry in self._queue:  # empty unless the event loop itself is being torn down

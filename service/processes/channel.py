@@ -6,10 +6,10 @@ import json
 import socket
 from typing import Any
 
-CHUNK = 65536
+READ_BYTES = 65536
 
 
-class Line:
+class Channel:
     """The supervisor's end of the connection to one worker."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -19,7 +19,7 @@ class Line:
         self._unfinished = b""
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message; the line ends where the worker died, or reads nothing any more."""
+        """Send a message; the channel ends if the worker died or no longer reads."""
         if self.ended:
             return
         try:
@@ -31,7 +31,7 @@ class Line:
         """Return the messages that have come."""
         data = self._unfinished
         try:
-            while chunk := self.socket.recv(CHUNK):
+            while chunk := self.socket.recv(READ_BYTES):
                 data += chunk
             self.ended = True
         except BlockingIOError:

@@ -160,7 +160,7 @@ def test_the_image_is_built():
 
 @pytest.fixture(scope="module")
 def reader_folder(data_dir, tmp_path_factory):
-    """A folder as a reader has it after `make install`: the sources' artefacts, and the dataset."""
+    """A folder as a reader has it after `make install`: the sources' artifacts, and the dataset."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "data").symlink_to(data_dir.resolve())
     (folder / "models").mkdir()

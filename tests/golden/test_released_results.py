@@ -1,4 +1,4 @@
-"""What is stated of the released artefacts, against the artefacts."""
+"""What is stated of the released artifacts, against the artifacts."""
 
 import re
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_the_cards_say_what_the_manifests_say(bundles):
         assert (bundle.path / CARD_FILE).read_text(encoding="utf-8") == model_card(bundle.manifest)
 
 
-def test_the_readme_shows_the_results_of_the_artefacts(bundles):
+def test_the_readme_shows_the_results_of_the_artifacts(bundles):
     assert results_table(bundles) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -64,10 +64,10 @@ def test_the_figures_are_those_of_the_histories(bundles, tmp_path):
 
 def test_batch_norm_gains_what_the_reference_reports(bundles):
     """The reference: 77 to 79 % without, 87 % with batch norm, 79 % within the first epochs."""
-    artefacts = by_name(bundles)
-    accuracy = {name: b.manifest.metrics.test.accuracy for name, b in artefacts.items()}
+    artifacts = by_name(bundles)
+    accuracy = {name: b.manifest.metrics.test.accuracy for name, b in artifacts.items()}
     assert accuracy["keras-bn"] - accuracy["keras-baseline"] >= 0.08
-    first = next(r.epoch for r in artefacts["keras-bn"].read_history() if r.test_accuracy >= 0.79)
+    first = next(r.epoch for r in artifacts["keras-bn"].read_history() if r.test_accuracy >= 0.79)
     assert first <= 8
 
 

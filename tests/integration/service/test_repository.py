@@ -1,4 +1,4 @@
-"""Models change while requests are answered, and a bad artefact changes nothing."""
+"""Models change while requests are answered, and a bad artifact changes nothing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_new_version_is_served_once_it_is_loaded(
     assert client.get("/v1/models/tiny-bn").json()["version"] == "1.0.1"
 
 
-def test_a_damaged_artefact_leaves_the_old_model_and_says_why(
+def test_a_damaged_artifact_leaves_the_old_model_and_says_why(
     folder: Path, state: ServiceState, client: AppClient
 ) -> None:
     before = state.catalogue.find("tiny-bn")

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.images.decode import DRAFT_GAP, SIDE, EncodedImage, decode_image
+from service.images.decode import DRAFT_GAP, EncodedImage
+from tests.images import SPEC, decode_image
+
+SIDE = SPEC.image_shape[0]
 from service.settings import Limits
 from tests.orientations import TURNS
 
@@ -50,7 +53,7 @@ def reduced_in_full(content, width=None, height=None):
 def decoded_size(content):
     encoded = EncodedImage(content, LIMITS)
     image = encoded._image
-    encoded.decode()
+    encoded.decode(SPEC)
     return image.size
 
 

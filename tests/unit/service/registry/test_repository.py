@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import ModelRefusedError, UnknownModelError
 from service.observability.prometheus import ServiceMetrics
-from service.registry.repository import LONGEST_NAME, Repository
+from service.registry.repository import MAX_NAME, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Disk:
             raise self.damage
         found = [self._make(one) for one in self.content if one.partition("@")[0] == wanted]
         if not found:
-            raise UnknownModelError(f"no artefact serves a model {wanted!r}")
+            raise UnknownModelError(f"no artifact serves a model {wanted!r}")
         return found
 
     def names(self) -> list[tuple[str, str]]:
@@ -191,9 +191,9 @@ def test_a_name_that_none_can_have_is_sent_to_nobody(disk: Disk, change: str) ->
     coordinator = Coordinator()
     repository = served_from(disk, coordinator=coordinator)
     with pytest.raises(UnknownModelError, match=r"the name has 256 characters; .* more than 255"):
-        asyncio.run(getattr(repository, change)("x" * (LONGEST_NAME + 1)))
+        asyncio.run(getattr(repository, change)("x" * (MAX_NAME + 1)))
     assert coordinator.asked == []
-    asyncio.run(getattr(repository, change)("x" * LONGEST_NAME))
+    asyncio.run(getattr(repository, change)("x" * MAX_NAME))
     assert len(coordinator.asked) == 1
 
 

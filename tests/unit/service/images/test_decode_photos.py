@@ -7,13 +7,12 @@ import pytest
 from PIL import Image
 
 from service.images.decode import DRAFT_GAP, EncodedImage
-from tests.images import SPEC, decode_image
-
-SIDE = SPEC.image_shape[0]
 from service.settings import Limits
+from tests.images import SPEC, decode_image
 from tests.orientations import TURNS
 
 LIMITS = Limits()
+SIDE = SPEC.image_shape[0]
 ORIENTATION = 0x0112
 # A draft keeps 128 pixels of the shorter side at least, so a block that it averages is a quarter of
 # one of our pixels at most. The finest pattern that 32 pixels show has a period of two of them: the

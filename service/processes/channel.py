@@ -24,7 +24,7 @@ class Channel:
             return
         try:
             self.socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:  # BlockingIOError too: megabytes that nobody reads
+        except OSError:  # BlockingIOError too: the buffer is full of unread messages
             self.ended = True
 
     def receive(self) -> list[dict[str, Any]]:

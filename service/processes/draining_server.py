@@ -115,7 +115,7 @@ class DrainingServer(uvicorn.Server):
         return in_time and self._admission.in_progress > 0
 
     def _is_drained(self) -> bool:
-        """Return whether nothing is in progress, and nobody holds a connection unwarned."""
+        """Return whether nothing is in progress, and idle connections had their grace period."""
         if self._admission.in_progress:
             return False
         grace_over = self._drain_seconds - self._seconds_left() >= CLOSE_GRACE_SECONDS

@@ -159,7 +159,7 @@ class Supervisor:
             os._exit(status)
 
     def _close_inherited(self, slot: WorkerSlot) -> None:
-        """Close what is the supervisor's: signal handlers, channels and the other workers' sockets."""
+        """Close what is the supervisor's: signal handlers, channels, the other workers' sockets."""
         signal.set_wakeup_fd(-1)
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)

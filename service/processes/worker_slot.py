@@ -74,7 +74,7 @@ class WorkerSlot:
 
     @property
     def served(self) -> bool:
-        """Whether its process has begun to serve; one that fails closes its channel before it ends."""
+        """Whether its process has begun to serve; one that fails ends its channel before itself."""
         return self.served_since is not None
 
     def terminate(self, limit_s: float) -> None:

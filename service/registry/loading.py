@@ -110,7 +110,7 @@ class Loader:
         batcher = Batcher(
             BatchRunner(session, self.engine, metrics, tuning.chunk_size),
             capacity=self.settings.queue_capacity_images,
-            max_batch=tuning.max_batch_size,
+            max_batch_size=tuning.max_batch_size,
         )
         return ServedModel(
             name=name,

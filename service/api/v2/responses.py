@@ -30,7 +30,7 @@ from service.api.problems import (
 RETRY_AFTER_S = 1.0  # where nothing was measured: a probe's interval is about that
 MAX_SHOWN = 80
 
-# Bounded in depth and length: the plain one goes as deep as a hostile caller nests, and fails.
+# Bounded in depth and length: the plain one recurses as deep as a caller nests, and fails.
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = MAX_SHOWN
 

@@ -76,7 +76,7 @@ def make_model(artifacts: Path, engine: Engine) -> Callable[..., ServedModel]:
             session=session,
             proof=PROOF,
             tuning=TUNING,
-            batcher=Batcher(runner, capacity=64, max_batch=64),
+            batcher=Batcher(runner, capacity=64, max_batch_size=64),
             metrics=metrics,
         )
 

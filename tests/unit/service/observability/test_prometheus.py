@@ -52,7 +52,7 @@ def test_applications_do_not_share_their_counters() -> None:
 
 def test_batches_and_queues_are_shown_by_model() -> None:
     metrics = ServiceMetrics()
-    batcher = Batcher(run_nothing, capacity=9, max_batch=9)
+    batcher = Batcher(run_nothing, capacity=9, max_batch_size=9)
     batcher.queued_size = 5
     metrics.watch_queues({("keras-bn", "1.0.0"): batcher})
     metrics.of_model("keras-bn", "1.0.0").ran(4, 0.25)
@@ -65,7 +65,7 @@ def test_batches_and_queues_are_shown_by_model() -> None:
 
 def test_a_model_that_is_gone_has_no_queue() -> None:
     metrics = ServiceMetrics()
-    batcher = Batcher(run_nothing, capacity=9, max_batch=9)
+    batcher = Batcher(run_nothing, capacity=9, max_batch_size=9)
     batcher.queued_size = 5
     metrics.watch_queues({("old", "1.0.0"): batcher})
     metrics.sample()

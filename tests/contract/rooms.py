@@ -2,7 +2,9 @@
 
 A room is a folder, its entries are its modules and subfolders. An entry has an arrow to another of
 its room if anything in the one imports anything in the other. The floor of an entry is one above
-the highest that it has an arrow to; entries that reach each other are a circle. `python -m tests.contract.rooms` prints them all.
+the highest that it has an arrow to; entries that reach each other are a circle.
+
+`python -m tests.contract.rooms` prints them all.
 """
 
 from __future__ import annotations

@@ -286,20 +286,27 @@ def test_a_damaged_artifact_leaves_the_old_one_in_every_worker_and_says_why(
     assert set(load.endings()) == {200}
 
 
-def test_the_index_lists_what_is_served_though_a_manifest_on_disk_is_damaged(
+def test_a_broken_neighbour_keeps_no_worker_and_no_other_model_from_service(
     service: Service,
 ) -> None:
     url = f"{service.url}/v2/repository/index"
     before = httpx.post(url, timeout=SECONDS).json()
-    (service.artifacts / "tiny-bn-1.0.0" / "manifest.json").write_text("{}", encoding="utf-8")
+    half_copied = service.artifacts / "other-1.0.0"
+    half_copied.mkdir()
+    (half_copied / "manifest.json").write_text("{", encoding="utf-8")
     assert httpx.post(url, timeout=SECONDS).json() == before
-    assert (
-        "schema_version None" in service.process.wait_for("not every artifact is listed")["reason"]
-    )
-    assert "schema_version None" in service.change("tiny-plain", "load").json()["error"]
+    logged = service.process.wait_for("an artifact is broken and passed over")
+    assert "other-1.0.0" in logged["reason"]
+    assert service.change("tiny-plain", "load").status_code == 200
+    assert "other-1.0.0" in service.change("other", "load").json()["error"]
+    for worker in service.workers:
+        os.kill(worker, signal.SIGKILL)
+    for _ in range(2):
+        service.process.wait_for("a worker serves")
+    assert len(service.models()) == 2
 
 
-def test_a_replacement_serves_what_its_siblings_serve(service: Service) -> None:
+def test_a_replacement_serves_what_the_other_workers_serve(service: Service) -> None:
     synthetic.write_artifact(service.artifacts, "tiny-bn", norms=True, seed=3, version="2.0.0")
     synthetic.write_artifact(service.artifacts, "tiny-new", norms=False, seed=4)
     assert service.change("tiny-bn-unfolded", "unload").status_code == 200

@@ -50,8 +50,20 @@ def test_the_cards_say_what_the_manifests_say(bundles):
         assert (bundle.path / CARD_FILE).read_text(encoding="utf-8") == model_card(bundle.manifest)
 
 
-def test_the_readme_shows_the_results_of_the_artifacts(bundles):
-    assert results_table(bundles) in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_and_the_readme_show_the_results_of_the_artifacts(bundles):
+    page = (ROOT / "docs" / "figures" / "results.md").read_text(encoding="utf-8")
+    assert results_table(bundles) == page
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for bundle in bundles:
+        (row,) = [line for line in readme.splitlines() if line.startswith(f"| **{bundle.name}**")]
+        _, _, float32, int8, training, norms, _ = row.split("|")
+        assert float32.strip() == f"{bundle.manifest.metrics.test.accuracy * 100:.2f} %"
+        assert int8.strip() == f"{bundle.manifest.quantization.effect.test.accuracy * 100:.2f} %"
+        provenance = bundle.manifest.provenance
+        minutes = round(provenance.total_seconds / 60)
+        assert training.strip() == f"{provenance.epochs} epochs, {minutes} min"
+        trained = bundle.manifest.graphs.get("unfolded", bundle.manifest.graphs.get("plain"))
+        assert norms.strip() == f"{trained.nodes.get('BatchNormalization', 0)}, 0"
 
 
 def test_the_figures_are_those_of_the_histories(bundles, tmp_path):

@@ -17,7 +17,7 @@ from training.evaluation.onnx_runner import GraphRunner
 from training.export.graph_statistics import node_counts
 from training.folding.proof.tolerances import rounding_allowance
 from training.release.model_card import CARD_FILE, model_card
-from training.release.quantization.verdict import weight_error_steps
+from training.release.quantization.int8_verdict import weight_error_steps
 from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
 from training.release.reports.results_table import results_table
 

@@ -17,12 +17,12 @@ from training.client.connection import DEFAULT_URL
 from training.client.errors import MismatchError, RequestError
 from training.client.images import MOST_IMAGES, ImageFile, expand, read_images
 from training.client.load.arrivals import Arrivals
-from training.client.load.environment import describe_generator
 from training.client.load.event_loop import new_event_loop
 from training.client.load.generator import MOST_OPEN
+from training.client.load.machine import describe_generator
 from training.client.load.open_files import allow_open_files
-from training.client.load.report import Step
 from training.client.load.run import Bench, BenchReport, run_bench
+from training.client.load.step_report import Step
 from training.client.requests import InferFormat, PayloadFormat, PredictFormat
 from training.client.tables import load_table
 

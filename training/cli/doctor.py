@@ -18,10 +18,10 @@ from models.manifest import Variant
 from training.cli.commands import missing_package
 from training.errors import CheckpointError, FoldError
 from training.folding.doctor.checks import examine
+from training.folding.doctor.diagnosis import Diagnosis, doctor_report, doctor_table, worst_first
 from training.folding.doctor.finding import Finding
 from training.folding.doctor.graphs import norms_of_model
 from training.folding.doctor.record import NormRecord
-from training.folding.doctor.report import Diagnosis, doctor_report, doctor_table, worst_first
 from training.folding.onnx_frontend.files import read_model
 
 CHECKPOINT_FILE = "checkpoint.pt"

@@ -43,11 +43,13 @@ LABELS = (
     "truck",
 )
 IMAGES_PER_FILE = 10_000
+SIDE = 32
+IMAGE_SHAPE = (SIDE, SIDE, 3)  # height, width, RGB
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, 32, 32, 3) uint8 RGB and their class indices (N,) int64."""
+    """Images (N, H, W, 3) uint8 RGB and their class indices (N,) int64."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -141,8 +143,8 @@ def unpickle_arrays(content: bytes, source: Path) -> dict[bytes, Any]:
 
 def _read_batch(path: Path) -> Split:
     batch = unpickle_arrays(read_verified(path), path)
-    planes = np.asarray(batch[b"data"], dtype=np.uint8)  # (10000, 3072), channel planes
-    images = planes.reshape(IMAGES_PER_FILE, 3, 32, 32).transpose(0, 2, 3, 1)
+    planes = np.asarray(batch[b"data"], dtype=np.uint8)  # (10000, 3 * 32 * 32)
+    images = planes.reshape(IMAGES_PER_FILE, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     labels = np.asarray(batch[b"labels"], dtype=np.int64)
     return Split(np.ascontiguousarray(images), labels)
 

@@ -57,7 +57,7 @@ def resize(images: torch.Tensor, side: int) -> torch.Tensor:
 def averaged_logits(
     network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
 ) -> torch.Tensor:
-    """Return the logits (N, 10) averaged over six views of images (N, 3, H, W) of any type."""
+    """Return the logits (N, classes) averaged over six views of images (N, 3, H, W) of any type."""
     height, width = images.shape[2:]
     total = torch.zeros((), device=images.device)
     for down, right, weight in VIEWS:

@@ -1,4 +1,4 @@
-"""The proof of an artefact: its graphs and the torch network behind them are one and the same.
+"""The proof of an artifact: its graphs and the torch network that they came from are the same.
 
 An int8 graph is none of these: it is checked to be their rounding, and measured again.
 """
@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 import typer
 from rich.console import Console
@@ -21,9 +22,9 @@ from models.manifest import FoldProof
 from training.data.cifar10 import Split, load_test_split
 from training.errors import VerificationError
 from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, largest_difference
-from training.release.quantization.quantized import LARGEST_LOSS_POINTS
-from training.release.quantization.verdict import (
-    LARGEST_UNLIKE_SHARE,
+from training.release.quantization.effect import MAX_LOSS_POINTS
+from training.release.quantization.int8_verdict import (
+    MAX_UNLIKE_SHARE,
     QuantizationVerdict,
     judge_quantization,
 )
@@ -57,11 +58,43 @@ def prove_artefact(artefact: Path, data_dir: Path, threads: int | None, *, as_js
 def verify_bundle(bundle: Bundle, test: Split) -> Verification:
     """Return the verdict on an artefact, its torch network rebuilt from the unfolded graph."""
     graphs = bundle.manifest.graphs
+    check_contract(bundle)
     unfolded = bundle.read_graph("unfolded" if "unfolded" in graphs else "plain")
     folded = bundle.read_graph("folded") if "folded" in graphs else None
     network = network_from_bundle(bundle)
     check_golden(bundle, network)
     return verify_graphs(network, unfolded, folded, test.images)
+
+
+def check_contract(bundle: Bundle) -> None:
+    """Compare labels, the manifest's tensors and those of each graph.
+
+    Raises:
+        VerificationError: they do not fit together.
+    """
+    manifest, classes = bundle.manifest, len(bundle.manifest.labels)
+    remedy = "train and export it again"
+    for output in manifest.outputs:
+        if output.shape[-1] != classes:
+            raise VerificationError(
+                f"{bundle.path}: its manifest states {output.shape[-1]} {output.name}, and names "
+                f"{classes} labels; {remedy}"
+            )
+    for variant, record in manifest.graphs.items():
+        graph = onnx.load_from_string(bundle.read_graph(variant)).graph
+        found = {value.name: _shape(value) for value in (*graph.input, *graph.output)}
+        for spec in (manifest.input, *manifest.outputs):
+            if found.get(spec.name) != spec.shape[1:]:
+                raise VerificationError(
+                    f"{bundle.path}: {spec.name!r} of {record.file} is "
+                    f"{found.get(spec.name, 'missing')} an image, and the manifest states "
+                    f"{spec.shape[1:]}; {remedy}"
+                )
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """Return the sizes of a graph's input or output without the batch."""
+    return tuple(size.dim_value for size in value.type.tensor_type.shape.dim)[1:]
 
 
 def check_golden(bundle: Bundle, network: nn.Module) -> None:
@@ -147,13 +180,13 @@ def _int8_rows(int8: QuantizationVerdict | None) -> list[tuple[str, str, str]]:
         (
             "int8, accuracy against float32",
             f"{effect.accuracy_difference_points:+.2f} points",
-            f">= -{LARGEST_LOSS_POINTS} points",
+            f">= -{MAX_LOSS_POINTS} points",
         ),
         ("int8, labels changed", str(effect.label_changes), "as measured"),
         (
             "int8, images right or wrong unlike stated",
             str(int8.answers_unlike_stated),
-            f"<= {LARGEST_UNLIKE_SHARE:.1%} of them",
+            f"<= {MAX_UNLIKE_SHARE:.1%} of them",
         ),
     ]
 

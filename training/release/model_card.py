@@ -33,12 +33,16 @@ def model_card(manifest: Manifest) -> str:
 
 def _use(manifest: Manifest) -> str:
     labels = ", ".join(manifest.labels)
+    shape = ", ".join(map(str, manifest.input.shape))
+    _, height, width, _ = manifest.input.shape
+    outputs = " and ".join(f"`{output.name}`" for output in manifest.outputs)
     return (
         "## Use\n\n"
-        f"Input `{manifest.input.name}`: {manifest.input.dtype} `[N, 32, 32, 3]`, RGB, 0 to 255; "
-        "the graph scales it. Outputs `logits` and `probabilities`: float32 `[N, 10]`. "
+        f"Input `{manifest.input.name}`: {manifest.input.dtype} `[{shape}]`, RGB, 0 to 255; "
+        f"the graph scales it. Outputs {outputs}: float32 `[N, {len(manifest.labels)}]`. "
         f"Classes in order: {labels}.\n\n"
-        "Trained on CIFAR-10 photographs of 32 by 32 pixels; it names one of the ten classes for "
+        f"Trained on CIFAR-10 photographs of {height} by {width} pixels; it names one of the ten "
+        "classes for "
         "anything it is shown, and was measured on nothing else."
     )
 

@@ -1,8 +1,8 @@
-"""The clock of a run's phases: `build`, `prepare` and `train`, as the speed records count them.
+"""Timers of a run: `build`, `prepare` and `train`, as the speed records count them.
 
 build     import, construct and read: what does not depend on the run
 prepare   place the data, compute the whitening: charged, since every run needs it
-train     steps, averaging, recalibration: charged; tests are not
+train     steps, averaging, PreciseBN: charged, and timed by the loop itself; tests are not
 """
 
 from __future__ import annotations
@@ -15,27 +15,25 @@ from typing import Literal
 
 import torch
 
-Phase = Literal["build", "prepare"]
-
 
 @dataclass
-class PhaseClock:
-    """Seconds of each phase, on a clock that no one sets."""
+class Timers:
+    """Seconds by name, on a monotonic clock."""
 
     device: torch.device
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def phase(self, name: Phase) -> Iterator[None]:
-        """Add the time inside to the phase; the device's queue is waited for at both ends."""
-        self._wait()
+    def measure(self, name: Literal["build", "prepare"]) -> Iterator[None]:
+        """Add the time inside; the device's queue is waited for at both ends."""
+        self._synchronize()
         started = time.perf_counter()
         try:
             yield
         finally:
-            self._wait()
+            self._synchronize()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
-    def _wait(self) -> None:
+    def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

@@ -12,12 +12,13 @@ import torch
 from onnxscript.rewriter import rewrite
 
 from training.data.cifar10 import Split
+from training.data.device_split import DeviceSplit
 from training.export.exporter import export_onnx
 from training.export.graph_statistics import node_counts
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 from training.recipes.recipe import NetworkRecipe, load_recipe
 from training.release.verification import verify_graphs
-from training.trainer.loop import DeviceSplit, TrainingRun
+from training.trainer.loop import TrainingRun
 from training.trainer.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
@@ -109,11 +110,11 @@ def run(request, data):
 
 @pytest.fixture(scope="module")
 def exported(run):
-    return export_onnx(run.network.eval())
+    return export_onnx(run.network.eval(), (32, 32, 3))
 
 
 def test_a_run_learns_and_ends_with_an_outcome(run):
-    outcome = run.outcome
+    outcome = run.result
     assert outcome.single_view_accuracy == run.history[-1].test_accuracy
     assert run.history[-1].train_loss < run.history[0].train_loss
     if run.recipe.name == "air94":  # the other is residual and too narrow here to get far
@@ -192,7 +193,7 @@ def test_the_curriculum_grows_from_24_to_32_pixels(data):
 
 def test_bfloat16_learns_with_weights_and_statistics_in_float32(data):
     run = trained(narrow("air94"), data, precision=torch.bfloat16)
-    assert run.outcome.single_view_accuracy > 0.5
+    assert run.result.single_view_accuracy > 0.5
     assert {t.dtype for t in run.network.state_dict().values()} == {torch.float32, torch.int64}
     assert not same(run, trained(narrow("air94"), data))
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from training.data.cifar10 import Split
+from training.data.device_split import DeviceSplit
 from training.errors import CheckpointError, DivergedError, RecipeError
 from training.recipes.recipe import NetworkRecipe, load_recipe
 from training.trainer import loop
 from training.trainer.checkpoint import load_checkpoint
-from training.trainer.loop import DeviceSplit, TrainingRun, evaluate_network
+from training.trainer.evaluate import evaluate_network
+from training.trainer.loop import TrainingRun
 from training.trainer.methods.optimizers import cross_entropy
 from training.trainer.run_directory import RunDirectory
 

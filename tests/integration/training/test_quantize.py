@@ -18,9 +18,12 @@ from training.data.cifar10 import Split
 from training.errors import ExportError, VerificationError
 from training.evaluation.onnx_runner import GraphRunner
 from training.release.model_card import model_card
-from training.release.quantization import quantized
-from training.release.quantization.quantized import check_accuracy, next_version, release_quantized
-from training.release.quantization.verdict import judge_quantization
+from training.release.quantization.int8_verdict import judge_quantization
+from training.release.quantization.quantized_release import (
+    check_accuracy,
+    next_version,
+    release_quantized,
+)
 from training.release.reports.results_table import results_table
 
 # A quarter of the channels of the second layer dead: single ones are so on these images anyway.

@@ -9,8 +9,8 @@ from training.client.connection import Connection, connect
 from training.client.images import ImageFile
 from training.client.load.arrivals import Arrivals, arrival_times
 from training.client.load.generator import MOST_OPEN, Load, Shot
-from training.client.load.report import Step, StepReport, summarize
 from training.client.load.request_pool import ask_alone, build_shots, shuffled
+from training.client.load.step_report import Step, StepReport, summarize
 from training.client.requests import PayloadFormat
 from training.client.retries import Tell
 

@@ -15,6 +15,6 @@ border.py       padding with one number for each channel
 arrays.py       tensors as numpy arrays, and back
 """
 
-from training.folding.torch_frontend.folding import FoldedNetwork, fold_network
+from training.folding.torch_frontend.folded_network import FoldedNetwork, fold_network
 
 __all__ = ["FoldedNetwork", "fold_network"]

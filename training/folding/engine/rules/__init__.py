@@ -5,9 +5,9 @@ from __future__ import annotations
 from training.folding.engine.graph import Operation
 from training.folding.engine.rule import Rule, Side
 from training.folding.engine.rules.branches import BeforeConcat, BeforeSum, BehindConcat, BehindSum
+from training.folding.engine.rules.chain import BeforeAffine, BehindAffine
 from training.folding.engine.rules.flatten import BeforeFlatten, BehindFlatten
 from training.folding.engine.rules.linear import BeforeLinear, BehindLinear
-from training.folding.engine.rules.norms import BeforeAffine, BehindAffine
 from training.folding.engine.rules.pads import PassBorderPad, PassPad
 from training.folding.engine.rules.passage import PassAverage, PassMaximum, PassSame
 

@@ -8,7 +8,7 @@ from training.client.connection import Reply
 from training.client.errors import ServerError
 from training.client.load.arrivals import arrival_times
 from training.client.load.generator import Load, Shot
-from training.client.load.report import Step, summarize
+from training.client.load.step_report import Step, summarize
 from training.client.requests import Payload
 
 OK = Reply(200, {}, b"")

@@ -21,13 +21,12 @@ from training.errors import GraphError
 from training.evaluation.onnx_runner import GraphRunner
 from training.folding.proof.tolerances import largest_difference
 from training.release.quantization.bias_correction import LAYERS
-from training.release.quantization.effect import measure_effect
-from training.release.quantization.quantized import LARGEST_LOSS_POINTS
+from training.release.quantization.effect import MAX_LOSS_POINTS, measure_effect
 
 # Half a step, and the rounding of a float32 division and product.
-LARGEST_WEIGHT_ERROR_STEPS = 0.5 + 64 * 2.0**-23
+MAX_WEIGHT_ERROR_STEPS = 0.5 + 64 * 2.0**-23
 # None on integer kernels; a machine that emulates them changes a few labels of 10,000.
-LARGEST_UNLIKE_SHARE = 0.001
+MAX_UNLIKE_SHARE = 0.001
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ class QuantizationVerdict:
     def holds(self) -> bool:
         """Whether every part of it holds."""
         return (
-            self.weight_error_steps <= LARGEST_WEIGHT_ERROR_STEPS
+            self.weight_error_steps <= MAX_WEIGHT_ERROR_STEPS
             and self.golden_error <= self.golden_tolerance
-            and self.effect.accuracy_difference_points >= -LARGEST_LOSS_POINTS
-            and self.answers_unlike_stated <= LARGEST_UNLIKE_SHARE * self.effect.test.images
+            and self.effect.accuracy_difference_points >= -MAX_LOSS_POINTS
+            and self.answers_unlike_stated <= MAX_UNLIKE_SHARE * self.effect.test.images
         )
 
 

@@ -29,22 +29,27 @@ from models.manifest import (
     SpeedGain,
     Variant,
 )
+from training.client.load.machine import processor_flags
 from training.data.cifar10 import Split
 from training.errors import VerificationError
 from training.evaluation.environment import describe_environment, vector_instructions
 from training.evaluation.latency import ROUNDS, measure_latency
 from training.evaluation.onnx_runner import GraphRunner
 from training.export.graph_statistics import node_counts
-from training.release.folder import file_record, free_place, new_folder, write_manifest
+from training.release.folder import (
+    GRAPH_FILES,
+    INT8_GOLDEN_FILE,
+    file_record,
+    free_place,
+    new_folder,
+    write_manifest,
+)
 from training.release.model_card import write_model_card
-from training.release.quantization.effect import measure_effect
-from training.release.quantization.quantize import METHOD, SCHEME, quantize
-from training.release.release import GRAPH_FILES
+from training.release.quantization.effect import MAX_LOSS_POINTS, measure_effect
+from training.release.quantization.int8_graph import METHOD, SCHEME, quantize
 
 CALIBRATION_IMAGES = 1000
 CALIBRATION_SEED = 0
-GOLDEN_FILE = "golden.int8.npz"
-LARGEST_LOSS_POINTS = 0.3  # of test accuracy
 
 
 def next_version(version: str) -> str:
@@ -88,14 +93,14 @@ def release_quantized(
         _copy_files(bundle, temporary)
         (temporary / GRAPH_FILES["int8"]).write_bytes(content)
         golden = GraphRunner(content).logits(bundle.read_golden().images)
-        np.savez_compressed(temporary / GOLDEN_FILE, logits=golden)
+        np.savez_compressed(temporary / INT8_GOLDEN_FILE, logits=golden)
         report = QuantizationReport(
             source=bundle.served_variant,
             scheme=SCHEME,
             calibration=Calibration(len(chosen), seed, METHOD),
             effect=effect,
             speed=speed_gains(latency, bundle.served_variant),
-            golden=file_record(temporary / GOLDEN_FILE),
+            golden=file_record(temporary / INT8_GOLDEN_FILE),
             environment=_environment(),
         )
         write_manifest(_manifest(bundle, target_version, content, latency, report), temporary)
@@ -104,7 +109,7 @@ def release_quantized(
 
 
 def calibration_choice(images: NDArray[np.uint8], number: int, seed: int) -> NDArray[np.uint8]:
-    """Return `number` of the images (N, 32, 32, 3), all of them if there are fewer."""
+    """Return `number` of the images (N, H, W, 3), all of them if there are fewer."""
     order = np.random.default_rng(seed).permutation(len(images))
     return images[np.sort(order[:number])]
 
@@ -115,10 +120,10 @@ def check_accuracy(difference_points: float) -> None:
     Raises:
         VerificationError: it answers too many more of the test images wrong.
     """
-    if difference_points < -LARGEST_LOSS_POINTS:
+    if difference_points < -MAX_LOSS_POINTS:
         raise VerificationError(
             f"the int8 graph loses {-difference_points:.2f} points of accuracy, at most "
-            f"{LARGEST_LOSS_POINTS} are accepted; calibrate on more images, or serve float32"
+            f"{MAX_LOSS_POINTS} are accepted; calibrate on more images, or serve float32"
         )
 
 
@@ -138,7 +143,7 @@ def _environment() -> dict[str, Any]:
     """Return where it was measured; int8 depends on the runtime and the CPU's instructions."""
     environment = describe_environment(torch.device("cpu"))
     environment["versions"]["onnxruntime"] = onnxruntime.__version__
-    return {**environment, "instructions": vector_instructions()}
+    return {**environment, "instructions": vector_instructions(processor_flags())}
 
 
 def _copy_files(bundle: Bundle, folder: Path) -> None:

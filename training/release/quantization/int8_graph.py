@@ -62,7 +62,7 @@ BATCH_SIZE = 100
 
 
 def quantize(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
-    """Return the int8 graph of a served float32 graph, calibrated on images (N, 32, 32, 3).
+    """Return the int8 graph of a served float32 graph, calibrated on images (N, H, W, 3).
 
     Raises:
         GraphError: the graph does not begin with bytes made float, and divided by 255 if by

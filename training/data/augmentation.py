@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch.nn import functional
+
 from training.data.seeds import Stream, stream_generator
 from training.data.transforms import crop
 from training.recipes.recipe import AugmentationRecipe

@@ -13,10 +13,11 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
 import numpy as np
-from training.errors import DataError
 from numpy.typing import NDArray
 
+from training.errors import DataError
 
 FOLDER = "cifar-10-batches-py"
 TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))

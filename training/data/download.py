@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
 from training.data.cifar10 import FOLDER, PUBLISHED_MD5
 from training.errors import DataError
-from pathlib import Path
-
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60

@@ -11,10 +11,10 @@ Reference:
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
 from collections.abc import Callable
 
+import torch
+from torch.nn import functional
 
 # Weights of the views at test time: the image and its shifts by one pixel, each also mirrored.
 VIEWS = ((0, 0, 0.5), (-1, -1, 0.25), (1, 1, 0.25))

@@ -29,7 +29,7 @@ from training.release.quantization.int8_verdict import (
     judge_quantization,
 )
 from training.release.verification import Verification, exact_logits, verify_graphs
-from training.trainer.networks import network_from_bundle
+from training.trainer.released_network import network_from_bundle
 
 
 def prove_artefact(artefact: Path, data_dir: Path, threads: int | None, *, as_json: bool) -> None:

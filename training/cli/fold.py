@@ -44,7 +44,7 @@ def fold(
     folded = fold_model(original, clones=clone)
     verdict = prove_fold(original, folded, clones=clone, data=data, seed=seed)
     first = next(feeds(input_specs(original), seed))
-    errors = layer_errors(original, folded.model, folded.witnesses, first)
+    errors = layer_errors(original, folded.model, folded.probes, first)
     document = fold_report(model, output, original, folded, errors, verdict)
     if report is not None and str(report) == "-":
         typer.echo(json.dumps(document, indent=1))

@@ -1,6 +1,6 @@
 """Folding in torch networks: modules and functions alike, traced by torch.fx.
 
-folding.py      fold_network: trace, observe, view, plan, write back
+folded_network.py  fold_network: trace, observe, view, plan, write back
 tracing.py      from the network to a graph of its operations
 observation.py  what one run shows: shapes, types, aliases, what is changed in place
 constants.py    what does not depend on the input, in float64

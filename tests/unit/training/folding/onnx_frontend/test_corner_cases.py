@@ -50,7 +50,7 @@ def test_a_product_of_rank_3_takes_a_scale_and_then_a_shift():
     )
     folded = check(model)
     assert operators(folded.model) == ["MatMul", "Add"]
-    assert [pair for pair in folded.witnesses if pair] == [("y", "y")] * 2
+    assert [pair for pair in folded.probes if pair] == [("y", "y")] * 2
 
 
 def test_a_product_of_rank_3_that_others_read_takes_a_shift():

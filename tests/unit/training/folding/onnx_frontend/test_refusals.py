@@ -231,7 +231,7 @@ def test_a_tensor_of_the_result_knows_which_of_the_original_it_is() -> None:
     builder.conv(4, 2)
     model = builder.model()
     folded = fold_model(model)
-    ((here, there),) = [pair for pair in folded.witnesses if pair]
+    ((here, there),) = [pair for pair in folded.probes if pair]
     assert (here, there) == ("conv0", "norm1")
     x = np.random.default_rng(1).standard_normal(IMAGE)
     for one, name in ((model, there), (folded.model, here)):

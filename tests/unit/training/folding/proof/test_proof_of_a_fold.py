@@ -195,11 +195,11 @@ def test_each_fold_has_an_error_of_its_own() -> None:
     model = network()
     folded = fold_model(model)
     first = next(feeds([InputSpec("x", np.dtype(np.float32), (None, 3, 8, 8))]))
-    errors = layer_errors(model, folded.model, folded.witnesses, first)
+    errors = layer_errors(model, folded.model, folded.probes, first)
     assert len(errors) == len(folded.rows)
     assert all(error is not None and error < 1e-5 for error in errors)
     forget_bias(folded.model)
-    wrong = layer_errors(model, folded.model, folded.witnesses, first)
+    wrong = layer_errors(model, folded.model, folded.probes, first)
     assert max(error or 0 for error in wrong) > 1e-3
 
 

@@ -65,6 +65,6 @@ def train(
             resume=resume,
             tensorboard=tensorboard,
         )
-        outcomes = session.train_seeds(range(first, first + runs), data_dir, run_dir)
-    if workers.leads and runs > 1 and len(outcomes) == runs:
-        typer.echo(runs_report(outcomes))
+        results = session.train_seeds(range(first, first + runs), data_dir, run_dir)
+    if workers.leads and runs > 1 and len(results) == runs:
+        typer.echo(runs_report(results))

@@ -20,7 +20,7 @@ from training.client.requests import Payload
 DEFAULT_URL = "http://127.0.0.1:8000"
 # Below the 5 s after which uvicorn closes an idle connection: a request must not meet the closing.
 KEEP_ALIVE_S = 4.0
-LONGEST_SHOWN = 500
+MAX_SHOWN_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Reply:
         if isinstance(problem, dict):
             said = problem.get("detail") or problem.get("error")
             if isinstance(said, str) and said:
-                return said[:LONGEST_SHOWN]
+                return said[:MAX_SHOWN_CHARS]
         known = self.status in {status.value for status in HTTPStatus}
         phrase = HTTPStatus(self.status).phrase if known else "an unknown status"
         return f"the server answered {self.status} {phrase} and gave no reason"

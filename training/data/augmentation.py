@@ -1,7 +1,7 @@
 """Augmentation on whole batches, where the data lives.
 
 Keras' `ImageDataGenerator` shifts by a *real* number of pixels and interpolates: bilinear,
-`fill_mode="nearest"`. The shift therefore blurs, which a whole-pixel crop (`views.py`) would not.
+`fill_mode="nearest"`. The shift therefore blurs, which a whole-pixel crop (`transforms`) would not.
 """
 
 from __future__ import annotations

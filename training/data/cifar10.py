@@ -120,7 +120,7 @@ def read_verified(path: Path) -> bytes:
         raise DataError(
             f"cannot read {path} ({exc.strerror}); 'foldnorm fetch' restores the dataset"
         ) from exc
-    # The published checksum is MD5: it tells a damaged file, and needs no secrecy.
+    # The published checksum is MD5: it shows a damaged file, and needs no secrecy.
     actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
     expected = PUBLISHED_MD5[path.name]
     if actual != expected:

@@ -27,7 +27,7 @@ from training.data.cifar10 import LABELS, PUBLISHED_MD5, Split
 from training.evaluation.environment import describe_environment
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
-from training.evaluation.test_time_augmentation import measure_six_views
+from training.evaluation.test_time_augmentation import measure_augmented
 from training.export.graph_statistics import multiply_accumulates, node_counts, parameter_count
 from training.export.served_network import INPUT_NAME, OUTPUT_NAMES
 from training.recipes.recipe import Recipe
@@ -68,7 +68,7 @@ def build_manifest(
         metrics=Metrics(
             test=measure(runner.logits(test.images), test.labels, LABELS),
             best_epoch=BestEpoch(best.epoch, best.test_accuracy),
-            test_time_augmentation=measure_six_views(runner, test),
+            test_time_augmentation=measure_augmented(runner, test),
         ),
         provenance=_provenance(checkpoint, history),
     )

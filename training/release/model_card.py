@@ -1,4 +1,4 @@
-"""The model card: an artefact's README.md, generated from its manifest alone."""
+"""The model card: an artifact's README.md, generated from its manifest alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from models.manifest import FoldReport, Manifest, QuantizationReport
 CARD_FILE = "README.md"
 
 
-def write_model_card(bundle: Bundle) -> None:
-    """Write the card into the artefact's folder."""
-    (bundle.path / CARD_FILE).write_text(model_card(bundle.manifest), encoding="utf-8")
+def write_model_card(artifact: Bundle) -> None:
+    """Write the card into the artifact's folder."""
+    (artifact.path / CARD_FILE).write_text(model_card(artifact.manifest), encoding="utf-8")
 
 
 def model_card(manifest: Manifest) -> str:
@@ -58,13 +58,13 @@ def _accuracy(manifest: Manifest) -> str:
         f"Loss {test.loss:.4f}, expected calibration error {test.expected_calibration_error:.4f}. "
         f"The epoch that did best on the test set was {best.epoch} with {best.test_accuracy:.2%}; "
         "it was picked by looking at that set, so it estimates nothing.\n\n"
-        f"{_beside(manifest)}"
+        f"{_below_headline(manifest)}"
         f"| class | accuracy |\n|---|---|\n{rows}"
     )
 
 
-def _beside(manifest: Manifest) -> str:
-    """Return what is known beside the headline: more views, and the statistics as trained."""
+def _below_headline(manifest: Manifest) -> str:
+    """Return what stands below the headline: test-time augmentation, and the norms as trained."""
     text = ""
     views = manifest.metrics.test_time_augmentation
     if views:

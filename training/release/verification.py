@@ -1,4 +1,4 @@
-"""torch = unfolded graph = folded graph, on the whole test set: the evidence behind an artefact.
+"""torch = unfolded graph = folded graph, on the whole test set: the evidence behind an artifact.
 
 The algebra of the fold is proved twice, once with each front end of the folding engine. On the test
 images the torch network is folded in float64 and compared with itself unfolded: that is the network
@@ -59,7 +59,7 @@ class TorchAgreement:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was proved of an artefact: its graph is the torch network, its fold changed nothing."""
+    """What was proved of an artifact: its graph is the torch network, its fold changed nothing."""
 
     torch: TorchAgreement
     fold: FoldProof | None

@@ -91,8 +91,9 @@ def run_report(result: RunResult, timers: dict[str, float]) -> str:
         accuracy += f" ({result.accuracy_before_recalibration:.2%} before PreciseBN)"
     times = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in timers.items())
     return (
-        f"seed {result.seed}: test accuracy {accuracy}, six views {result.six_view_accuracy:.2%}"
-        f"\n{times}  train {result.train_seconds:.1f} s"
+        f"seed {result.seed}: test accuracy {accuracy}, "
+        f"test-time augmentation {result.six_view_accuracy:.2%}\n"
+        f"{times}  train {result.train_seconds:.1f} s"
     )
 
 
@@ -100,7 +101,7 @@ def runs_report(results: Sequence[RunResult]) -> str:
     """Return mean and spread over several seeds."""
     rows = (
         ("single view, %", [100 * result.single_view_accuracy for result in results]),
-        ("six views, %", [100 * result.six_view_accuracy for result in results]),
+        ("augmented, %", [100 * result.six_view_accuracy for result in results]),
         ("train, s", [result.train_seconds for result in results]),
     )
     return "\n".join(f"{name:<15}{_spread(statistics_of(values))}" for name, values in rows)

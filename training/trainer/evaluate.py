@@ -39,14 +39,14 @@ def evaluate_network(
     probability_clip: float,
     autocast: torch.autocast | None = None,
     *,
-    six_views: bool = False,
+    augmented: bool = False,
 ) -> tuple[float, float]:
     """Return mean loss and accuracy of a network in inference mode on un-augmented images.
 
-    With `six_views` the logits are averaged over the views of test-time augmentation.
+    With `augmented` the logits are averaged as test-time augmentation does.
     """
     network.eval()
-    forward = partial(averaged_logits, network) if six_views else network
+    forward = partial(averaged_logits, network) if augmented else network
     loss_sum, correct = 0.0, 0
     for images, labels in zip(
         split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True

@@ -151,7 +151,7 @@ class TrainingRun:
     def _measure_result(
         self, record: EpochRecord, before: float | None, test: DeviceSplit
     ) -> RunResult:
-        _, averaged = evaluate_network(self.network, test, 0.0, self.autocast, six_views=True)
+        _, averaged = evaluate_network(self.network, test, 0.0, self.autocast, augmented=True)
         return RunResult(
             seed=self.seed,
             epochs=record.epoch,

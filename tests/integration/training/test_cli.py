@@ -52,7 +52,7 @@ def test_help_lists_every_command():
         (("quantize", "no-such", "--data-dir", "x"), "cannot read no-such/manifest.json"),
         (("evaluate", "no-such.onnx", "--data-dir", "x"), "cannot read no-such.onnx"),
         (("export", "no-such", "--data-dir", "x"), "no checkpoint at no-such/checkpoint.pt"),
-        (("report", "--artifacts", "no-such"), "no artefact in no-such"),
+        (("report", "--artifacts", "no-such"), "no artifact in no-such"),
         (("train", "keras-bn", "--data-dir", "x", "--device", "meta"), "try --device cpu"),
         (("train", "no-such.toml", "--data-dir", "x"), "no recipe 'no-such.toml'"),
         (("train", "keras-bn", "--data-dir", "x", "--resume"), "start the run without --resume"),

@@ -1,4 +1,4 @@
-"""From a released artefact to the next version of it, with an int8 graph."""
+"""From a released artifact to the next version of it, with an int8 graph."""
 
 import shutil
 from dataclasses import replace
@@ -159,7 +159,7 @@ def test_a_manifest_that_states_another_accuracy_is_noticed(quantized, tests_of)
     assert not verdict.holds
 
 
-def test_an_artefact_without_int8_has_no_verdict(source, tests_of):
+def test_an_artifact_without_int8_has_no_verdict(source, tests_of):
     assert judge_quantization(source, tests_of(source.name)) is None
 
 
@@ -181,7 +181,7 @@ def test_a_release_is_never_overwritten(quantized, source, train, tests_of):
     assert before == (quantized.path / "manifest.json").read_bytes()
 
 
-def test_a_damaged_artefact_is_not_quantized(source, train, tests_of, tmp_path):
+def test_a_damaged_artifact_is_not_quantized(source, train, tests_of, tmp_path):
     copy = load_bundle(shutil.copytree(source.path, tmp_path / "copy"))
     with (copy.path / "model.onnx").open("ab") as file:
         file.write(b"\0")

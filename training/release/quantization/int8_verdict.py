@@ -1,4 +1,4 @@
-"""Whether an artefact's int8 graph is its served network: from the files alone, and the test set.
+"""Whether an artifact's int8 graph is its served network: from the files alone, and the test set.
 
 Rounding moves a weight by at most half a step of its channel, and nothing else does; so every
 weight of the int8 graph is compared with the float32 graph's. What the rounding does to answers is
@@ -50,18 +50,18 @@ class QuantizationVerdict:
         )
 
 
-def judge_quantization(bundle: Bundle, test: Split) -> QuantizationVerdict | None:
-    """Return the verdict on an artefact's int8 graph, None if it has none.
+def judge_quantization(artifact: Bundle, test: Split) -> QuantizationVerdict | None:
+    """Return the verdict on an artifact's int8 graph, None if it has none.
 
     Raises:
         GraphError: the int8 graph has other layers than the float32 graph.
     """
-    report = bundle.manifest.quantization
+    report = artifact.manifest.quantization
     if report is None:
         return None
-    source, quantized = bundle.read_graph(report.source), bundle.read_graph("int8")
-    golden = bundle.read_golden("int8")
-    effect = measure_effect(source, quantized, test, bundle.manifest.labels)
+    source, quantized = artifact.read_graph(report.source), artifact.read_graph("int8")
+    golden = artifact.read_golden("int8")
+    effect = measure_effect(source, quantized, test, artifact.manifest.labels)
     stated, found = report.effect.test.correct_mask(), effect.test.correct_mask()
     return QuantizationVerdict(
         weight_error_steps=weight_error_steps(

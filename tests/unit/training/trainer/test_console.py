@@ -62,7 +62,8 @@ def result(seed, single, six, before=None, seconds=100.0):
 def test_a_runs_report_has_both_accuracies_and_the_timers():
     report = run_report(result(7, 0.9321, 0.9402, before=0.93), {"build": 3.0, "prepare": 4.25})
     assert report.splitlines() == [
-        "seed 7: test accuracy single view 93.21% (93.00% before PreciseBN), six views 94.02%",
+        "seed 7: test accuracy single view 93.21% (93.00% before PreciseBN), "
+        "test-time augmentation 94.02%",
         "build 3.0 s  prepare 4.2 s  train 100.0 s",
     ]
     assert "PreciseBN" not in run_report(result(7, 0.9, 0.9), {})
@@ -75,6 +76,6 @@ def test_the_report_of_several_has_n_mean_deviation_and_error():
     )
     assert [line.split(" n ")[0].strip() for line in report.splitlines()] == [
         "single view, %",
-        "six views, %",
+        "augmented, %",
         "train, s",
     ]

@@ -87,7 +87,10 @@ def test_a_dense_layer_takes_the_identity_beside_it(build):
     [
         ({"strides": (2,)}, r"c, parallel to it, has strides (2,), not 1"),
         ({"padding": ((0, 2),)}, r"c, parallel to it, has a kernel (3,) whose centre is not where"),
-        ({"padding": None}, r"c, parallel to it, pads by an amount that depends on the input's size"),
+        (
+            {"padding": None},
+            r"c, parallel to it, pads by an amount that depends on the input's size",
+        ),
         ({"locked": "it is quantized"}, r"c must stay as it is: it is quantized"),
         ({"shared": "d"}, r"c shares its weights with d; --clone"),
     ],

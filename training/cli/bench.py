@@ -36,7 +36,7 @@ def bench(
     protocol: Annotated[str, typer.Option(help="v1 (/v1/predict) or v2 (/v2/…/infer).")] = "v1",
     pixels: Annotated[
         bool,
-        typer.Option("--pixels", help="v2: send pixels of 32 by 32 images."),
+        typer.Option("--pixels", help="v2: send pixels, of images of the model's size."),
     ] = False,
     rate: Annotated[
         str | None, typer.Option(help="Open loop: requests/s, one step for each: 100,200,400.")

@@ -50,6 +50,9 @@ class Reply:
 class Connection(Protocol):
     """Where requests are sent to."""
 
+    async def get(self, target: str) -> Reply:
+        """Return the answer to a question without a body; raises like `post`."""
+
     async def post(self, payload: Payload) -> Reply:
         """Return the answer, whatever its status.
 
@@ -66,11 +69,22 @@ class HttpConnection:
         self._url = url
         self._timeout_s = timeout_s
 
+    async def get(self, target: str) -> Reply:
+        """Ask without a body; see `Connection`."""
+        return await self._send("GET", Payload(target, {}, b""))
+
     async def post(self, payload: Payload) -> Reply:
         """Send a request; see `Connection`."""
+        return await self._send("POST", payload)
+
+    async def _send(self, method: str, payload: Payload) -> Reply:
         try:
-            async with self._session.post(
-                payload.target, data=payload.body, headers=payload.headers, allow_redirects=False
+            async with self._session.request(
+                method,
+                payload.target,
+                data=payload.body or None,
+                headers=payload.headers,
+                allow_redirects=False,
             ) as answer:
                 return Reply(answer.status, answer.headers, await answer.read())
         except (TimeoutError, OSError, aiohttp.ClientError) as exc:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 from training.client.connection import Connection, connect
+from training.client.errors import RequestError
 from training.client.images import ImageFile
 from training.client.load.arrivals import Arrivals, arrival_times
 from training.client.load.generator import MAX_OPEN, Load, PreparedRequest
 from training.client.load.request_pool import ask_alone, prepare_requests, shuffled
 from training.client.load.step_report import Step, StepReport, summarize
-from training.client.requests import PayloadFormat
+from training.client.requests import InferFormat, PayloadFormat
 from training.client.retries import Log
 
 
@@ -53,6 +55,7 @@ async def run_bench(bench: Bench, steps: Sequence[Step], log: Log) -> BenchRepor
     """
     asked = bench.images if bench.verify else bench.images[:1]
     async with connect(bench.url, bench.timeout_s) as connection:
+        bench = replace(bench, form=await _sized(connection, bench.form))
         references = await ask_alone(connection, bench.form, asked, log)
     reports = []
     for number, step in enumerate(steps, 1):
@@ -63,6 +66,16 @@ async def run_bench(bench: Bench, steps: Sequence[Step], log: Log) -> BenchRepor
         async with connect(bench.url, bench.timeout_s) as connection:
             reports.append(await run_step(connection, bench, step, shuffled(requests, bench.seed)))
     return BenchReport(tuple(reports), references.look_alikes if bench.verify else None)
+
+
+async def _sized(connection: Connection, form: PayloadFormat) -> PayloadFormat:
+    """Return a format that sends pixels with the size that the model's metadata states."""
+    if not isinstance(form, InferFormat) or not form.pixels:
+        return form
+    reply = await connection.get(form.metadata_target)
+    if reply.status != HTTPStatus.OK:
+        raise RequestError(reply.detail)
+    return form.sized(reply.body)
 
 
 async def run_step(

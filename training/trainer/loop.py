@@ -85,6 +85,7 @@ class TrainingRun:
         self.forward: Forward = compile_step(replica) if compiled else replica
         self.optimizer = OptimizerSet(self.network, recipe.optimizer)
         self.average = recipe.averaging and WeightAverage(self.network, recipe.averaging)
+        self.steps_between_reports = STEPS_BETWEEN_REPORTS.get(device.type, 1)
         self.progress = Progress()
         self.history: list[EpochRecord] = []
         self.sessions: list[dict[str, Any]] = []
@@ -177,7 +178,6 @@ class TrainingRun:
             progress.loss_sum * resumed, dtype=torch.float64, device=self.device
         )
         correct = torch.tensor(progress.correct * resumed, dtype=torch.int64, device=self.device)
-        between_reports = STEPS_BETWEEN_REPORTS.get(self.device.type, 1)
         started = time.perf_counter() - progress.seconds
         self.network.train()
         for step in range(progress.step, len(batches)):
@@ -185,12 +185,12 @@ class TrainingRun:
             self.optimizer.set_learning_rates(now, steps)
             images = augmentation.batch(batches[step])
             images = resize(images, recipe.side_at(now / steps, images.shape[-1]))
-            batch_loss, batch_correct = self._step(images, train.labels[batches[step]])
+            batch_loss, batch_correct = self.step(images, train.labels[batches[step]])
             if self.average:
                 self.average.after_step(now, steps)
             loss_sum += batch_loss.double() * self.workers.share_size(len(batches[step]))
             correct += batch_correct
-            if (step + 1) % between_reports and step + 1 < len(batches):
+            if (step + 1) % self.steps_between_reports and step + 1 < len(batches):
                 continue
             progress.step = step + 1
             progress.loss_sum = self.workers.total(loss_sum).item()
@@ -202,9 +202,7 @@ class TrainingRun:
             self._check_finite(progress.loss_sum)
             observer.on_step(progress.epoch + 1, step + 1, len(batches), batch_loss.item())
 
-    def _step(
-        self, images: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Take one step on this process' share of a batch.
 
         Returns the share's mean loss, () float32, and its correct answers, () int64.

@@ -190,16 +190,6 @@ def test_a_damaged_artifact_is_not_quantized(source, train, tests_of, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
-def test_a_failed_release_leaves_nothing_behind(source, train, tests_of, tmp_path, monkeypatch):
-    def fail(*_args, **_kwargs):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(quantized, "write_model_card", fail)
-    with pytest.raises(ExportError, match=r"cannot write .*disk full; make room"):
-        release(source, train, tests_of(source.name), tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_too_great_a_loss_is_refused_and_a_small_one_is_not():
     check_accuracy(-0.3)
     check_accuracy(+1.0)

@@ -180,7 +180,7 @@ def _norms(node) -> tuple[Norm, ...]:
 
 
 def _check_kept(graph, rows) -> None:
-    """Every batch norm that stayed has a reason, and the probe of every other one a meaning."""
+    """What stayed has a reason, and the probe of what went has an original name."""
     kept = {norms[0] for norms in map(_norms, graph.nodes) if norms}
     assert kept == {row.norm for row in rows if row.reason}
     assert all(row.into for row in rows if row.folded)
@@ -267,13 +267,13 @@ class _PadsAnything(Passage):
         _ShiftInEveryBranch(),
         _NoBorder(),
         _AnySign("backward"),
-        _AnySign("before"),
+        _AnySign("forward"),
         _Attenuated("backward"),
-        _PadsAnything("before"),
+        _PadsAnything("forward"),
     ],
-    ids=lambda rule: f"{type(rule).__name__} {rule.side}",
+    ids=lambda rule: f"{type(rule).__name__} {rule.direction}",
 )
 def test_a_wrong_rule_is_found_out(monkeypatch, wrong: Rule):
-    monkeypatch.setitem(RULES, (wrong.operation, wrong.side), wrong)
+    monkeypatch.setitem(RULES, (wrong.operation, wrong.direction), wrong)
     with pytest.raises(AssertionError, match=r"has other numbers"):
         _patterns(range(1500))

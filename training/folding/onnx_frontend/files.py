@@ -48,11 +48,16 @@ def read_model(path: Path) -> ir.Model:
     except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, OSError) as error:
         told = first_line(error)
         raise FoldError(f"{path}: no ONNX model, or a damaged one ({told}); {REMEDY}") from error
-    _check(path, model)
+    check_model(path, model)
     return model
 
 
-def _check(path: Path, model: ir.Model) -> None:
+def check_model(path: Path, model: ir.Model) -> None:
+    """Refuse a model that cannot be folded or run; `path` is what messages call it.
+
+    Raises:
+        FoldError: its opset is not known, or weights are missing or too short.
+    """
     if not model.graph.outputs:
         raise FoldError(f"{path}: no ONNX model, or one without outputs; {REMEDY}")
     opset = model.graph.opset_imports.get("")

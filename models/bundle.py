@@ -1,13 +1,13 @@
-"""What an artefact is: one immutable folder per trained network, and the catalogue of them.
+"""What an artifact is: one immutable folder per trained network, and the catalogue of them.
 
     keras-bn-1.1.0/
       manifest.json         everything that is known of it (`models.manifest`)
       model.onnx            what is served
       model.unfolded.onnx   networks with batch norm: the same before folding
-      model.int8.onnx       quantized artefacts: what is served, in integers
+      model.int8.onnx       quantized artifacts: what is served, in integers
       history.jsonl         its learning curve (`models.history`)
       golden.npz            a few real images and their logits in float64 from the unfolded network
-      golden.int8.npz       quantized artefacts: the int8 graph's own logits of the same images
+      golden.int8.npz       quantized artifacts: the int8 graph's own logits of the same images
       README.md             the model card, for people
 
 Needs neither torch nor onnx: training and serving share this format, not code.
@@ -28,7 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.history import EpochRecord, read_history
-from models.manifest import SCHEMA_VERSION, FileRecord, GraphRecord, Manifest, Variant
+from models.manifest import (
+    SCHEMA_VERSION,
+    SCORE_NAMES,
+    FileRecord,
+    GraphRecord,
+    Manifest,
+    Variant,
+)
 from models.records import RecordError, record_from_dict
 
 MANIFEST_FILE = "manifest.json"
@@ -38,12 +45,12 @@ FILE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class BundleError(Exception):
-    """An artefact is missing, damaged or of an unknown schema; the message names the file."""
+    """An artifact is missing, damaged or of an unknown schema; the message names the file."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Fixed real images (n, 32, 32, 3) uint8 and their logits (n, 10) float64.
+    """Fixed real images (n, H, W, 3) uint8 and their logits (n, classes) float64.
 
     `tolerance` is how far, in logits, a sound machine may be off them; None where that is float32
     rounding and can be derived.
@@ -60,7 +67,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An artefact on disk whose manifest has been read; files are verified as they are read."""
+    """An artifact on disk whose manifest has been read; files are verified as they are read."""
 
     path: Path
     manifest: Manifest
@@ -84,7 +91,7 @@ class Bundle:
         """Return the bytes of an ONNX file after checking its hash.
 
         Raises:
-            BundleError: the artefact has no such variant, or the file is not the released one.
+            BundleError: the artifact has no such variant, or the file is not the released one.
         """
         if variant not in self.manifest.graphs:
             raise BundleError(
@@ -120,7 +127,7 @@ class Bundle:
         try:
             return read_history(self.path / self.manifest.history.file)
         except RecordError as exc:
-            raise BundleError(f"{exc}; export the artefact again") from exc
+            raise BundleError(f"{exc}; export the artifact again") from exc
 
     def verify(self) -> None:
         """Check the hash of every file that the manifest names.
@@ -139,7 +146,7 @@ class Bundle:
         except Exception as exc:  # np.load raises zip, value, key and type errors alike
             raise BundleError(
                 f"{self.path / record.file} does not hold the arrays {' and '.join(names)} "
-                f"({exc}); export the artefact again"
+                f"({exc}); export the artifact again"
             ) from exc
 
     def _read(self, record: GraphRecord | FileRecord) -> bytes:
@@ -148,19 +155,19 @@ class Bundle:
             content = path.read_bytes()
         except OSError as exc:
             raise BundleError(
-                f"cannot read {path} ({exc.strerror}); the artefact is incomplete, fetch it again"
+                f"cannot read {path} ({exc.strerror}); the artifact is incomplete, fetch it again"
             ) from exc
         actual = hashlib.sha256(content).hexdigest()
         if actual != record.sha256:
             raise BundleError(
                 f"{path} has SHA-256 {actual[:12]}…, its manifest says {record.sha256[:12]}…; "
-                "the file was changed or damaged, fetch the artefact again"
+                "the file was changed or damaged, fetch the artifact again"
             )
         return content
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Read an artefact's manifest; its other files are verified when they are read.
+    """Read an artifact's manifest; its other files are verified when they are read.
 
     Raises:
         BundleError: no manifest, an unknown schema, or a manifest that is not what it must be.
@@ -170,7 +177,7 @@ def load_bundle(path: Path) -> Bundle:
         table = json.loads(source.read_text(encoding="utf-8"))
     except OSError as exc:
         raise BundleError(
-            f"cannot read {source} ({exc.strerror}); name the folder of an artefact"
+            f"cannot read {source} ({exc.strerror}); name the folder of an artifact"
         ) from exc
     except (ValueError, RecursionError) as exc:
         raise BundleError(f"{source} is not JSON: {exc}") from exc
@@ -185,10 +192,11 @@ def load_bundle(path: Path) -> Bundle:
     except RecordError as exc:
         raise BundleError(str(exc)) from exc
     _check_names(manifest, source)
+    _check_tensors(manifest, source)
     if ("int8" in manifest.graphs) != (manifest.quantization is not None):
         raise BundleError(
             f"{source} has an int8 graph or its quantization report, and not the other; "
-            "'foldnorm quantize' writes both, make the artefact again"
+            "'foldnorm quantize' writes both, make the artifact again"
         )
     return Bundle(path, manifest)
 
@@ -201,7 +209,27 @@ def _check_names(manifest: Manifest, source: Path) -> None:
         raise BundleError(f"{source}: version {manifest.version!r} must be like 1.0.0")
     for record in _file_records(manifest):
         if not FILE_PATTERN.fullmatch(record.file):
-            raise BundleError(f"{source}: {record.file!r} must be a file name inside the artefact")
+            raise BundleError(f"{source}: {record.file!r} must be a file name inside the artifact")
+
+
+def _check_tensors(manifest: Manifest, source: Path) -> None:
+    """Refuse input, outputs and labels that do not belong to one classifier of images."""
+    spec, classes = manifest.input, len(manifest.labels)
+    sizes = spec.shape[1:]
+    sound = all(isinstance(size, int) and size > 0 for size in sizes)
+    if spec.dtype != "uint8" or len(sizes) != 3 or not sound or sizes[2] != 3:
+        raise BundleError(
+            f"{source}: the input is {spec.dtype} {list(spec.shape)}; images are uint8 "
+            "[N, height, width, 3], export the artifact again"
+        )
+    outputs = {output.name: (output.dtype, output.shape[1:]) for output in manifest.outputs}
+    for name in SCORE_NAMES:
+        if outputs.get(name) != ("float32", (classes,)):
+            found = "missing" if name not in outputs else f"{outputs[name][0]} {outputs[name][1]}"
+            raise BundleError(
+                f"{source}: the output {name} is {found}, and there are {classes} labels; it must "
+                f"be float32 [N, {classes}], export the artifact again"
+            )
 
 
 def _file_records(manifest: Manifest) -> list[GraphRecord | FileRecord]:
@@ -214,16 +242,16 @@ def _file_records(manifest: Manifest) -> list[GraphRecord | FileRecord]:
 
 
 def load_catalogue(folder: Path) -> list[Bundle]:
-    """Return every artefact in a folder, by name and then newest version first.
+    """Return every artifact in a folder, by name and then newest version first.
 
-    Hidden folders are passed over: one may be an artefact that is still being written.
+    Hidden folders are passed over: one may be an artifact that is still being written.
 
     Raises:
         BundleError: the folder holds none, two of the same name and version, or a broken one.
     """
     bundles = [load_bundle(found.parent) for found in folder.glob(f"[!.]*/{MANIFEST_FILE}")]
     if not bundles:
-        raise BundleError(f"no artefact in {folder}: no folder there holds a {MANIFEST_FILE}")
+        raise BundleError(f"no artifact in {folder}: no folder there holds a {MANIFEST_FILE}")
     bundles.sort(key=lambda bundle: [-int(part) for part in bundle.version.split(".")])
     bundles.sort(key=lambda bundle: bundle.name)
     for first, second in pairwise(bundles):

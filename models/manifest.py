@@ -1,4 +1,4 @@
-"""The manifest of an artefact: everything that is known of a trained network, as records.
+"""The manifest of an artifact: everything that is known of a trained network, as records.
 
 `manifest.json` holds exactly these fields; those with a default may be missing. A graph is named by
 its variant: `folded` and `unfolded` for a network with batch norm, `plain` for one without, and
@@ -8,6 +8,7 @@ its variant: `folded` and `unfolded` for a network with batch norm, `plain` for 
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,14 +19,39 @@ SCHEMA_VERSION = 1
 
 Variant = Literal["folded", "unfolded", "plain", "int8"]
 
+SCORE_NAMES = ("logits", "probabilities")  # the outputs of every graph that is served
+
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A graph input or output."""
+    """A graph input or output; its first axis is the batch."""
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class ImageSpec(TensorSpec):
+    """The input of a graph, (N, H, W, C) uint8, and how a picture becomes one row of it.
+
+    A manifest that says neither means what the only rules so far are: RGB, and the largest central
+    part of the picture's own proportions, resampled to H by W.
+    """
+
+    colour_order: Literal["RGB"] = "RGB"
+    resize: Literal["central-crop"] = "central-crop"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        height, width, channels = (size for size in self.shape[1:] if isinstance(size, int))
+        return height, width, channels
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image, one for each channel of a pixel."""
+        return math.prod(self.image_shape)
 
 
 @dataclass(frozen=True)
@@ -57,7 +83,7 @@ class GraphRecord:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """Any other file of the artefact."""
+    """Any other file of the artifact."""
 
     file: str
     sha256: str
@@ -247,7 +273,7 @@ class Manifest:
     version: str
     title: str
     labels: tuple[str, ...]
-    input: TensorSpec
+    input: ImageSpec
     outputs: tuple[TensorSpec, ...]
     graphs: dict[Variant, GraphRecord]
     golden: FileRecord

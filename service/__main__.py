@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", help="address to listen on (FOLDNORM_HOST)")
     parser.add_argument("--port", type=int, help="port, 0 for a free one (FOLDNORM_PORT)")
-    parser.add_argument("--artifacts", type=Path, help="artefacts' folder (FOLDNORM_ARTIFACTS)")
+    parser.add_argument("--artifacts", type=Path, help="artifacts' folder (FOLDNORM_ARTIFACTS)")
     parser.add_argument("--workers", help="processes, or auto (FOLDNORM_WORKERS)")
     return parser
 

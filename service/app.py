@@ -10,25 +10,27 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.admission import Lifecycle
+from service.api import probes
+from service.api.admission import Admission
 from service.api.middleware.access_log import AccessMiddleware
 from service.api.middleware.etag import ETagMiddleware
-from service.api.middleware.fast_route import HotDispatch, HotRoute
+from service.api.middleware.fast_route import FastDispatch, FastRoute
 from service.api.middleware.request_id import RequestIdMiddleware
 from service.api.problems import install_problem_handlers
 from service.api.state import ServiceState
 from service.api.v1 import ROUTERS
+from service.api.v1.evaluation import Evaluations
 from service.api.v2.application import build_v2
 from service.images.decoder_pool import Decoder
 from service.inference.engine import Engine
 from service.inference.providers import choose_provider
-from service.inference.score_cache import AnswerCache
+from service.inference.score_cache import ScoreCache
 from service.observability.logs import configure_logging
 from service.observability.prometheus import ServiceMetrics
-from service.processes.worker_control import Coordinator
+from service.registry.classify import Classifier
 from service.registry.loading import Loader
 from service.registry.readiness import Readiness
-from service.registry.repository import Repository
+from service.registry.repository import Coordinator, Repository
 from service.registry.shadow import Shadow
 from service.settings import Settings, load_settings
 
@@ -36,8 +38,8 @@ logger = logging.getLogger("foldnorm")
 
 SAMPLE_SECONDS = 1.0  # Prometheus asks every 15 s as a rule
 
-DESCRIPTION = """Classifies CIFAR-10 images with a network and its batch-normalized twin, and
-compares them. Batch norm is folded into the weights; `-unfolded` models show that nothing changed.
+DESCRIPTION = """Classifies images, and compares networks with and without batch norm. Batch norm is
+folded into the weights; `-unfolded` models show that nothing changed.
 """
 
 
@@ -48,7 +50,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
     Raises:
         SettingsError: the environment sets something unknown or impossible.
-        BundleError: an artefact is missing or damaged.
+        BundleError: an artifact is missing or damaged.
         ModelRefusedError: a model fails its start-up proof.
     """
     if settings is None:
@@ -70,27 +72,33 @@ def build_state(
     """
     provider = choose_provider(settings.cuda)
     metrics = ServiceMetrics()
-    lifecycle = Lifecycle(settings.max_requests, settings.max_held_bytes)
-    metrics.watch_work(lifecycle)
+    admission = Admission(settings.max_requests, settings.max_held_bytes)
+    metrics.watch_work(admission)
     engine = Engine(settings.threads)
+    decoder = Decoder(settings.limits, settings.threads)
+    cache = ScoreCache(settings.cache_answers, metrics) if settings.cache_answers else None
+    classifier = Classifier(decoder, engine, cache)
     loader = Loader(settings, provider, engine, metrics)
     repository = Repository(loader, metrics, settings.default_model, served, coordinator)
-    shadow = Shadow(
-        settings.shadow_fraction, settings.shadow_model, lambda: repository.catalogue, metrics
-    )
     state = ServiceState(
         settings=settings,
         limits=settings.limits,
         provider=provider,
         repository=repository,
         metrics=metrics,
-        lifecycle=lifecycle,
+        admission=admission,
         readiness=Readiness(lambda: repository.catalogue.models, engine),
+        classifier=classifier,
+        shadow=Shadow(
+            settings.shadow_fraction,
+            settings.shadow_model,
+            lambda: repository.catalogue,
+            classifier,
+            metrics,
+        ),
         engine=engine,
-        decoder=Decoder(settings.limits, settings.threads),
-        shadow=shadow,
+        decoder=decoder,
         coordinator=coordinator,
-        cache=AnswerCache(settings.cache_answers, metrics) if settings.cache_answers else None,
     )
     _log_start(state)
     return state
@@ -102,9 +110,9 @@ def _log_start(state: ServiceState) -> None:
         "provider": state.provider.name,
         "provider_reason": state.provider.reason,
         "threads": state.settings.threads,
-        "models": [f"{model.name}@{model.version}" for model in models],
+        "models": [model.full_name for model in models],
         "default": state.catalogue.default.name,
-        "part_images": {model.name: model.tuning.part_images for model in models},
+        "part_images": {model.name: model.tuning.chunk_size for model in models},
     }
     logger.info("models are loaded and proven", extra={"fields": fields})
 
@@ -116,9 +124,9 @@ def build_app(state: ServiceState) -> ASGIApp:
     line too.
     """
     api = build_api(state)
-    hot = [route for router in ROUTERS for route in router.routes if isinstance(route, HotRoute)]
-    dispatch = ProtocolSplit(ETagMiddleware(HotDispatch(api, hot)), build_v2(state))
-    watched = AccessMiddleware(dispatch, state.metrics, state.lifecycle, state.settings.access_log)
+    fast = [route for router in ROUTERS for route in router.routes if isinstance(route, FastRoute)]
+    dispatch = ProtocolSplit(ETagMiddleware(FastDispatch(api, fast)), build_v2(state))
+    watched = AccessMiddleware(dispatch, state.metrics, state.admission, state.settings.access_log)
     return RequestIdMiddleware(watched)
 
 
@@ -157,8 +165,9 @@ def build_api(state: ServiceState) -> FastAPI:
         redirect_slashes=False,
     )
     api.state.service = state
+    api.state.evaluations = Evaluations()
     install_problem_handlers(api)
-    for router in ROUTERS:
+    for router in (*ROUTERS, probes.router):
         api.include_router(router)
     return api
 

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         "CPU, or one alone where CUDA runs the models.",
     )
     artifacts: Path = Field(
-        SHIPPED_ARTIFACTS, description="Folder of the artefacts to serve, one folder each."
+        SHIPPED_ARTIFACTS, description="Folder of the artifacts to serve, one folder each."
     )
     default_model: str | None = Field(
         None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.bundle import load_bundle
-from service.api.admission import Lifecycle
+from service.api.admission import Admission
 from service.api.middleware.request_id import RequestIdMiddleware
 from service.api.v2.application import build_v2
 from service.errors import UnknownModelError
@@ -147,7 +147,7 @@ class State:
         self.unfolded = Model("tiny-bn-unfolded", "unfolded", bundle)
         self.older = Model("tiny-bn", "folded", bundle, version="0.9.0")
         self.catalogue = Catalogue([self.model, self.unfolded, self.older])
-        self.lifecycle = Lifecycle(self.settings.max_requests, self.settings.max_held_bytes)
+        self.admission = Admission(self.settings.max_requests, self.settings.max_held_bytes)
         self.readiness = Readiness()
         self.repository = Repository()
         self.remembered: bool | None = None

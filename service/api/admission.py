@@ -11,7 +11,7 @@ from service.settings import DEFAULT_HELD_BYTES
 RETRY_AFTER_S = 1.0  # a request lasts a fraction of it, and another process starts in about that
 
 
-class Lifecycle:
+class Admission:
     """Counts the requests in progress and refuses new ones when full or draining."""
 
     def __init__(self, max_requests: int, max_held_bytes: int = DEFAULT_HELD_BYTES) -> None:
@@ -52,7 +52,7 @@ class Lifecycle:
             DrainingError: the process is about to stop.
             OverloadedError: too many are in progress.
         """
-        self.check_admission()
+        self.check()
         if self.working >= self._max_requests:
             raise OverloadedError(
                 f"{self.working} requests with images are in progress, at most "
@@ -65,7 +65,7 @@ class Lifecycle:
         finally:
             self.working -= 1
 
-    def check_admission(self) -> None:
+    def check(self) -> None:
         """Refuse what arrives after draining began.
 
         Raises:

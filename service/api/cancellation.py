@@ -1,10 +1,8 @@
-"""The time in which a request must be answered."""
+"""When the work on a request ends early: its time is over, or its caller has hung up."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from contextvars import ContextVar
 from types import TracebackType
 
 from starlette.requests import ClientDisconnect
@@ -12,11 +10,14 @@ from starlette.types import Receive
 
 from service.errors import DeadlineExceededError
 
-_ends_at: ContextVar[float] = ContextVar("ends_at", default=math.inf)  # the loop's clock
+LISTEN_AFTER_S = 0.05  # most answers come sooner, and spare themselves a task
 
 
 class deadline:  # noqa: N801 - used as a statement, like asyncio.timeout
     """Cancels what runs inside when the time is over; what it waits for forgets it.
+
+    Entered, it gives the end on the clock of the event loop. Inside another deadline it can only
+    be the earlier one.
 
     Raises:
         DeadlineExceededError: the time is over.
@@ -25,12 +26,12 @@ class deadline:  # noqa: N801 - used as a statement, like asyncio.timeout
     def __init__(self, limit_ms: float) -> None:
         self._limit_ms = limit_ms
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> float:
         """Begin to count."""
         ends_at = asyncio.get_running_loop().time() + self._limit_ms / 1000
-        self._token = _ends_at.set(ends_at)
         self._timer = asyncio.timeout_at(ends_at)
         await self._timer.__aenter__()
+        return ends_at
 
     async def __aexit__(
         self,
@@ -39,7 +40,6 @@ class deadline:  # noqa: N801 - used as a statement, like asyncio.timeout
         trace: TracebackType | None,
     ) -> None:
         """Stop counting, and name the limit where it was reached."""
-        _ends_at.reset(self._token)
         try:
             await self._timer.__aexit__(kind, error, trace)
         except TimeoutError as exc:
@@ -47,15 +47,6 @@ class deadline:  # noqa: N801 - used as a statement, like asyncio.timeout
                 f"no answer within {self._limit_ms:g} ms, the limit of this request; send fewer "
                 "or smaller images, allow more time, or try again when the server is less busy"
             ) from exc
-
-
-def remaining_s() -> float:
-    """Return the seconds until the deadline of the request that this is called for."""
-    ends_at = _ends_at.get()
-    return math.inf if ends_at == math.inf else ends_at - asyncio.get_running_loop().time()
-
-
-LISTEN_AFTER_S = 0.05  # most answers come sooner, and spare themselves a task
 
 
 class while_connected:  # noqa: N801 - used as a statement, like asyncio.timeout

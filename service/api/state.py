@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request
 
-from service.api.admission import Lifecycle
-from service.api.v1.evaluation import EvaluationComparison, compare_evaluations
+from service.api.admission import Admission
 from service.images.decoder_pool import Decoder
 from service.inference.engine import Engine
 from service.inference.providers import Provider
-from service.inference.score_cache import AnswerCache
-from service.inference.served_model import Outcome, ServedModel
 from service.observability.prometheus import ServiceMetrics
-from service.processes.worker_control import Coordinator
 from service.registry.catalogue import Catalogue
+from service.registry.classify import Classification, Classifier
 from service.registry.readiness import Readiness
-from service.registry.repository import Repository
+from service.registry.repository import Coordinator, Repository
 from service.registry.shadow import Shadow
 from service.settings import Limits, Settings
 
@@ -35,43 +28,36 @@ class ServiceState:
     provider: Provider
     repository: Repository
     metrics: ServiceMetrics
-    lifecycle: Lifecycle
+    admission: Admission
     readiness: Readiness
+    classifier: Classifier = field(repr=False)
+    shadow: Shadow = field(repr=False)
     engine: Engine = field(repr=False)
     decoder: Decoder = field(repr=False)
-    shadow: Shadow = field(repr=False)
-    cache: AnswerCache | None = field(repr=False)
     coordinator: Coordinator | None = field(repr=False)
-    _evaluated: tuple[Catalogue, EvaluationComparison] | None = field(default=None, repr=False)
 
     @property
     def catalogue(self) -> Catalogue:
         """The models that are served now."""
         return self.repository.catalogue
 
-    async def decode(self, contents: Sequence[bytes]) -> NDArray[np.uint8]:
-        """Return images (N, 32, 32, 3) in the order of their files."""
-        return await self.decoder.decode(contents)
+    def answered(self, result: Classification, *, input_s: float, output_s: float) -> None:
+        """Count a request that was answered, and perhaps have the shadow look at it too.
 
-    async def score(
-        self, model: ServedModel, images: NDArray[np.uint8]
-    ) -> tuple[Outcome, bool | None]:
-        """Return a model's scores, and whether they were remembered (None without a cache)."""
-        if self.cache is None:
-            return await model.score(images), None
-        return await self.cache.score(model, images)
-
-    async def evaluation(self) -> EvaluationComparison:
-        """Return the evaluations side by side; computed once for the models that are served."""
-        catalogue = self.catalogue
-        if self._evaluated is None or self._evaluated[0] is not catalogue:
-            compared = await asyncio.to_thread(compare_evaluations, catalogue.newest_bundles)
-            self._evaluated = catalogue, compared
-        return self._evaluated[1]
+        `input_s` is from the body to pixels, `output_s` from scores to bytes.
+        """
+        result.model.metrics.succeeded(
+            images=len(result.pixels),
+            queue_s=result.queue_s,
+            input_s=input_s,
+            infer_s=result.run_s,
+            output_s=output_s,
+        )
+        self.shadow.offer(result)
 
     async def close(self) -> None:
         """Finish what was accepted and end the worker threads."""
-        self.lifecycle.start_draining()
+        self.admission.start_draining()
         await self.shadow.close()
         for model in self.catalogue.models:
             await model.batcher.close()

@@ -1,10 +1,11 @@
 """From the bytes of any image file to the pixels that the networks take.
 
-    header ─► pixel count ─► decode ─► colours ─► central square, 32 by 32 ─► upright
+    header ─► pixel count ─► decode ─► colours ─► central part, resampled ─► upright
 
-An image of 32 by 32 opaque RGB comes through untouched. Larger and smaller ones are resampled with
-Pillow's Lanczos filter, whose support grows with the reduction, so that fine patterns blur instead
-of turning into others. Transparent pixels are laid on white, as a page would show them.
+The model's `ImageSpec` says how large an image is to be. One of that size, opaque RGB, comes
+through untouched. Larger and smaller ones are resampled with Pillow's Lanczos filter, whose support
+grows with the reduction, so that fine patterns blur instead of turning into others. Transparent
+pixels are laid on white, as a page would show them.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from models.manifest import ImageSpec
 from service.errors import RequestError, TooManyPixelsError, UndecodableImageError
 from service.settings import Limits
 
-SIDE = 32
-DRAFT_GAP = 4  # times the side that a draft keeps at least, for the filter to work on
+DRAFT_GAP = 4  # times the size that a draft keeps at least, for the filter to work on
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 # Where Pillow looks for an orientation; most images have none of them and spare the search.
 ORIENTING = {"exif", "Raw profile type exif", "Raw profile type APP1", "xmp", "XML:com.adobe.xmp"}
@@ -34,6 +35,12 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SWAPPING = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)  # turns that make widths of heights
 BACKGROUND = (255, 255, 255, 255)
 
 
@@ -61,20 +68,26 @@ class EncodedImage:
         """How many pixels decoding it takes, as the header announces."""
         return self._image.width * self._image.height
 
-    def decode(self) -> NDArray[np.uint8]:
-        """Return the pixels, (32, 32, 3) uint8 RGB.
+    def decode(self, spec: ImageSpec) -> NDArray[np.uint8]:
+        """Return the pixels as a model takes them, (H, W, 3) uint8 RGB.
 
         Raises:
             UndecodableImageError: the file is damaged.
         """
         with self._explained(), self._image as image:
+            height, width, _ = spec.image_shape
             # A big photo is decoded at a fraction of its size: JPEG stores it by frequencies.
-            draft = image.draft(None, (SIDE * DRAFT_GAP, SIDE * DRAFT_GAP))
+            gap = DRAFT_GAP * max(height, width)
+            draft = image.draft(None, (gap, gap))
             image.load()
             # The last block of a draft lies partly beyond the photo: its edge is within a pixel.
-            width, height = draft[1][2:] if draft else image.size
-            square = _upright(_to_square(_to_colours(image), width, height), image)
-            return np.frombuffer(square.tobytes(), np.uint8).reshape(SIDE, SIDE, 3)
+            extent = draft[1][2:] if draft else image.size
+            turn = _turn(image)
+            size = (height, width) if turn in SWAPPING else (width, height)
+            part = _resampled(_to_colours(image), extent, size)
+            if turn is not None:
+                part = part.transpose(turn)
+            return np.frombuffer(part.tobytes(), np.uint8).reshape(spec.image_shape)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -84,16 +97,6 @@ class EncodedImage:
             raise
         except Exception as exc:  # a damaged file makes Pillow raise nearly anything
             raise _refusal(exc, self._size, self._limits) from exc
-
-
-def decode_image(content: bytes, limits: Limits) -> NDArray[np.uint8]:
-    """Return an image's pixels, (32, 32, 3) uint8 RGB.
-
-    Raises:
-        UndecodableImageError: the bytes are no image of a type that is taken, or a damaged one.
-        TooManyPixelsError: the header announces more pixels than are decoded.
-    """
-    return EncodedImage(content, limits).decode()
 
 
 def _refusal(exc: Exception, size: int, limits: Limits) -> RequestError:
@@ -119,14 +122,13 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
         )
 
 
-def _upright(square: Image.Image, image: Image.Image) -> Image.Image:
-    """Return the square turned as the image's camera was held; unreadable EXIF says nothing."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how to turn the image as its camera was held; unreadable EXIF says nothing."""
     if ORIENTING.isdisjoint(image.info):
-        return square
+        return None
     with contextlib.suppress(Exception):
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-        return square if turn is None else square.transpose(turn)
-    return square
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
 
 
 def _to_colours(image: Image.Image) -> Image.Image:
@@ -148,15 +150,22 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return grey.convert("RGBA")
 
 
-def _to_square(image: Image.Image, width: float, height: float) -> Image.Image:
-    """Return the central square of this part of the image at 32 by 32, opaque."""
-    if image.size != (SIDE, SIDE):
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
+def _resampled(
+    image: Image.Image, extent: tuple[float, float], size: tuple[int, int]
+) -> Image.Image:
+    """Return the largest central part that has the proportions of `size`, at that size, opaque.
+
+    `extent` is the part of the image that counts, from its upper left corner; both are widths and
+    heights in pixels.
+    """
+    if image.size != size:
+        scale = min(extent[0] / size[0], extent[1] / size[1])
+        width, height = scale * size[0], scale * size[1]
+        left, top = (extent[0] - width) / 2, (extent[1] - height) / 2
         image = image.resize(
-            (SIDE, SIDE),
+            size,
             Image.Resampling.LANCZOS,
-            box=(left, top, left + side, top + side),
+            box=(left, top, left + width, top + height),
             reducing_gap=3.0,
         )
     if image.mode == "RGBA":

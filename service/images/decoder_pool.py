@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.manifest import ImageSpec
 from service.errors import DeadlineExceededError
 from service.images.decode import EncodedImage
+from service.images.pixel_budget import Budget
 from service.settings import Limits
 
 PIXELS_ON_LOOP = 128 * 128  # of all images of a request; some 0.5 ms
@@ -32,8 +33,8 @@ class Decoder:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._budget = Budget(MAX_PIXELS_AT_ONCE)
 
-    async def decode(self, contents: Sequence[bytes]) -> NDArray[np.uint8]:
-        """Return images (N, 32, 32, 3) in the order of their files.
+    async def decode(self, contents: Sequence[bytes], spec: ImageSpec) -> NDArray[np.uint8]:
+        """Return images (N, H, W, C) as a model takes them, in the order of their files.
 
         Raises:
             UndecodableImageError: one of them is no image of a type that is taken.
@@ -42,12 +43,12 @@ class Decoder:
         encoded = [EncodedImage(content, self._limits) for content in contents]
         pixels = [image.pixels for image in encoded]
         if sum(pixels) <= PIXELS_ON_LOOP:
-            return _stack([image.decode() for image in encoded])
+            return _stack([image.decode(spec) for image in encoded])
         abandoned = threading.Event()
         loop = asyncio.get_running_loop()
         largest = max(pixels)  # they are decoded one after the other
         await self._budget.acquire(largest)
-        work = loop.run_in_executor(self._pool, _decode, encoded, abandoned)
+        work = loop.run_in_executor(self._pool, _decode, encoded, spec, abandoned)
         work.add_done_callback(lambda _: self._budget.release(largest))
         try:
             return await asyncio.shield(work)
@@ -60,55 +61,14 @@ class Decoder:
         self._pool.shutdown(cancel_futures=True)
 
 
-class Budget:
-    """A number that is lent out in parts, first come, first served.
-
-    What asks for more than the whole gets it when nothing else is lent.
-    """
-
-    def __init__(self, whole: int) -> None:
-        self._whole = whole
-        self._lent = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    async def acquire(self, part: int) -> None:
-        """Wait until the part is free, and take it; leaving while waiting takes nothing."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((part, turn))
-        self._serve()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                self._serve()  # whoever waits behind may be smaller
-            else:
-                self.release(part)
-            raise
-
-    def release(self, part: int) -> None:
-        """Give a part back."""
-        self._lent -= part
-        self._serve()
-
-    def _serve(self) -> None:
-        while self._waiting:
-            part, turn = self._waiting[0]
-            if turn.cancelled():
-                self._waiting.popleft()
-            elif self._lent and self._lent + part > self._whole:
-                return
-            else:
-                self._waiting.popleft()
-                self._lent += part
-                turn.set_result(None)
-
-
-def _decode(encoded: Sequence[EncodedImage], abandoned: threading.Event) -> NDArray[np.uint8]:
+def _decode(
+    encoded: Sequence[EncodedImage], spec: ImageSpec, abandoned: threading.Event
+) -> NDArray[np.uint8]:
     images = []
     for image in encoded:
         if abandoned.is_set():
             raise DeadlineExceededError("nobody waits for these images any more")
-        images.append(image.decode())
+        images.append(image.decode(spec))
     return _stack(images)
 
 

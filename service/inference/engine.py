@@ -1,12 +1,12 @@
 """Runs the networks of one process: one batch at a time, whichever model it is for.
 
-    batch ──► parts of at most `part_images` ──► one part:  here, on the event loop
-                                                several:   on the shared threads, side by side
+    batch ──► chunks of at most `chunk_size` ──► one chunk:  here, on the event loop
+                                                several:    on the shared threads, in parallel
 
 A session has no thread of its own, and the CPUs are shared out by images instead of by rows of a
-matrix: parts need no barrier after every layer. A small batch runs where it is called and costs no
-switch of threads; how small is measured when a model is loaded (`service.inference.tuning`), such that the
-event loop is never kept long.
+matrix: chunks need no barrier after every layer. A small batch runs where it is called and costs
+no switch of threads; how small is measured when a model is loaded (`service.inference.tuning`),
+such that the event loop is never blocked for long.
 
 One batch at a time means that the time of a batch is its own, and that two models never compete.
 """
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Engine:
-    """The threads that all models of a process share, `threads` parts side by side."""
+    """The threads that all models of a process share, `threads` chunks in parallel."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -36,24 +36,24 @@ class Engine:
         self._turn = asyncio.Lock()
 
     async def run(
-        self, session: Session, images: NDArray[np.uint8], part_images: int
+        self, session: Session, images: NDArray[np.uint8], chunk_size: int
     ) -> tuple[Scores, float]:
-        """Return the scores of images (N, 32, 32, 3) and the seconds that they ran.
+        """Return the scores of images (N, H, W, C) and the seconds that they ran.
 
-        `part_images` is the most that run at once, on the event loop or on one thread; 0 keeps
+        `chunk_size` is the most that run at once, on the event loop or on one thread; 0 keeps
         even a single image off the event loop.
         """
         async with self._turn:
             started = time.perf_counter()
-            scores = await self._run(session, images, part_images)
+            scores = await self._run(session, images, chunk_size)
             return scores, time.perf_counter() - started
 
-    async def _run(self, session: Session, images: NDArray[np.uint8], part_images: int) -> Scores:
-        if len(images) <= part_images:
+    async def _run(self, session: Session, images: NDArray[np.uint8], chunk_size: int) -> Scores:
+        if len(images) <= chunk_size:
             return session.run(images)
         loop = asyncio.get_running_loop()
-        parts = split(images, self.threads, part_images)
-        runs = [loop.run_in_executor(self._pool, session.run, part) for part in parts]
+        chunks = split(images, self.threads, chunk_size)
+        runs = [loop.run_in_executor(self._pool, session.run, chunk) for chunk in chunks]
         return join(await asyncio.gather(*runs))
 
     async def run_whole(self, session: Session, images: NDArray[np.uint8]) -> tuple[Scores, float]:
@@ -78,21 +78,21 @@ class Engine:
         self._pool.shutdown()
 
 
-def split(images: NDArray[np.uint8], threads: int, most: int) -> list[NDArray[np.uint8]]:
-    """Return consecutive parts of equal size, as many as a multiple of the threads where it can be.
+def split(images: NDArray[np.uint8], threads: int, max_size: int) -> list[NDArray[np.uint8]]:
+    """Return consecutive chunks of equal size, where possible as many as a multiple of the threads.
 
-    A part has at most `most` images (without bound where that is 0).
+    A chunk has at most `max_size` images (without bound where that is 0).
     """
     count = len(images)
-    parts = threads if most == 0 else threads * -(-count // (threads * most))
-    return list(np.array_split(images, min(parts, count)))
+    chunks = threads if max_size == 0 else threads * -(-count // (threads * max_size))
+    return list(np.array_split(images, min(chunks, count)))
 
 
-def join(parts: Sequence[Scores]) -> Scores:
-    """Return the scores of consecutive parts as one."""
-    if len(parts) == 1:
-        return parts[0]
+def join(chunks: Sequence[Scores]) -> Scores:
+    """Return the scores of consecutive chunks as one."""
+    if len(chunks) == 1:
+        return chunks[0]
     return Scores(
-        np.concatenate([part.logits for part in parts]),
-        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([chunk.logits for chunk in chunks]),
+        np.concatenate([chunk.probabilities for chunk in chunks]),
     )

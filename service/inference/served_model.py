@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,30 +13,29 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, Golden
 from models.history import EpochRecord
-from models.manifest import Variant
-from service.api.cancellation import remaining_s
+from models.manifest import ImageSpec, Variant
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
 from service.inference.session import Scores, Session
 from service.inference.startup_checks import StartupProof
 from service.inference.tuning import ModelTuning
-from service.observability.prometheus import ModelMeter
+from service.observability.prometheus import ModelMetrics
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Scored:
     """The scores of one request's images, and where its time went."""
 
     scores: Scores
-    queue_ms: float
-    run_ms: float
+    queue_s: float
+    run_s: float
 
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """One graph of one artefact, ready to answer; equal to itself only.
+    """One graph of one artifact, ready to answer; equal to itself only.
 
-    `name` is the served name without a version: the artefact's, or `…-unfolded`, `…-int8`.
+    `name` is the served name without a version: the artifact's, or `…-unfolded`, `…-int8`.
     """
 
     name: str
@@ -46,12 +47,17 @@ class ServedModel:
     proof: StartupProof
     tuning: ModelTuning
     batcher: Batcher[NDArray[np.uint8], tuple[Scores, float]]
-    meter: ModelMeter
+    metrics: ModelMetrics
 
     @property
     def version(self) -> str:
-        """The artefact's version."""
+        """The artifact's version."""
         return self.bundle.version
+
+    @property
+    def full_name(self) -> str:
+        """The name that means this version, `keras-bn@1.1.0`."""
+        return f"{self.name}@{self.version}"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -59,28 +65,36 @@ class ServedModel:
         return self.bundle.manifest.labels
 
     @property
+    def spec(self) -> ImageSpec:
+        """What its images are: size, channels, and how a picture becomes one."""
+        return self.bundle.manifest.input
+
+    @property
     def graph_sha256(self) -> str:
-        """The hash of the graph that answers: what its answers may be remembered under."""
+        """The hash of the graph that answers: what its answers may be cached under."""
         return self.bundle.manifest.graphs[self.variant].sha256
 
-    def check_room(self, images: int = 1) -> None:
+    def check_room(self, deadline: float = math.inf, images: int = 1) -> None:
         """Refuse a request before its body is read, if its images could not be taken.
 
         Raises:
             OverloadedError: the queue is full, or the answer would come too late.
         """
-        self.batcher.admit(images, remaining_s())
+        self.batcher.admit(images, _remaining_s(deadline))
 
-    async def score(self, images: NDArray[np.uint8]) -> Outcome:
-        """Return the scores of images (N, 32, 32, 3), run with those of other requests.
+    async def score(self, images: NDArray[np.uint8], deadline: float = math.inf) -> Scored:
+        """Return the scores of images (N, H, W, C), run with those of other requests.
+
+        `deadline` is on the clock of the event loop.
 
         Raises:
             OverloadedError: the queue is full, or the answer would come too late.
         """
         started = time.perf_counter()
-        scores, run_s = await self.batcher.submit(images, len(images), within=remaining_s())
+        within = _remaining_s(deadline)
+        scores, run_s = await self.batcher.submit(images, len(images), within=within)
         waited_s = time.perf_counter() - started
-        return Outcome(scores, max(0.0, waited_s - run_s) * 1000, run_s * 1000)
+        return Scored(scores, max(0.0, waited_s - run_s), run_s)
 
 
 @dataclass(frozen=True)
@@ -89,12 +103,16 @@ class BatchRunner:
 
     session: Session
     engine: Engine
-    meter: ModelMeter
-    part_images: int
+    metrics: ModelMetrics
+    chunk_size: int
 
     async def __call__(self, items: Sequence[NDArray[np.uint8]]) -> list[tuple[Scores, float]]:
         """Return each item's scores, and the seconds that the whole batch ran."""
         images = items[0] if len(items) == 1 else np.concatenate(items)
-        scores, seconds = await self.engine.run(self.session, images, self.part_images)
-        self.meter.ran(len(images), seconds)
-        return [(part, seconds) for part in scores.split([len(item) for item in items])]
+        scores, seconds = await self.engine.run(self.session, images, self.chunk_size)
+        self.metrics.ran(len(images), seconds)
+        return [(own, seconds) for own in scores.split([len(item) for item in items])]
+
+
+def _remaining_s(deadline: float) -> float:
+    return math.inf if deadline == math.inf else deadline - asyncio.get_running_loop().time()

@@ -10,12 +10,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from models.manifest import SCORE_NAMES, ImageSpec
 from service.errors import ModelRefusedError
 from service.inference.providers import CPU, CUDA, Provider
 from service.settings import Optimization
 
-INPUT = ("image", "tensor(uint8)", [32, 32, 3])
-OUTPUTS = ("logits", "probabilities")
 onnxruntime.disable_telemetry_events()  # a server tells nobody what it serves
 FATAL = 4  # everything below comes as an exception anyway
 
@@ -47,7 +46,7 @@ class Session(Protocol):
     """A network that is ready to run; called from several threads."""
 
     def run(self, images: NDArray[np.uint8]) -> Scores:
-        """Return the scores of images (N, 32, 32, 3) RGB."""
+        """Return the scores of images (N, H, W, C)."""
 
 
 class OrtSession:
@@ -62,7 +61,15 @@ class OrtSession:
         ModelRefusedError: onnxruntime cannot load the graph, or its interface is another one.
     """
 
-    def __init__(self, graph: bytes, *, provider: Provider, optimization: Optimization) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        *,
+        spec: ImageSpec,
+        classes: int,
+        provider: Provider,
+        optimization: Optimization,
+    ) -> None:
         onnxruntime.set_default_logger_severity(FATAL)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL
@@ -76,11 +83,12 @@ class OrtSession:
             )
         except Exception as exc:
             raise ModelRefusedError(f"onnxruntime cannot load the graph: {exc}") from exc
-        _check_interface(self._session)
+        self._input = spec.name
+        _check_interface(self._session, spec, classes)
 
     def run(self, images: NDArray[np.uint8]) -> Scores:
-        """Return the scores of images (N, 32, 32, 3) RGB."""
-        logits, probabilities = self._session.run(OUTPUTS, {INPUT[0]: images})
+        """Return the scores of images (N, H, W, C)."""
+        logits, probabilities = self._session.run(SCORE_NAMES, {self._input: images})
         return Scores(logits, probabilities)
 
 
@@ -90,11 +98,23 @@ def _provider_options(provider: Provider) -> list[Any]:
     return [CPU]
 
 
-def _check_interface(session: onnxruntime.InferenceSession) -> None:
+def _check_interface(session: onnxruntime.InferenceSession, spec: ImageSpec, classes: int) -> None:
+    """Compare the graph's inputs and outputs with what the manifest says of them.
+
+    An axis that the graph leaves open fits; the golden images show its size.
+    """
     inputs = [(node.name, node.type, node.shape[1:]) for node in session.get_inputs()]
-    outputs = [(node.name, node.type) for node in session.get_outputs()]
-    if inputs != [INPUT] or not {(name, "tensor(float)") for name in OUTPUTS} <= set(outputs):
+    if inputs != [(spec.name, "tensor(uint8)", list(spec.image_shape))]:
         raise ModelRefusedError(
-            f"the graph maps {inputs} to {outputs}; a served graph maps image uint8 "
-            "[N, 32, 32, 3] to logits and probabilities, both float; export it again"
+            f"the graph takes {inputs} and its manifest says {spec.name} uint8 "
+            f"[N, {', '.join(map(str, spec.image_shape))}]; export it again"
         )
+    outputs = {node.name: (node.type, node.shape[1:]) for node in session.get_outputs()}
+    for name in SCORE_NAMES:
+        kind, shape = outputs.get(name, ("missing", []))
+        fits = len(shape) == 1 and (shape[0] == classes or not isinstance(shape[0], int))
+        if kind != "tensor(float)" or not fits:
+            raise ModelRefusedError(
+                f"the graph's output {name} is {kind} {shape} and its manifest has {classes} "
+                f"labels: it must be float [N, {classes}]; export it again"
+            )

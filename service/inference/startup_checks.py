@@ -3,14 +3,17 @@
     graph           no BatchNormalization in training mode
     golden          the golden images get the logits that the network had in float64, and of an
                     int8 graph those that it had itself when it was quantized
-    independence    an image alone and among hostile neighbours gets the same logits
+    independence    an image gets the same logits alone and in a batch with adversarial inputs
 
 Tolerances are fractions of scale = max |golden logits|, with u = 2^-24 the unit roundoff of
-float32. A sum of K products carries a random-walk error of about sqrt(K) u, and L layers in a row
-about sqrt(L K) u. No served network sums more than K = 4096 terms or has more than L = 16 layers;
-a factor of 4 covers what a network amplifies on the way:
+float32. A sum of K products carries a random-walk error of about sqrt(K) u, and layers in a row
+about sqrt(S) u, where S adds up the K of every layer between input and logits. A factor of 4 covers
+what a network amplifies on the way. For networks of up to S = 65,536, twice that of the largest
+recipe (a golden test counts them), that is
 
-    golden          4 sqrt(16 * 4096) u = 6.1e-5 of scale
+    golden          4 sqrt(65,536) u = 6.1e-5 of scale
+
+A network that sums more may be refused although it is sound; it is never let through wrongly.
 
 The error of the golden logits is then itself the measurement of this machine's float noise. Two
 runs of one image differ by at most twice that; 16 u of scale is the floor where it is zero:
@@ -23,10 +26,10 @@ logits come back to the bit, whichever vector instructions the CPU has. A machin
 kernels, or an optimization level that does not use them, emulates the same roundings in float32.
 There a sum within its own rounding error of a boundary falls to the other side, in one image of
 fifteen; that step enters hundreds of sums and may flip some of them in turn. How far it reaches is
-no constant of arithmetic but one of the network, so the artefact states it, as the largest
+no constant of arithmetic but one of the network, so the artifact states it, as the largest
 difference between the two ways to run the graph over all 10,000 test images:
 
-    golden of int8          the difference that the artefact states, at most 0.1 of scale
+    golden of int8          the difference that the artifact states, at most 0.1 of scale
     independence of int8    that of float32, and the same difference added
 
 Of ten golden images one exceeds the largest of 10,000 with odds of one in a thousand. Another
@@ -48,8 +51,9 @@ from service.inference.onnx_scan import WireError, training_batch_norms
 from service.inference.session import Session
 
 UNIT_ROUNDOFF = 2.0**-24
-GOLDEN_TOLERANCE = 4 * math.sqrt(16 * 4096) * UNIT_ROUNDOFF
-LARGEST_STATED_TOLERANCE = 0.1  # of scale; beyond it the golden logits would prove nothing
+MAX_SUMMED_PRODUCTS = 65_536
+GOLDEN_TOLERANCE = 4 * math.sqrt(MAX_SUMMED_PRODUCTS) * UNIT_ROUNDOFF
+MAX_STATED_TOLERANCE = 0.1  # of scale; beyond it the golden logits would prove nothing
 NOISE_FACTOR = 4
 NOISE_FLOOR = 16 * UNIT_ROUNDOFF
 INDEPENDENCE_IMAGES = 4
@@ -103,6 +107,11 @@ def check_golden(session: Session, golden: Golden) -> float:
     """Return the largest logit error on the golden images, each of them run alone too."""
     together = session.run(golden.images).logits
     alone = _run_alone(session, golden.images[:INDEPENDENCE_IMAGES])
+    if together.shape != golden.logits.shape:
+        raise ModelRefusedError(
+            f"the graph gives logits {together.shape} where the golden ones are "
+            f"{golden.logits.shape}; export the artifact again"
+        )
     error = max(
         largest_difference(together, golden.logits),
         largest_difference(alone, golden.logits[: len(alone)]),
@@ -118,28 +127,28 @@ def check_golden(session: Session, golden: Golden) -> float:
 
 
 def golden_tolerance(golden: Golden) -> float:
-    """Return how far, in logits, an answer may be off: what the artefact states, or rounding.
+    """Return how far, in logits, an answer may be off: what the artifact states, or rounding.
 
     Raises:
-        ModelRefusedError: what the artefact states would let a wrong network pass.
+        ModelRefusedError: what the artifact states would let a wrong network pass.
     """
     scale = float(np.abs(golden.logits).max())
     if golden.tolerance is None:
         return GOLDEN_TOLERANCE * scale
-    if not golden.tolerance <= LARGEST_STATED_TOLERANCE * scale:
+    if not golden.tolerance <= MAX_STATED_TOLERANCE * scale:
         raise ModelRefusedError(
-            f"the artefact allows its golden logits to be off by {golden.tolerance:.3g}; at most "
-            f"{LARGEST_STATED_TOLERANCE * scale:.3g} proves anything, quantize the network again"
+            f"the artifact allows its golden logits to be off by {golden.tolerance:.3g}; at most "
+            f"{MAX_STATED_TOLERANCE * scale:.3g} proves anything, quantize the network again"
         )
     return golden.tolerance
 
 
 def check_independence(session: Session, golden: Golden, tolerance: float) -> float:
-    """Return the largest difference between an image alone and among hostile neighbours."""
+    """Return the largest difference between an image alone and in an adversarial batch."""
     images = golden.images[:INDEPENDENCE_IMAGES]
     alone = _run_alone(session, images)
-    among = session.run(np.concatenate([images, _hostile_images()])).logits[: len(images)]
-    difference = largest_difference(alone, among)
+    batch = np.concatenate([images, _adversarial_images(images.shape[1:])])
+    difference = largest_difference(alone, session.run(batch).logits[: len(images)])
     if not difference <= tolerance:
         raise ModelRefusedError(
             f"an image's logits change by {difference:.3g} with its neighbours in the batch, at "
@@ -157,9 +166,9 @@ def _run_alone(session: Session, images: NDArray[np.uint8]) -> NDArray[np.float3
     return np.concatenate([session.run(image[None]).logits for image in images])
 
 
-def _hostile_images() -> NDArray[np.uint8]:
-    """Return images (4, 32, 32, 3) that would move the statistics of a batch far away."""
-    images = np.zeros((4, 32, 32, 3), np.uint8)
+def _adversarial_images(image_shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return images (4, H, W, C) that would move the statistics of a batch far away."""
+    images = np.zeros((4, *image_shape), np.uint8)
     images[1] = 255
     images[2, ::2, ::2] = 255
     images[3, :, :, 0] = 255

@@ -4,8 +4,8 @@
 
 A batch runs on the event loop, with no switch of threads, as long as that keeps the loop for no
 more than `LOOP_SECONDS`: other requests, probes and refusals wait that long. What is larger is cut
-into parts of that size for the shared threads. Where there is a worker for each CPU, requests are
-gathered up to one part only: another thread would find no CPU of its own.
+into chunks of that size for the shared threads. Where there is a worker for each CPU, a batch is at
+most one chunk: another thread would find no CPU of its own.
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ class Measurement:
 class ModelTuning:
     """What was measured of a model, and the choice that follows.
 
-    `part_images` is the most images that run at once: on the event loop, or as one part of a
+    `chunk_size` is the most images that run at once: on the event loop, or as one chunk of a
     larger batch; 0 where even a single image takes too long for the loop.
     """
 
     measured: tuple[Measurement, ...]
     call_ms: float  # a
     image_ms: float  # b
-    part_images: int
-    gather_images: int  # most images of different requests that run as one batch
+    chunk_size: int
+    max_batch_size: int  # most images of different requests that run as one batch
 
 
 def tune(
     session: Session,
+    image_shape: tuple[int, int, int],
     *,
-    most_gathered: int,
+    max_batch_size: int,
     has_cpus_to_itself: bool,
     clock: Callable[[], float] = time.thread_time,
 ) -> ModelTuning:
@@ -60,19 +61,19 @@ def tune(
     is that of the thread's CPU, which stands still while another process has it; for a network
     that does not run on the CPU it must be another.
     """
-    measured = [(size, _seconds(session, size, clock)) for size in MEASURED_SIZES]
+    measured = [(size, _seconds(session, (size, *image_shape), clock)) for size in MEASURED_SIZES]
     call, image = fit_line(measured)
-    part = choose_part(call, image)
+    chunk = choose_chunk(call, image)
     return ModelTuning(
         measured=tuple(Measurement(size, seconds * 1000) for size, seconds in measured),
         call_ms=call * 1000,
         image_ms=image * 1000,
-        part_images=part,
-        gather_images=most_gathered if has_cpus_to_itself else min(most_gathered, max(1, part)),
+        chunk_size=chunk,
+        max_batch_size=max_batch_size if has_cpus_to_itself else min(max_batch_size, max(1, chunk)),
     )
 
 
-def choose_part(call: float, image: float) -> int:
+def choose_chunk(call: float, image: float) -> int:
     """Return the largest bucket that a call of these seconds leaves the event loop fit for."""
     fitting = (bucket for bucket in BUCKETS if call + image * bucket <= LOOP_SECONDS)
     return next(fitting, 0)
@@ -87,8 +88,8 @@ def fit_line(measured: Sequence[tuple[int, float]]) -> tuple[float, float]:
     return float(call), max(0.0, float(image))
 
 
-def _seconds(session: Session, size: int, clock: Callable[[], float]) -> float:
-    images = np.zeros((size, 32, 32, 3), np.uint8)
+def _seconds(session: Session, shape: tuple[int, ...], clock: Callable[[], float]) -> float:
+    images = np.zeros(shape, np.uint8)  # (N, H, W, C)
     session.run(images)
     return min(_timed(session, images, clock) for _ in range(REPEATS))
 

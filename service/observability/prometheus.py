@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,10 +24,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service.api.admission import Lifecycle
-from service.inference.batcher import Batcher
-from service.inference.served_model import ServedModel
-from service.observability.statistics import FailureReason, ModelStatistics
+from service.observability.statistics import ModelStatistics, failure_reason
 from service.observability.triton import TritonAliases, statistics
 from service.system import resident_bytes
 
@@ -37,7 +35,24 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 MODEL = ("model", "version")
 
 
-class ModelMeter:
+class Queue(Protocol):
+    """Something in which images wait."""
+
+    queued_size: int
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+
+
+class Work(Protocol):
+    """What is being answered."""
+
+    working: int
+    held_bytes: int
+
+
+class ModelMetrics:
     """Counts what one model does; made once, so that a request looks no label up."""
 
     def __init__(self, metrics: ServiceMetrics, model: str, version: str) -> None:
@@ -62,9 +77,14 @@ class ModelMeter:
         self._images.inc(images)
         self._last.set(time.time())
 
-    def failed(self, reason: FailureReason) -> None:
-        """Count a request that got no answer."""
-        self._failures.labels(*self._labels, reason).inc()
+    @contextmanager
+    def counting_failures(self) -> Iterator[None]:
+        """Count a request that gets no answer because what runs inside raises."""
+        try:
+            yield
+        except BaseException as error:
+            self._failures.labels(*self._labels, failure_reason(error)).inc()
+            raise
 
     def ran(self, images: int, seconds: float) -> None:
         """Count a batch."""
@@ -114,7 +134,7 @@ class ServiceMetrics:
         self.body_bytes = gauge("body_bytes", "Bytes of request bodies held.")
         self.resident = gauge("resident_bytes", "Resident memory of the workers.")
         self.workers = gauge("workers", "Processes that answer.")
-        self._queues: list[tuple[Gauge, Gauge, Batcher[Any, Any]]] = []
+        self._queues: list[tuple[Gauge, Gauge, Queue]] = []
         self._samplers += [self._sample_process, self._sample_queues]
 
     def count_request(self, method: str, route: str, status: int) -> None:
@@ -128,35 +148,31 @@ class ServiceMetrics:
         """Count a request that was answered with a problem."""
         self.rejections.labels(reason).inc()
 
-    def meter(self, model: str, version: str) -> ModelMeter:
+    def of_model(self, model: str, version: str) -> ModelMetrics:
         """Return what counts a model's work."""
-        return ModelMeter(self, model, version)
+        return ModelMetrics(self, model, version)
 
-    def watch_queues(self, models: Sequence[ServedModel]) -> None:
-        """Sample the queues of these models from now on, and of no others."""
+    def watch_queues(self, queues: Mapping[tuple[str, str], Queue]) -> None:
+        """Sample these queues, by model and version, from now on, and no others."""
         for images, requests, _ in self._queues:
             images.set(0)
             requests.set(0)
         self._queues = [
-            (
-                self.queued_images.labels(model.name, model.version),
-                self.queued_requests.labels(model.name, model.version),
-                model.batcher,
-            )
-            for model in models
+            (self.queued_images.labels(*model), self.queued_requests.labels(*model), queue)
+            for model, queue in queues.items()
         ]
 
     def _sample_queues(self) -> None:
-        for images, requests, batcher in self._queues:
-            images.set(batcher.queued_size)
-            requests.set(batcher.waiting)
+        for images, requests, queue in self._queues:
+            images.set(queue.queued_size)
+            requests.set(queue.waiting)
 
-    def watch_work(self, lifecycle: Lifecycle) -> None:
+    def watch_work(self, work: Work) -> None:
         """Sample the requests in progress and the bytes that they hold."""
 
         def sample() -> None:
-            self.working.set(lifecycle.working)
-            self.body_bytes.set(lifecycle.held_bytes)
+            self.working.set(work.working)
+            self.body_bytes.set(work.held_bytes)
 
         self._samplers.append(sample)
 

@@ -23,7 +23,7 @@ from typing import cast
 
 import uvicorn
 
-from service.api.admission import Lifecycle
+from service.api.admission import Admission
 from service.processes.acceptor import Acceptor
 from service.processes.sockets import refuse_newcomers
 
@@ -41,7 +41,7 @@ class DrainingServer(uvicorn.Server):
 
     Args:
         config: what uvicorn runs.
-        lifecycle: knows what is in progress.
+        admission: knows what is in progress.
         drain_seconds: longest time from the signal to the end of the last request.
         clock: seconds that only grow.
         url: where it answers, for the log; None where somebody else says it.
@@ -50,13 +50,13 @@ class DrainingServer(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        lifecycle: Lifecycle,
+        admission: Admission,
         drain_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         url: str | None = None,
     ) -> None:
         super().__init__(config)
-        self._lifecycle = lifecycle
+        self._admission = admission
         self._drain_seconds = drain_seconds
         self._clock = clock
         self._url = url
@@ -68,7 +68,7 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = self.force_exit = True
         elif self._signalled_at is None:
             self._signalled_at = self._clock()
-            self._lifecycle.start_draining()
+            self._admission.start_draining()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and log where: with port 0 nothing else says it."""
@@ -112,11 +112,11 @@ class DrainingServer(uvicorn.Server):
 
     def _is_busy(self) -> bool:
         in_time = self._seconds_left() > 0 and not self.force_exit
-        return in_time and self._lifecycle.in_progress > 0
+        return in_time and self._admission.in_progress > 0
 
     def _is_drained(self) -> bool:
         """Return whether nothing is in progress, and nobody holds a connection unwarned."""
-        if self._lifecycle.in_progress:
+        if self._admission.in_progress:
             return False
         said_farewell = self._drain_seconds - self._seconds_left() >= FAREWELL_SECONDS
         return said_farewell or not self.server_state.connections

@@ -65,4 +65,4 @@ def _server(settings: Settings, state: ServiceState, url: str | None = None) -> 
         server_header=False,
         timeout_graceful_shutdown=LAST_SECONDS,
     )
-    return DrainingServer(config, state.lifecycle, settings.drain_seconds, url=url)
+    return DrainingServer(config, state.admission, settings.drain_seconds, url=url)

@@ -1,7 +1,7 @@
 """Which models are served, and under which names.
 
-An artefact `keras-bn` 1.1.0 is served as `keras-bn` and `keras-bn@1.1.0`, its unfolded twin as
-`keras-bn-unfolded` and `keras-bn-unfolded@1.1.0`, its quantized one as `keras-bn-int8` and
+An artifact `keras-bn` 1.1.0 is served as `keras-bn` and `keras-bn@1.1.0`, its graph before folding
+as `keras-bn-unfolded` and `keras-bn-unfolded@1.1.0`, its quantized one as `keras-bn-int8` and
 `keras-bn-int8@1.1.0`. A name without a version means the newest.
 """
 
@@ -28,10 +28,11 @@ class Catalogue:
         self.models = tuple(models)
         self._by_name: dict[str, ServedModel] = {}
         for model in models:
-            full_name = f"{model.name}@{model.version}"
-            if full_name in self._by_name:
-                raise ModelRefusedError(f"two artefacts are served as {full_name}; rename one")
-            self._by_name[full_name] = model
+            if model.full_name in self._by_name:
+                raise ModelRefusedError(
+                    f"two artifacts are served as {model.full_name}; rename one"
+                )
+            self._by_name[model.full_name] = model
             self._by_name.setdefault(model.name, model)
         self.default = self._choose_default(default)
 
@@ -42,7 +43,7 @@ class Catalogue:
 
     @property
     def newest_bundles(self) -> list[Bundle]:
-        """Every artefact in its newest version, once for all its graphs."""
+        """Every artifact in its newest version, once for all its graphs."""
         return list({model.bundle.path: model.bundle for model in self.newest}.values())
 
     def find(self, name: str | None) -> ServedModel:
@@ -72,7 +73,7 @@ class Catalogue:
         """Return the shortest name that means this model."""
         if self._by_name[model.name] is model:
             return model.name
-        return f"{model.name}@{model.version}"
+        return model.full_name
 
     def _choose_default(self, name: str | None) -> ServedModel:
         if name is not None:
@@ -89,10 +90,10 @@ class Catalogue:
 
 
 def served_variants(bundle: Bundle) -> list[tuple[str, Variant]]:
-    """Return the served name and the variant of each graph of an artefact."""
+    """Return the served name and the variant of each graph of an artifact."""
     names: list[tuple[str, Variant]] = [(bundle.name, bundle.served_variant)]
-    beside: tuple[Variant, ...] = ("unfolded", "int8")
-    names += [(f"{bundle.name}-{v}", v) for v in beside if v in bundle.manifest.graphs]
+    others: tuple[Variant, ...] = ("unfolded", "int8")
+    names += [(f"{bundle.name}-{v}", v) for v in others if v in bundle.manifest.graphs]
     return names
 
 

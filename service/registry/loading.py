@@ -1,4 +1,4 @@
-"""From a folder of artefacts to proven models; what fails its proof is not served."""
+"""From a folder of artifacts to proven models; what fails its start-up checks is not served."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Loader:
-    """Makes served models of the artefacts in the settings' folder, as they are now on disk."""
+    """Makes served models of the artifacts in the settings' folder, as they are now on disk."""
 
     settings: Settings
     provider: Provider
@@ -30,10 +30,10 @@ class Loader:
     metrics: ServiceMetrics
 
     def load_all(self) -> list[ServedModel]:
-        """Return every model of every artefact, each with its start-up proof.
+        """Return every model of every artifact, each with its start-up proof.
 
         Raises:
-            BundleError: an artefact is missing, damaged or of an unknown schema.
+            BundleError: an artifact is missing, damaged or of an unknown schema.
             ModelRefusedError: a model fails its proof.
         """
         return [
@@ -46,8 +46,8 @@ class Loader:
         """Return every version of the model of one served name.
 
         Raises:
-            UnknownModelError: no artefact serves a model of this name.
-            BundleError: an artefact is missing, damaged or of an unknown schema.
+            UnknownModelError: no artifact serves a model of this name.
+            BundleError: an artifact is missing, damaged or of an unknown schema.
             ModelRefusedError: a model fails its proof.
         """
         bundles = [
@@ -58,17 +58,17 @@ class Loader:
         ]
         if not bundles:
             raise UnknownModelError(
-                f"no artefact in {self.settings.artifacts} serves a model {wanted[:80]!r}"
+                f"no artifact in {self.settings.artifacts} serves a model {wanted[:80]!r}"
             )
         for bundle, _, _ in bundles:
             bundle.verify()
         return [self._load(*found) for found in bundles]
 
     def names(self) -> list[tuple[str, str]]:
-        """Return name and version of every model that the artefacts on disk hold.
+        """Return name and version of every model that the artifacts on disk hold.
 
         Raises:
-            BundleError: an artefact is missing, damaged or of an unknown schema.
+            BundleError: an artifact is missing, damaged or of an unknown schema.
         """
         return [
             (name, bundle.version)
@@ -83,30 +83,34 @@ class Loader:
         return bundles
 
     def _load(self, bundle: Bundle, name: str, variant: Variant) -> ServedModel:
+        manifest = bundle.manifest
         graph, golden = bundle.read_graph(variant), bundle.read_golden(variant)
         try:
             check_graph(graph)
             session = OrtSession(
                 graph,
+                spec=manifest.input,
+                classes=len(manifest.labels),
                 provider=self.provider,
                 optimization=self.settings.graph_optimization,
             )
             proof = prove_answers(session, golden)
         except ModelRefusedError as exc:
-            file = bundle.path / bundle.manifest.graphs[variant].file
+            file = bundle.path / manifest.graphs[variant].file
             raise ModelRefusedError(f"{name} {bundle.version} ({file}) is refused: {exc}") from exc
         workers = self.settings.worker_count(self.provider.name)
         tuning = tune(
             session,
-            most_gathered=self.settings.max_batch_images,
+            manifest.input.image_shape,
+            max_batch_size=self.settings.max_batch_images,
             has_cpus_to_itself=workers < self.settings.cpus,
             clock=time.thread_time if self.provider.name == CPU else time.perf_counter,
         )
-        meter = self.metrics.meter(name, bundle.version)
+        metrics = self.metrics.of_model(name, bundle.version)
         batcher = Batcher(
-            BatchRunner(session, self.engine, meter, tuning.part_images),
+            BatchRunner(session, self.engine, metrics, tuning.chunk_size),
             capacity=self.settings.queue_capacity_images,
-            max_batch=tuning.gather_images,
+            max_batch=tuning.max_batch_size,
         )
         return ServedModel(
             name=name,
@@ -118,5 +122,5 @@ class Loader:
             proof=proof,
             tuning=tuning,
             batcher=batcher,
-            meter=meter,
+            metrics=metrics,
         )

@@ -6,9 +6,9 @@
 A swap replaces one reference. Requests that hold the old model finish on it, and its memory goes
 when the last of them is done. What fails on the way leaves everything as it was.
 
-With several workers all of them change or none does: `service.processes.worker_control` asks every one to prepare
-the change before any of them makes it. A worker that replaces another serves what its siblings
-serve, whatever else has come to disk meanwhile.
+With several workers all of them change or none does: a `Coordinator` has every one prepare the
+change before any of them makes it. A worker that replaces another serves what the others serve,
+whatever else has come to disk meanwhile.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from models.bundle import BundleError
 from service.errors import ModelRefusedError, UnknownModelError
 from service.inference.served_model import ServedModel
 from service.observability.prometheus import ServiceMetrics
-from service.processes.worker_control import Coordinator
 from service.registry.catalogue import Catalogue
 from service.registry.loading import Loader
 from service.system import release_free_memory
@@ -31,7 +30,7 @@ from service.system import release_free_memory
 logger = logging.getLogger("foldnorm")
 
 Action = Literal["load", "unload"]
-LONGEST_NAME = 255  # characters of a name that is sent around: no folder on disk has a longer one
+MAX_NAME = 255  # characters of a name that is sent around: no folder on disk has a longer one
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,16 @@ class RepositoryEntry:
     version: str
     state: Literal["READY", "UNAVAILABLE"]
     reason: str
+
+
+class Coordinator(Protocol):
+    """Speaks for the other workers of this service."""
+
+    async def start(self, repository: Repository) -> None:
+        """Begin to carry out in this worker's repository what is decided for all workers."""
+
+    async def change(self, action: Action, name: str) -> None:
+        """Have all workers make a change, or none."""
 
 
 class Repository:
@@ -75,20 +84,22 @@ class Repository:
     @property
     def served(self) -> list[str]:
         """What is served now, each model as name@version."""
-        return [_full_name(model) for model in self.catalogue.models]
+        return [model.full_name for model in self.catalogue.models]
 
     def adopt(self, catalogue: Catalogue) -> None:
         """Serve these models from now on."""
         self.catalogue = catalogue
-        self._metrics.watch_queues(catalogue.models)
+        self._metrics.watch_queues(
+            {(model.name, model.version): model.batcher for model in catalogue.models}
+        )
         release_free_memory()  # loading has left much
 
     async def load(self, name: str) -> None:
         """Serve a model as it is on disk now, in every worker.
 
         Raises:
-            UnknownModelError: no artefact serves a model of this name.
-            BundleError: its artefact is missing, damaged or of an unknown schema.
+            UnknownModelError: no artifact serves a model of this name.
+            BundleError: its artifact is missing, damaged or of an unknown schema.
             ModelRefusedError: it fails its proof, here or in another worker.
         """
         await self._change("load", name)
@@ -107,7 +118,7 @@ class Repository:
         served = self.catalogue.models
         if action == "unload":
             self.catalogue.find(name)
-            kept = [model for model in served if name not in (model.name, _full_name(model))]
+            kept = [model for model in served if name not in (model.name, model.full_name)]
             self._prepared = self._catalogue(kept)
             return
         loaded = await asyncio.to_thread(self._loader.load, name)
@@ -131,7 +142,7 @@ class Repository:
         try:
             on_disk = set(self._loader.names())
         except BundleError as error:
-            logger.warning("not every artefact is listed", extra={"fields": {"reason": str(error)}})
+            logger.warning("not every artifact is listed", extra={"fields": {"reason": str(error)}})
         return [
             RepositoryEntry(name, version, "READY", "")
             if (name, version) in ready
@@ -140,9 +151,9 @@ class Repository:
         ]
 
     async def _change(self, action: Action, name: str) -> None:
-        if len(name) > LONGEST_NAME:
+        if len(name) > MAX_NAME:
             raise UnknownModelError(
-                f"the name has {len(name):,} characters; no model's has more than {LONGEST_NAME}"
+                f"the name has {len(name):,} characters; no model's has more than {MAX_NAME}"
             )
         if self._coordinator is not None:
             await self._coordinator.change(action, name)
@@ -163,17 +174,13 @@ class Repository:
 def _load_again(loader: Loader, served: frozenset[str]) -> list[ServedModel]:
     names = sorted({full_name.rpartition("@")[0] for full_name in served})
     found = [model for name in names for model in loader.load(name)]
-    models = [model for model in found if _full_name(model) in served]
-    if missing := served - {_full_name(model) for model in models}:
+    models = [model for model in found if model.full_name in served]
+    if missing := served - {model.full_name for model in models}:
         raise ModelRefusedError(
             f"{', '.join(sorted(missing))} is served by the other workers and is not on disk any "
             "more; put it back, or unload it"
         )
     return models
-
-
-def _full_name(model: ServedModel) -> str:
-    return f"{model.name}@{model.version}"
 
 
 def _version(model: ServedModel) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The twin classifies a share of the traffic too, and what it sees differently is counted.
+"""A second model classifies a share of the traffic too, and what it sees differently is counted.
 
 Off the hot path: the answer has gone out before the shadow begins. It is the first thing to be
 dropped under load: it runs only while nothing waits for any model, one request at a time.
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from service.errors import ServiceError
 from service.inference.served_model import ServedModel
-from service.inference.session import Scores
 from service.observability.prometheus import ServiceMetrics
 from service.registry.catalogue import Catalogue
+from service.registry.classify import Classification, Classifier
 
 logger = logging.getLogger("foldnorm")
 
@@ -40,7 +40,7 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An image (32, 32, 3) that the two models put into different classes."""
+    """An image (H, W, C) that the two models put into different classes."""
 
     time: float  # seconds since the epoch
     image: NDArray[np.uint8]
@@ -55,6 +55,7 @@ class Shadow:
         fraction: share of the requests that are sampled, 0 to 1.
         name: the model that shadows, None to choose one.
         catalogue: gives the models that are served now.
+        classifier: asks the shadowing model.
         metrics: where agreement and disagreement are counted.
         random: decides which requests are sampled.
     """
@@ -64,6 +65,7 @@ class Shadow:
         fraction: float,
         name: str | None,
         catalogue: Callable[[], Catalogue],
+        classifier: Classifier,
         metrics: ServiceMetrics,
         random: Random | None = None,
     ) -> None:
@@ -71,30 +73,36 @@ class Shadow:
         self.recent: deque[Disagreement] = deque(maxlen=KEPT)
         self._name = name
         self._catalogue = catalogue
+        self._classifier = classifier
         self._metrics = metrics
         self._random = random or Random()  # noqa: S311 - samples, keeps no secret
         self._task: asyncio.Task[None] | None = None
 
     def model(self) -> ServedModel | None:
-        """Return the model that shadows, None where there is none but the default."""
+        """Return the model that shadows; None where no other takes the same images and labels."""
         catalogue = self._catalogue()
-        others = [model for model in catalogue.newest if model is not catalogue.default]
+        primary = catalogue.default
+        others = [
+            model
+            for model in catalogue.newest
+            if model is not primary and (model.spec, model.labels) == (primary.spec, primary.labels)
+        ]
         if self._name is not None:
             return next((model for model in others if model.name == self._name), None)
         preferred = (model for model in others if model.name == PREFERRED)
         return next(preferred, next(iter(others), None))
 
-    def offer(self, primary: ServedModel, images: NDArray[np.uint8], scores: Scores) -> None:
+    def offer(self, result: Classification) -> None:
         """Perhaps compare an answer of the default model that has just been given."""
         if not self.fraction or self._random.random() >= self.fraction:
             return
         shadow = self.model()
-        if shadow is None or primary is not self._catalogue().default:
+        if shadow is None or result.model is not self._catalogue().default:
             return
         if self._is_busy():
-            self._count(primary, shadow, "dropped", len(images))
+            self._count(result, shadow, "dropped")
             return
-        self._task = asyncio.create_task(self._compare(primary, shadow, images, scores))
+        self._task = asyncio.create_task(self._compare(result, shadow))
 
     async def close(self) -> None:
         """Finish the comparison under way."""
@@ -105,36 +113,31 @@ class Shadow:
         running = self._task is not None and not self._task.done()
         return running or any(model.batcher.waiting for model in self._catalogue().models)
 
-    async def _compare(
-        self,
-        primary: ServedModel,
-        shadow: ServedModel,
-        images: NDArray[np.uint8],
-        scores: Scores,
-    ) -> None:
+    async def _compare(self, result: Classification, shadow: ServedModel) -> None:
         try:
-            outcome = await shadow.score(images)
+            other = await self._classifier.classify(shadow, result.pixels)
         except ServiceError:
-            self._count(primary, shadow, "dropped", len(images))
+            self._count(result, shadow, "dropped")
             return
         except Exception:  # raised, it would end the shutdown that waits for this comparison
-            self._count(primary, shadow, "failed", len(images))
+            self._count(result, shadow, "failed")
             logger.exception("the shadow failed", extra={"fields": {"model": shadow.name}})
             return
-        self._count(primary, shadow, "compared", len(images))
-        for index, image in enumerate(images):
-            first = _opinion(primary, scores, index)
-            second = _opinion(shadow, outcome.scores, index)
+        self._count(result, shadow, "compared")
+        for index, image in enumerate(result.pixels):
+            first, second = _opinion(result, index), _opinion(other, index)
             if first.label != second.label:
                 self._metrics.disagreements.labels(
-                    primary.name, shadow.name, first.label, second.label
+                    result.model.name, shadow.name, first.label, second.label
                 ).inc()
                 self.recent.append(Disagreement(time.time(), image.copy(), first, second))
 
-    def _count(self, primary: ServedModel, shadow: ServedModel, outcome: str, images: int) -> None:
-        self._metrics.shadow.labels(primary.name, shadow.name, outcome).inc(images)
+    def _count(self, result: Classification, shadow: ServedModel, outcome: str) -> None:
+        counter = self._metrics.shadow.labels(result.model.name, shadow.name, outcome)
+        counter.inc(len(result.pixels))
 
 
-def _opinion(model: ServedModel, scores: Scores, index: int) -> Opinion:
+def _opinion(result: Classification, index: int) -> Opinion:
+    model, scores = result.model, result.scores
     best = int(scores.logits[index].argmax())
     return Opinion(model.name, model.labels[best], float(scores.probabilities[index, best]))

@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.admission import Lifecycle
+from service.api.admission import Admission
 from service.observability.prometheus import ServiceMetrics
 from service.settings import AccessLog
 
@@ -35,12 +35,12 @@ class AccessMiddleware:
         self,
         app: ASGIApp,
         metrics: ServiceMetrics,
-        lifecycle: Lifecycle,
+        admission: Admission,
         access_log: AccessLog = "all",
     ) -> None:
         self._app = app
         self._metrics = metrics
-        self._lifecycle = lifecycle
+        self._admission = admission
         self._quiet_below = {"all": 0, "errors": 400, "off": 1000}[access_log]
         self._unavailable_second = 0
         self._unavailable_lines = 0
@@ -51,9 +51,9 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        watch = _Watch(receive, send, self._lifecycle)
+        watch = _Watch(receive, send, self._admission)
         failure = None
-        self._lifecycle.in_progress += 1
+        self._admission.in_progress += 1
         try:
             await self._app(scope, watch.receive, watch.send)
         except Exception as exc:
@@ -61,8 +61,8 @@ class AccessMiddleware:
             if not watch.complete:
                 raise
         finally:
-            self._lifecycle.in_progress -= 1
-            self._lifecycle.release(watch.held_bytes)
+            self._admission.in_progress -= 1
+            self._admission.release(watch.held_bytes)
             self._record(scope, watch, failure)
 
     def _is_logged(self, status: int) -> bool:
@@ -105,10 +105,10 @@ class AccessMiddleware:
 class _Watch:
     """Passes a request and its answer on; remembers the status and the bytes held."""
 
-    def __init__(self, receive: Receive, send: Send, lifecycle: Lifecycle) -> None:
+    def __init__(self, receive: Receive, send: Send, admission: Admission) -> None:
         self._receive = receive
         self._send = send
-        self._lifecycle = lifecycle
+        self._admission = admission
         self._started = time.perf_counter()
         self.held_bytes = 0
         self.status = 500  # what the server sends when nothing else was
@@ -121,14 +121,14 @@ class _Watch:
         message = await self._receive()
         count = len(message.get("body", b""))
         if count:
-            self._lifecycle.hold(count)
+            self._admission.hold(count)
             self.held_bytes += count
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self._lifecycle.draining:
+            if self._admission.draining:
                 message = {**message, "headers": [*message["headers"], CLOSE]}
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):

@@ -1,6 +1,6 @@
 """GET answers under `/v1` carry their hash, and are not sent again to whoever has them.
 
-What the artefacts say never changes: a page that asks again pays for a hash, not for a transfer.
+What the artifacts say never changes: a page that asks again pays for a hash, not for a transfer.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from service.api.problems import answer_disconnect, answer_error, answer_unexpec
 from service.errors import ServiceError
 
 
-class HotRoute(APIRoute):
+class FastRoute(APIRoute):
     """A route whose endpoint maps a request to a response, with no help from FastAPI.
 
     Its signature has what OpenAPI documents; only the request is passed.
@@ -31,20 +31,20 @@ class HotRoute(APIRoute):
         self.app = _application(endpoint)
 
 
-class HotDispatch:
-    """Passes requests for hot routes straight to them, all others to the application."""
+class FastDispatch:
+    """Passes requests for fast routes straight to them, all others to the application."""
 
-    def __init__(self, api: FastAPI, hot_routes: list[HotRoute]) -> None:
+    def __init__(self, api: FastAPI, fast_routes: list[FastRoute]) -> None:
         self._api = api
-        self._hot = {
-            (method, route.path): route for route in hot_routes for method in route.methods or ()
+        self._fast = {
+            (method, route.path): route for route in fast_routes for method in route.methods or ()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         route = None
         if scope["type"] == "http":
-            route = self._hot.get((scope["method"], scope["path"]))
+            route = self._fast.get((scope["method"], scope["path"]))
         if route is None:
             await self._api(scope, receive, send)
             return

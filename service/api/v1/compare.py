@@ -12,18 +12,19 @@ from fastapi import APIRouter, Query
 from numpy.typing import NDArray
 from starlette.requests import Request
 
+from models.manifest import ImageSpec
+from service.api.body import read_images
 from service.api.cancellation import deadline, while_connected
 from service.api.problems import problem_responses
 from service.api.state import service_state
-from service.api.v1.evaluation import EvaluationComparison
+from service.api.v1.evaluation import EvaluationComparison, Evaluations
 from service.api.v1.predictions import comparisons, predictions
 from service.api.v1.query import predict_query
 from service.api.v1.schemas import CompareAnswer, CompareTiming, ModelIdentity, ModelPredictions
-from service.api.v1.upload import BODY_SCHEMA, ERRORS, elapsed_ms, take_images
+from service.api.v1.upload import BODY_SCHEMA, ERRORS, elapsed_ms
 from service.errors import DrainingError, MalformedRequestError
-from service.inference.engine import Engine
 from service.inference.served_model import ServedModel
-from service.inference.session import Scores
+from service.registry.classify import Classification, Classifier
 
 ROUNDS = 5
 ROUNDS_SECONDS = 0.05  # no further round once the measurement took this long
@@ -57,25 +58,29 @@ async def compare(
     served = service.catalogue.find_all(models)
     check_comparable(served)
     query.checked_top_k(len(served[0].labels))
-    with service.lifecycle.work():
+    with service.admission.work():
         async with deadline(query.limit_ms(service.settings.deadline_ms)):
-            intake = await take_images(request, service)
+            files = await read_images(request, service.limits)
+            request.state.images = len(files)
             async with while_connected(request.receive):
-                outcomes = await run_in_turns(service.engine, served, intake.images)
+                decoding = time.perf_counter()
+                pixels = await decode_for_all(service.classifier, served, files)
+                decode_ms = elapsed_ms(decoding)
+                results = await classify_in_turns(service.classifier, served, pixels)
     return CompareAnswer(
         models=[
             ModelPredictions(
                 model=ModelIdentity(name=model.name, version=model.version, variant=model.variant),
-                predictions=predictions(scores, model.labels, top_k),
+                predictions=predictions(rounds[-1].scores, model.labels, top_k),
             )
-            for model, (scores, _) in zip(served, outcomes, strict=True)
+            for model, rounds in zip(served, results, strict=True)
         ],
-        images=comparisons([scores for scores, _ in outcomes]),
+        images=comparisons([rounds[-1].scores for rounds in results]),
         timing_ms=CompareTiming(
-            decode=intake.decode_ms,
+            decode=decode_ms,
             run={
-                service.catalogue.call_name(model): median(seconds) * 1000
-                for model, (_, seconds) in zip(served, outcomes, strict=True)
+                service.catalogue.call_name(model): median(one.run_s for one in rounds) * 1000
+                for model, rounds in zip(served, results, strict=True)
             },
             total=elapsed_ms(started),
         ),
@@ -87,25 +92,36 @@ async def compare(
 async def compare_evaluation(request: Request) -> EvaluationComparison:
     """Return the evaluations of the served networks side by side, from their manifests."""
     service = service_state(request)
-    service.lifecycle.check_admission()
-    return await service.evaluation()
+    service.admission.check()
+    evaluations: Evaluations = request.app.state.evaluations
+    return await evaluations.of(service.catalogue)
 
 
-async def run_in_turns(
-    engine: Engine, models: Sequence[ServedModel], images: NDArray[np.uint8]
-) -> list[tuple[Scores, list[float]]]:
-    """Return each model's scores of the images, and the seconds of each of its runs."""
-    scores: dict[ServedModel, Scores] = {}
-    seconds: dict[ServedModel, list[float]] = {model: [] for model in models}
+async def decode_for_all(
+    classifier: Classifier, models: Sequence[ServedModel], files: Sequence[bytes]
+) -> list[NDArray[np.uint8]]:
+    """Return each model's pixels (N, H, W, C); models that take the same share them."""
+    pixels: dict[ImageSpec, NDArray[np.uint8]] = {}
+    for model in models:
+        if model.spec not in pixels:
+            pixels[model.spec] = await classifier.decode(model, files)
+    return [pixels[model.spec] for model in models]
+
+
+async def classify_in_turns(
+    classifier: Classifier, models: Sequence[ServedModel], pixels: Sequence[NDArray[np.uint8]]
+) -> list[list[Classification]]:
+    """Return what each model says of its pixels, once for every round."""
+    results: list[list[Classification]] = [[] for _ in models]
     started = time.perf_counter()
     for number in range(ROUNDS):
         first = number % len(models)
-        for model in (*models[first:], *models[:first]):
-            scores[model], run_s = await engine.run_whole(model.session, images)
-            seconds[model].append(run_s)
+        for index in (*range(first, len(models)), *range(first)):
+            one = await classifier.classify(models[index], pixels[index], alone=True)
+            results[index].append(one)
         if time.perf_counter() - started > ROUNDS_SECONDS:
             break
-    return [(scores[model], seconds[model]) for model in models]
+    return results
 
 
 def check_comparable(models: Sequence[ServedModel]) -> None:

@@ -1,10 +1,12 @@
-"""The artefacts' evaluations side by side, from their manifests and histories alone.
+"""The artifacts' evaluations side by side, from their manifests and histories alone.
 
-Answers `GET /v1/compare`: no dataset is needed, and artefacts never change, so it is computed once.
+Answers `GET /v1/compare`: no dataset is needed, and artifacts never change, so it is computed once
+for the models that are served.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations
@@ -22,6 +24,7 @@ from models.manifest import (
     TestMetrics,
     Variant,
 )
+from service.registry.catalogue import Catalogue
 
 THRESHOLDS = (0.70, 0.75, 0.79)  # those that the reference experiment states
 TEST_FILE = "test_batch"
@@ -44,7 +47,7 @@ class TrainingCost(BaseModel):
 
 
 class ModelEvaluation(BaseModel):
-    """Everything that was measured of one artefact."""
+    """Everything that was measured of one artifact."""
 
     name: str
     version: str
@@ -77,7 +80,7 @@ class PairedTest(BaseModel):
 
 
 class PairComparison(BaseModel):
-    """Two artefacts against each other."""
+    """Two artifacts against each other."""
 
     first: str
     second: str
@@ -94,8 +97,22 @@ class EvaluationComparison(BaseModel):
     pairs: list[PairComparison]
 
 
+class Evaluations:
+    """The comparison of the models that are served, kept until others are."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[Catalogue, EvaluationComparison] | None = None
+
+    async def of(self, catalogue: Catalogue) -> EvaluationComparison:
+        """Return the evaluations side by side; the first call for a catalogue computes them."""
+        if self._latest is None or self._latest[0] is not catalogue:
+            compared = await asyncio.to_thread(compare_evaluations, catalogue.newest_bundles)
+            self._latest = catalogue, compared
+        return self._latest[1]
+
+
 def compare_evaluations(bundles: Sequence[Bundle]) -> EvaluationComparison:
-    """Return each artefact's evaluation, and every two of them against each other."""
+    """Return each artifact's evaluation, and every two of them against each other."""
     return EvaluationComparison(
         models=[_evaluation(bundle) for bundle in bundles],
         pairs=[_pair(first, second) for first, second in combinations(bundles, 2)],

@@ -15,7 +15,7 @@ router = APIRouter(tags=["models"])
 
 @router.get("/v1/models", responses=problem_responses())
 async def list_models(request: Request) -> ModelList:
-    """List what is served, artefacts by name and newest version first."""
+    """List what is served, artifacts by name and newest version first."""
     service = service_state(request)
     entries = []
     for model in service.catalogue.models:

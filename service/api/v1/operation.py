@@ -36,7 +36,15 @@ async def tuning(request: Request) -> Tuning:
         provider_reason=service.provider.reason,
         max_batch_images=service.settings.max_batch_images,
         models=[
-            TuningEntry(name=model.name, version=model.version, **vars(model.tuning))
+            TuningEntry(
+                name=model.name,
+                version=model.version,
+                measured=model.tuning.measured,
+                call_ms=model.tuning.call_ms,
+                image_ms=model.tuning.image_ms,
+                part_images=model.tuning.chunk_size,
+                gather_images=model.tuning.max_batch_size,
+            )
             for model in service.catalogue.models
         ],
     )
@@ -46,11 +54,11 @@ async def tuning(request: Request) -> Tuning:
 async def shadow(request: Request) -> ShadowReport:
     """Return the latest images on which the shadow differs, from the worker that answers."""
     service = service_state(request)
-    twin = service.shadow.model()
+    other = service.shadow.model()
     return ShadowReport(
         fraction=service.shadow.fraction,
         primary=service.catalogue.default.name,
-        shadow=twin.name if twin else None,
+        shadow=other.name if other else None,
         recent=[
             DisagreementRecord(
                 time=one.time,

@@ -10,17 +10,17 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.body import read_images
 from service.api.cancellation import deadline, while_connected
-from service.api.middleware.fast_route import HotRoute
+from service.api.middleware.fast_route import FastRoute
 from service.api.problems import problem_responses
 from service.api.state import service_state
 from service.api.v1.predictions import prediction_rows
 from service.api.v1.query import predict_query
 from service.api.v1.schemas import PredictAnswer
-from service.api.v1.upload import BODY_SCHEMA, ERRORS, elapsed_ms, take_images
-from service.observability.statistics import failure_reason
+from service.api.v1.upload import BODY_SCHEMA, ERRORS, elapsed_ms
 
-router = APIRouter(tags=["predict"], route_class=HotRoute)
+router = APIRouter(tags=["predict"], route_class=FastRoute)
 
 
 @router.post(
@@ -50,37 +50,26 @@ async def predict(
     query = predict_query(request.scope["query_string"])
     served = service.catalogue.find(query.model)
     top_k = query.checked_top_k(len(served.labels))
-    try:
-        with service.lifecycle.work():
-            async with deadline(query.limit_ms(service.settings.deadline_ms)):
-                served.check_room()
-                intake = await take_images(request, service)
-                async with while_connected(request.receive):
-                    outcome, remembered = await service.score(served, intake.images)
-    except BaseException as error:
-        served.meter.failed(failure_reason(error))
-        raise
+    with served.metrics.counting_failures(), service.admission.work():
+        async with deadline(query.limit_ms(service.settings.deadline_ms)) as ends_at:
+            served.check_room(ends_at)
+            files = await read_images(request, service.limits)
+            request.state.images = len(files)
+            async with while_connected(request.receive):
+                result = await service.classifier.classify(served, files, ends_at)
     ended = time.perf_counter()
-    rows = prediction_rows(outcome.scores, served.labels, top_k)
     answer = {
         "model": {"name": served.name, "version": served.version, "variant": served.variant},
-        "predictions": rows,
+        "predictions": prediction_rows(result.scores, served.labels, top_k),
         "timing_ms": {
-            "decode": intake.decode_ms,
-            "queue": outcome.queue_ms,
-            "run": outcome.run_ms,
+            "decode": result.decode_s * 1000,
+            "queue": result.queue_s * 1000,
+            "run": result.run_s * 1000,
             "total": elapsed_ms(started),
         },
         "request_id": request.state.request_id,
     }
-    headers = {} if remembered is None else {"X-Cache": "hit" if remembered else "miss"}
+    headers = {} if result.cache_hit is None else {"X-Cache": "hit" if result.cache_hit else "miss"}
     response = Response(orjson.dumps(answer), headers=headers, media_type="application/json")
-    served.meter.succeeded(
-        images=len(intake.images),
-        queue_s=outcome.queue_ms / 1000,
-        input_s=intake.decode_ms / 1000,
-        infer_s=outcome.run_ms / 1000,
-        output_s=time.perf_counter() - ended,
-    )
-    service.shadow.offer(served, intake.images, outcome.scores)
+    service.answered(result, input_s=result.decode_s, output_s=time.perf_counter() - ended)
     return response

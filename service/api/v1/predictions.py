@@ -16,7 +16,7 @@ def prediction_rows(scores: Scores, labels: Sequence[str], top_k: int) -> list[d
     """Return for each image the `top_k` best labels, best first, as the answer's JSON has them.
 
     The order is that of the logits: in float32 two of them may round to one probability. Plain
-    dictionaries: `service.api.v1.schemas.Prediction` documents them, and a test holds the two together.
+    dictionaries: `schemas.Prediction` documents them, and a test holds the two together.
     """
     rows = []
     for logits, chances in zip(scores.logits.tolist(), scores.probabilities.tolist(), strict=True):

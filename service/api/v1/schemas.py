@@ -8,6 +8,7 @@ from models.history import EpochRecord
 from models.manifest import (
     FoldReport,
     GraphRecord,
+    ImageSpec,
     Metrics,
     Provenance,
     TensorSpec,
@@ -34,8 +35,8 @@ class ModelIdentity(Answer):
 class Label(Answer):
     """One class with its probability."""
 
-    index: int = Field(examples=[3])
-    label: str = Field(examples=["cat"])
+    index: int = Field(examples=[281])
+    label: str = Field(examples=["tabby"])
     probability: float = Field(examples=[0.91])
 
 
@@ -117,12 +118,12 @@ class ModelList(Answer):
 
 
 class ModelCard(ModelIdentity):
-    """Answer to `GET /v1/models/{name}`: the artefact's manifest, and what start-up showed."""
+    """Answer to `GET /v1/models/{name}`: the artifact's manifest, and what start-up showed."""
 
     title: str
     default: bool
     labels: tuple[str, ...]
-    input: TensorSpec
+    input: ImageSpec
     outputs: tuple[TensorSpec, ...]
     graph: GraphRecord
     fold: FoldReport | None

@@ -1,13 +1,18 @@
-"""The fields of the protocol's JSON objects, checked for their kind."""
+"""The protocol's JSON objects: bounded before they are parsed, their fields checked."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from service.api.v2.responses import UnsupportedFeatureError, shown
-from service.errors import MalformedRequestError
+from service.errors import BodyTooLargeError, MalformedRequestError
 
 Table = dict[str, Any]  # a JSON object as it came
+HEADER = "Inference-Header-Content-Length"
+# Names, shapes, parameters and outputs: far more of each than any request has use for.
+SPARE_ITEMS = 512
 
 
 def tables(table: Table, key: str) -> list[Table]:
@@ -63,14 +68,26 @@ def flag(table: Table, key: str, *, default: bool) -> bool:
     return value
 
 
-def parse_object(text: bytes, limits: Limits) -> dict[str, Any]:
+def parse_object(text: bytes, max_numbers: int = 0, max_lists: int = 0) -> Table:
     """Return the table that JSON text holds.
+
+    What would become far more objects than these numbers and lists of pixels, and the few that a
+    request needs besides, is refused before it is parsed.
 
     Raises:
         MalformedRequestError: the text is no JSON object.
         BodyTooLargeError: it lists more than the images of one request.
     """
-    _check_items(text, limits)
+    numbers, lists = max_numbers + SPARE_ITEMS, max_lists + SPARE_ITEMS
+    if text.count(b",") > numbers or text.count(b"[") > lists:
+        raise BodyTooLargeError(
+            f"the JSON lists more than {numbers:,} values or {lists:,} lists, which is more than "
+            "the images of one request; send them in several requests, or as binary data"
+        )
+    if text.count(b"{") > SPARE_ITEMS:
+        raise MalformedRequestError(
+            f"the JSON has more than {SPARE_ITEMS} objects; one input and two outputs have fewer"
+        )
     try:
         table = orjson.loads(text)
     except orjson.JSONDecodeError as exc:
@@ -83,18 +100,3 @@ def parse_object(text: bytes, limits: Limits) -> dict[str, Any]:
             f"the JSON is a {type(table).__name__}; send an object with 'inputs'"
         )
     return table
-
-
-def _check_items(text: bytes, limits: Limits) -> None:
-    """Refuse before parsing what would become far more objects than the pixels that are taken."""
-    pixels = limits.max_images * SIDE * SIDE * CHANNELS
-    rows = limits.max_images * (1 + SIDE + SIDE * SIDE)
-    if text.count(b",") > pixels + SPARE_ITEMS or text.count(b"[") > rows + SPARE_ITEMS:
-        raise BodyTooLargeError(
-            f"the JSON lists far more than {limits.max_images} images; at most that many are "
-            "taken; send them in several requests, or as binary data"
-        )
-    if text.count(b"{") > SPARE_ITEMS:
-        raise MalformedRequestError(
-            f"the JSON has more than {SPARE_ITEMS} objects; one input and two outputs have fewer"
-        )

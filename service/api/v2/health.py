@@ -21,7 +21,7 @@ async def ready(request: Request) -> Response:
     The protocol's text names the field `live` here, its clients read `ready`: both are there.
     """
     state = service_state(request)
-    state.lifecycle.check_admission()
+    state.admission.check()
     async with deadline(state.settings.deadline_ms):
         await state.readiness.check()
     return document({"live": True, "ready": True})

@@ -39,7 +39,7 @@ async def config(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Answer if a model takes work: what is in the catalogue is proven, until draining begins."""
     model = requested_model(request)
-    service_state(request).lifecycle.check_admission()
+    service_state(request).admission.check()
     return document({"name": model.name, "version": model.version, "ready": True})
 
 

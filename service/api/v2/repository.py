@@ -10,8 +10,7 @@ from starlette.responses import Response
 from models.bundle import BundleError
 from service.api.body import read_body
 from service.api.state import service_state
-from service.api.v2.fields import Table, flag, parameters_of
-from service.api.v2.infer.envelope import parse_object
+from service.api.v2.fields import Table, flag, parameters_of, parse_object
 from service.api.v2.responses import UnsupportedFeatureError, document, shown
 from service.errors import MalformedRequestError, ModelRefusedError, UnknownModelError
 
@@ -42,7 +41,7 @@ async def load(request: Request) -> Response:
         if name == "config" or name.startswith("file:"):
             raise UnsupportedFeatureError(
                 f"the parameter {shown(name)} is not served; a model is loaded from its "
-                "artefact's folder and from nothing else"
+                "artifact's folder and from nothing else"
             )
     return await _change(request, service_state(request).repository.load)
 
@@ -63,6 +62,5 @@ async def _change(request: Request, change: Callable[[str], Awaitable[object]]) 
 
 
 async def _read_table(request: Request) -> Table:
-    limits = service_state(request).limits
-    body = await read_body(request, limits)
-    return parse_object(body, limits) if body else {}
+    body = await read_body(request, service_state(request).limits)
+    return parse_object(body) if body else {}

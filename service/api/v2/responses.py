@@ -1,7 +1,7 @@
 """Errors as this protocol's answers: `{"error": "<what went wrong>"}`, whatever the status.
 
 Its clients read that one field of every answer that is not 200 and fail without it, so pages that
-do not exist and failures of the server have it too. The messages are those of `service.api.problems`.
+do not exist and failures of the server have it too. The messages are those of `/v1`.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def test_a_working_service_is_started_live_and_ready(client: AppClient) -> None:
 def test_a_draining_service_is_live_but_not_ready_and_takes_nothing(
     state: ServiceState, client: AppClient
 ) -> None:
-    state.lifecycle.start_draining()
+    state.admission.start_draining()
     assert client.get("/health/live").status_code == 200
     assert client.get("/metrics").status_code == 200
     refusals = [client.get("/health/ready"), client.get("/v1/compare"), client.post("/v1/predict")]
@@ -151,7 +151,7 @@ def test_a_connection_is_closed_while_draining_and_kept_before(
     state: ServiceState, client: AppClient
 ) -> None:
     assert "connection" not in client.get("/health/live").headers
-    state.lifecycle.start_draining()
+    state.admission.start_draining()
     assert client.get("/health/live").headers["connection"] == "close"
 
 
@@ -164,9 +164,9 @@ def test_bodies_are_held_only_while_they_are_answered(
         content = png(IMAGE)
         yield content[:40]
         yield content[40:]
-        held.append(state.lifecycle.held_bytes)
+        held.append(state.admission.held_bytes)
 
     response = client.post("/v1/predict", content=body(), headers={"content-type": "image/png"})
     assert response.status_code == 200
     assert held == [len(png(IMAGE))]
-    assert state.lifecycle.held_bytes == 0
+    assert state.admission.held_bytes == 0

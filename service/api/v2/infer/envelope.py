@@ -10,14 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from models.manifest import ImageSpec
+from service.api.v2.fields import HEADER, parse_object
 from service.api.v2.responses import shown
 from service.errors import MalformedRequestError
 from service.settings import Limits
-
-HEADER = "Inference-Header-Content-Length"
-SIDE, CHANNELS = 32, 3
-# Names, shapes, parameters and outputs: far more of each than any request has use for.
-SPARE_ITEMS = 512
 
 
 @dataclass(frozen=True)
@@ -29,18 +26,22 @@ class Envelope:
     rest: memoryview
 
 
-def open_envelope(body: bytes, header: str | None, limits: Limits) -> Envelope:
+def open_envelope(body: bytes, header: str | None, limits: Limits, spec: ImageSpec) -> Envelope:
     """Return the parts of a body; the bytes after the JSON are not copied.
 
     Raises:
         MalformedRequestError: the header is no length within the body, or the JSON is none.
         BodyTooLargeError: the JSON lists more than the images of one request.
     """
+    height, width, _ = spec.image_shape
+    max_numbers = limits.max_images * spec.image_bytes
+    max_lists = limits.max_images * (1 + height + height * width)
     if header is None:
-        return Envelope(parse_object(body, limits), body, memoryview(b""))
+        return Envelope(parse_object(body, max_numbers, max_lists), body, memoryview(b""))
     length = _header_length(header, len(body))
     text, rest = body[:length], memoryview(body)[length:]
-    return Envelope(parse_object(text, limits) if text else None, text, rest)
+    table = parse_object(text, max_numbers, max_lists) if text else None
+    return Envelope(table, text, rest)
 
 
 def _header_length(header: str, body_bytes: int) -> int:

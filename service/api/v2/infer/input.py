@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.manifest import ImageSpec
 from service.api.v2.datatypes import BYTES, DATATYPES, UINT8
-from service.api.v2.fields import Table, parameters_of, tables
-from service.api.v2.infer.envelope import CHANNELS, HEADER, SIDE
+from service.api.v2.fields import HEADER, Table, parameters_of, tables
 from service.api.v2.infer.tensors import (
     files_from_base64,
     files_from_bytes,
@@ -21,34 +21,31 @@ from service.api.v2.responses import shown
 from service.errors import BodyTooLargeError, MalformedRequestError
 from service.settings import Limits
 
-INPUT = "image"
-IMAGE_SHAPE = (SIDE, SIDE, CHANNELS)
-FORMS = f"{UINT8} [N, {SIDE}, {SIDE}, {CHANNELS}] with pixels or {BYTES} [N] with image files"
-
 
 @dataclass(frozen=True)
 class InferInput:
     """The entry of the input, with what its data is read from.
 
     `rest` are the bytes after the JSON; `may_have_bools` says that the JSON has the word true or
-    false somewhere.
+    false somewhere; `spec` is what the model takes.
     """
 
     entry: Table
     rest: memoryview
     may_have_bools: bool
+    spec: ImageSpec
 
     def images(self, limits: Limits) -> NDArray[np.uint8] | list[bytes]:
-        """Return pixels (N, 32, 32, 3), or the bytes of N files.
+        """Return pixels (N, H, W, C), or the bytes of N files.
 
         Raises:
             MalformedRequestError: the input is not of a form that is taken.
             UnsupportedFeatureError: its data is in shared memory.
             BodyTooLargeError: more images than one request may bring.
         """
-        parameters = parameters_of(self.entry, f"the input {INPUT!r}")
+        parameters = parameters_of(self.entry, f"the input {self.spec.name!r}")
         datatype, shape = self.entry.get("datatype"), self._shape()
-        _check_form(datatype, shape)
+        _check_form(datatype, shape, self.spec)
         check_number(shape[0], limits)
         if self.entry.get("data") is not None:
             images = self._from_json(datatype, shape, parameters)
@@ -104,12 +101,12 @@ class InferInput:
         shape = self.entry.get("shape")
         if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
             raise MalformedRequestError(
-                f"the shape is {shown(shape)}; send a list of whole numbers, {FORMS}"
+                f"the shape is {shown(shape)}; send a list of whole numbers, {_forms(self.spec)}"
             )
         return shape
 
 
-def only_input(table: Table) -> Table:
+def only_input(table: Table, spec: ImageSpec) -> Table:
     """Return the entry of the one input.
 
     Raises:
@@ -117,9 +114,9 @@ def only_input(table: Table) -> Table:
     """
     entries = tables(table, "inputs")
     names = [entry.get("name") for entry in entries]
-    if names != [INPUT]:
+    if names != [spec.name]:
         raise MalformedRequestError(
-            f"the inputs are {shown(names)}; send one, named {INPUT!r}, {FORMS}"
+            f"the inputs are {shown(names)}; send one, named {spec.name!r}, {_forms(spec)}"
         )
     return entries[0]
 
@@ -140,13 +137,18 @@ def check_number(images: int, limits: Limits) -> None:
         )
 
 
-def _check_form(datatype: Any, shape: list[int]) -> None:
+def _check_form(datatype: Any, shape: list[int], spec: ImageSpec) -> None:
     known = isinstance(datatype, str) and datatype in DATATYPES
     if datatype not in (UINT8, BYTES):
         what = "is not taken" if known else "is no datatype"
-        raise MalformedRequestError(f"{shown(datatype)} {what}; send {FORMS}")
-    fits = len(shape) == 1 if datatype == BYTES else tuple(shape[1:]) == IMAGE_SHAPE
+        raise MalformedRequestError(f"{shown(datatype)} {what}; send {_forms(spec)}")
+    fits = len(shape) == 1 if datatype == BYTES else tuple(shape[1:]) == spec.image_shape
     if not fits:
         raise MalformedRequestError(
-            f"{datatype} of shape {shown(shape)} is not taken; send {FORMS}"
+            f"{datatype} of shape {shown(shape)} is not taken; send {_forms(spec)}"
         )
+
+
+def _forms(spec: ImageSpec) -> str:
+    sizes = ", ".join(map(str, spec.image_shape))
+    return f"{UINT8} [N, {sizes}] with pixels or {BYTES} [N] with image files"

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.manifest import SCORE_NAMES
 from service.api.v2.fields import Table, flag, parameters_of, tables
 from service.api.v2.responses import shown
 from service.errors import MalformedRequestError
 from service.inference.session import Scores
-
-OUTPUTS = ("logits", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class RequestedOutput:
 
 def every_output(*, binary: bool) -> tuple[RequestedOutput, ...]:
     """Return what a request gets that names no outputs."""
-    return tuple(RequestedOutput(name, binary) for name in OUTPUTS)
+    return tuple(RequestedOutput(name, binary) for name in SCORE_NAMES)
 
 
 def read_outputs(table: Table, parameters: Table) -> tuple[RequestedOutput, ...]:
@@ -50,9 +49,9 @@ def read_outputs(table: Table, parameters: Table) -> tuple[RequestedOutput, ...]
 
 def _read_output(entry: Table, binary: bool) -> RequestedOutput:
     name = entry.get("name")
-    if name not in OUTPUTS:
+    if name not in SCORE_NAMES:
         raise MalformedRequestError(
-            f"there is no output {shown(name)}; ask for {' or '.join(OUTPUTS)}"
+            f"there is no output {shown(name)}; ask for {' or '.join(SCORE_NAMES)}"
         )
     parameters = parameters_of(entry, f"the output {name!r}")
     classes = parameters.get("classification")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,23 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.api.v2.fields import Table, parameters_of
-from service.api.v2.infer.envelope import HEADER, Envelope, open_envelope
-from service.api.v2.infer.input import IMAGE_SHAPE, InferInput, check_number, only_input
+from models.manifest import ImageSpec
+from service.api.v2.fields import HEADER, Table, parameters_of
+from service.api.v2.infer.envelope import Envelope, open_envelope
+from service.api.v2.infer.input import InferInput, check_number, only_input
 from service.api.v2.infer.outputs import RequestedOutput, every_output, read_outputs
 from service.api.v2.infer.tensors import pixels_from_bytes
 from service.api.v2.responses import shown
 from service.errors import MalformedRequestError
 from service.settings import Limits
 
-IMAGE_BYTES = math.prod(IMAGE_SHAPE)
-
 
 @dataclass(frozen=True)
 class InferRequest:
     """A request that was read.
 
-    `images` are pixels (N, 32, 32, 3), or the bytes of N files that have yet to be decoded.
+    `images` are pixels (N, H, W, C), or the bytes of N files that have yet to be decoded.
     """
 
     images: NDArray[np.uint8] | list[bytes]
@@ -36,8 +34,12 @@ class InferRequest:
     timeout_us: int | None = None
 
 
-def read_infer_request(body: bytes, header: str | None, limits: Limits) -> InferRequest:
-    """Return what a body asks; `header` is its Inference-Header-Content-Length, if any.
+def read_infer_request(
+    body: bytes, header: str | None, limits: Limits, spec: ImageSpec
+) -> InferRequest:
+    """Return what a body asks of a model that takes images as `spec` says.
+
+    `header` is its Inference-Header-Content-Length, if any.
 
     Pixels that follow the JSON stay where they are in the body.
 
@@ -47,18 +49,18 @@ def read_infer_request(body: bytes, header: str | None, limits: Limits) -> Infer
         BodyTooLargeError: it brings more images than one request may.
     """
     with _collector_paused():
-        return _read(open_envelope(body, header, limits), limits)
+        return _read(open_envelope(body, header, limits, spec), limits, spec)
 
 
-def _read(envelope: Envelope, limits: Limits) -> InferRequest:
+def _read(envelope: Envelope, limits: Limits, spec: ImageSpec) -> InferRequest:
     table = envelope.table
     if table is None:
-        return _read_tensor_alone(envelope.rest, limits)
+        return _read_tensor_alone(envelope.rest, limits, spec)
     parameters = parameters_of(table, "the request")
     _check_priority(parameters)
     has_bools = b"true" in envelope.text or b"false" in envelope.text
     return InferRequest(
-        InferInput(only_input(table), envelope.rest, has_bools).images(limits),
+        InferInput(only_input(table, spec), envelope.rest, has_bools, spec).images(limits),
         read_outputs(table, parameters),
         _request_id(table),
         _timeout(parameters),
@@ -81,16 +83,17 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _read_tensor_alone(data: memoryview, limits: Limits) -> InferRequest:
+def _read_tensor_alone(data: memoryview, limits: Limits, spec: ImageSpec) -> InferRequest:
     """Read pixels without any JSON; how many images they are follows from their length."""
-    count, remainder = divmod(len(data), IMAGE_BYTES)
+    count, remainder = divmod(len(data), spec.image_bytes)
     if remainder or not count:
         raise MalformedRequestError(
             f"the tensor has {len(data):,} bytes; a body with {HEADER} 0 is the pixels of whole "
-            f"images, {IMAGE_BYTES:,} bytes each"
+            f"images, {spec.image_bytes:,} bytes each"
         )
     check_number(count, limits)
-    return InferRequest(pixels_from_bytes(data, (count, *IMAGE_SHAPE)), every_output(binary=True))
+    pixels = pixels_from_bytes(data, (count, *spec.image_shape))
+    return InferRequest(pixels, every_output(binary=True))
 
 
 def _request_id(table: Table) -> str | None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
+from models.manifest import ImageSpec
 from service.api.body import read_body
-from service.api.cancellation import deadline, remaining_s, while_connected
+from service.api.cancellation import deadline, while_connected
 from service.api.state import ServiceState, service_state
+from service.api.v2.fields import HEADER
 from service.api.v2.infer.compression import (
     SMALLEST_COMPRESSED_BYTES,
     choose_encoding,
@@ -22,13 +21,11 @@ from service.api.v2.infer.compression import (
     inflate,
     is_compressed,
 )
-from service.api.v2.infer.envelope import HEADER
 from service.api.v2.infer.request import InferRequest, read_infer_request
 from service.api.v2.infer.response import ScoredBy, write_infer_answer
 from service.api.v2.models import requested_model
 from service.api.v2.responses import BINARY, JSON
-from service.inference.served_model import Outcome, ServedModel
-from service.observability.statistics import failure_reason
+from service.registry.classify import Classification
 from service.settings import Limits
 
 # The pixels of 64 images and their JSON are fewer, and take microseconds; as many bytes of nested
@@ -36,50 +33,25 @@ from service.settings import Limits
 BYTES_READ_ON_LOOP = 256 * 1024
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """The scores of images (N, 32, 32, 3), and how long it took to get these from the body.
-
-    `remembered` says whether the scores were known before; None without a cache.
-    """
-
-    images: NDArray[np.uint8]
-    outcome: Outcome
-    remembered: bool | None
-    input_s: float
-
-
 async def infer(request: Request) -> Response:
     """Classify the images of one input with one model."""
-    model = requested_model(request)
-    try:
-        return await _infer(request, service_state(request), model)
-    except BaseException as error:
-        model.meter.failed(failure_reason(error))
-        raise
-
-
-async def _infer(request: Request, state: ServiceState, model: ServedModel) -> Response:
-    with ExitStack() as held:
-        held.enter_context(state.lifecycle.work())
-        async with deadline(state.settings.deadline_ms):
-            model.check_room()
+    state, model = service_state(request), requested_model(request)
+    with model.metrics.counting_failures(), ExitStack() as held:
+        held.enter_context(state.admission.work())
+        async with deadline(state.settings.deadline_ms) as ends_at:
+            model.check_room(ends_at)
             body = await _read(request, state, held)
             started = time.perf_counter()
-            asked = await _understand(body, request.headers.get(HEADER), state.limits)
-            async with while_connected(request.receive), _own_deadline(asked):
-                scored = await _score(request, state, model, asked, started)
+            asked = await _parse(body, request.headers.get(HEADER), state.limits, model.spec)
+            parse_s = time.perf_counter() - started
+            request.state.images = len(asked.images)
+            async with while_connected(request.receive), _own_deadline(asked, ends_at) as ends_at:
+                result = await state.classifier.classify(model, asked.images, ends_at)
         writing = time.perf_counter()
-        response = _respond(request, model, asked, scored)
-    outcome = scored.outcome
-    model.meter.succeeded(
-        images=len(scored.images),
-        queue_s=outcome.queue_ms / 1000,
-        input_s=scored.input_s,
-        infer_s=outcome.run_ms / 1000,
-        output_s=time.perf_counter() - writing,
+        response = _respond(request, asked, result)
+    state.answered(
+        result, input_s=parse_s + result.decode_s, output_s=time.perf_counter() - writing
     )
-    state.shadow.offer(model, scored.images, outcome.scores)
     return response
 
 
@@ -94,51 +66,40 @@ async def _read(request: Request, state: ServiceState, held: ExitStack) -> bytes
     if not compressed:
         return body
     inflated = await asyncio.to_thread(inflate, body, encoding, state.limits.max_body_bytes)
-    state.lifecycle.hold(len(inflated))
-    held.callback(state.lifecycle.release, len(inflated))
+    state.admission.hold(len(inflated))
+    held.callback(state.admission.release, len(inflated))
     return inflated
 
 
-async def _understand(body: bytes, header: str | None, limits: Limits) -> InferRequest:
+async def _parse(body: bytes, header: str | None, limits: Limits, spec: ImageSpec) -> InferRequest:
     """Return what a body asks, read in a thread if its JSON may be large."""
     if len(body) <= BYTES_READ_ON_LOOP:
-        return read_infer_request(body, header, limits)
-    return await asyncio.to_thread(read_infer_request, body, header, limits)
+        return read_infer_request(body, header, limits, spec)
+    return await asyncio.to_thread(read_infer_request, body, header, limits, spec)
 
 
-def _own_deadline(asked: InferRequest) -> AbstractAsyncContextManager[None]:
+def _own_deadline(asked: InferRequest, ends_at: float) -> AbstractAsyncContextManager[float]:
     """Return the deadline that a request sets itself; it can only be the earlier one."""
     if asked.timeout_us is None:
-        return nullcontext()
-    return deadline(min(asked.timeout_us / 1000, remaining_s() * 1000))
+        return nullcontext(ends_at)
+    remaining_ms = (ends_at - asyncio.get_running_loop().time()) * 1000
+    return deadline(min(asked.timeout_us / 1000, remaining_ms))
 
 
-async def _score(
-    request: Request, state: ServiceState, model: ServedModel, asked: InferRequest, started: float
-) -> _Scored:
-    given = asked.images
-    images = await state.decode(given) if isinstance(given, list) else given
-    request.state.images = len(images)
-    input_s = time.perf_counter() - started
-    outcome, remembered = await state.score(model, images)
-    return _Scored(images, outcome, remembered, input_s)
-
-
-def _respond(
-    request: Request, model: ServedModel, asked: InferRequest, scored: _Scored
-) -> Response:
+def _respond(request: Request, asked: InferRequest, result: Classification) -> Response:
     """Return the answer, compressed if the caller takes that.
 
     The header counts the bytes of the JSON before they were compressed.
     """
+    model = result.model
     request_id = request.state.request_id if asked.id is None else asked.id
     scored_by = ScoredBy(model.name, model.version, model.labels, request_id)
-    answer = write_infer_answer(scored.outcome.scores, asked.outputs, scored_by)
+    answer = write_infer_answer(result.scores, asked.outputs, scored_by)
     headers = {"Vary": "Accept-Encoding"}
     if answer.header_bytes is not None:
         headers[HEADER] = str(answer.header_bytes)
-    if scored.remembered is not None:
-        headers["X-Cache"] = "hit" if scored.remembered else "miss"
+    if result.cache_hit is not None:
+        headers["X-Cache"] = "hit" if result.cache_hit else "miss"
     body = answer.body
     encoding = choose_encoding(request.headers.get("accept-encoding", ""))
     if encoding is not None and len(body) >= SMALLEST_COMPRESSED_BYTES:

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI, Query
 from starlette.requests import ClientDisconnect
 
-from service.api.admission import Lifecycle
+from service.api.admission import Admission
 from service.api.middleware.access_log import AccessMiddleware
 from service.api.middleware.request_id import RequestIdMiddleware
 from service.api.problems import install_problem_handlers
@@ -56,7 +56,7 @@ async def hung_up() -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[AppClient]:
-    access = AccessMiddleware(api, ServiceMetrics(), Lifecycle(max_requests=1))
+    access = AccessMiddleware(api, ServiceMetrics(), Admission(max_requests=1))
     with AppClient(RequestIdMiddleware(access)) as client:
         yield client
 

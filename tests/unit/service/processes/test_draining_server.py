@@ -6,7 +6,7 @@ import signal
 import pytest
 import uvicorn
 
-from service.api.admission import Lifecycle
+from service.api.admission import Admission
 from service.processes.draining_server import DrainingServer
 
 
@@ -26,10 +26,10 @@ class Harness:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.lifecycle = Lifecycle(max_requests=9)
+        self.admission = Admission(max_requests=9)
         config = uvicorn.Config(no_app, log_config=None)
         config.load()
-        self.server = DrainingServer(config, self.lifecycle, 20.0, self.clock)
+        self.server = DrainingServer(config, self.admission, 20.0, self.clock)
 
     def signal(self, number: int) -> None:
         self.server.handle_exit(number, None)
@@ -49,20 +49,20 @@ def test_a_server_without_a_signal_goes_on(harness: Harness) -> None:
 
 def test_an_idle_server_stops_at_the_next_tick(harness: Harness) -> None:
     harness.signal(signal.SIGTERM)
-    assert harness.lifecycle.draining
+    assert harness.admission.draining
     assert harness.stops()
 
 
 def test_a_busy_server_waits_for_its_requests(harness: Harness) -> None:
-    harness.lifecycle.in_progress += 1
+    harness.admission.in_progress += 1
     harness.signal(signal.SIGTERM)
     assert not harness.stops()
-    harness.lifecycle.in_progress -= 1
+    harness.admission.in_progress -= 1
     assert harness.stops()
 
 
 def test_draining_does_not_last_longer_than_it_may(harness: Harness) -> None:
-    harness.lifecycle.in_progress += 1
+    harness.admission.in_progress += 1
     harness.signal(signal.SIGTERM)
     harness.clock.now = 19.9
     assert not harness.stops()
@@ -71,7 +71,7 @@ def test_draining_does_not_last_longer_than_it_may(harness: Harness) -> None:
 
 
 def test_a_second_sigterm_does_not_prolong_draining(harness: Harness) -> None:
-    harness.lifecycle.in_progress += 1
+    harness.admission.in_progress += 1
     harness.signal(signal.SIGTERM)
     harness.clock.now = 15.0
     harness.signal(signal.SIGTERM)
@@ -80,7 +80,7 @@ def test_a_second_sigterm_does_not_prolong_draining(harness: Harness) -> None:
 
 
 def test_a_second_interrupt_stops_at_once(harness: Harness) -> None:
-    harness.lifecycle.in_progress += 1
+    harness.admission.in_progress += 1
     harness.signal(signal.SIGINT)
     assert not harness.stops()
     harness.signal(signal.SIGINT)

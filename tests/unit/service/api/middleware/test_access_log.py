@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.api.admission import Lifecycle
+from service.api.admission import Admission
 from service.api.middleware import access_log
 from service.api.middleware.access_log import AccessMiddleware
 from service.errors import OverloadedError
@@ -26,7 +26,7 @@ END = {"type": "http.response.body", "body": b""}
 class Harness:
     def __init__(self) -> None:
         self.metrics = ServiceMetrics()
-        self.lifecycle = Lifecycle(max_requests=1, max_held_bytes=100)
+        self.admission = Admission(max_requests=1, max_held_bytes=100)
         self.body: list[bytes] = []
         self.sent: list[Message] = []
         self.log_as("all")
@@ -42,7 +42,7 @@ class Harness:
             return {"type": "http.request", "body": next(body, b"")}
 
         async def send(message: Message) -> None:
-            assert self.lifecycle.in_progress == 1
+            assert self.admission.in_progress == 1
             self.sent.append(message)
 
         request = {
@@ -53,7 +53,7 @@ class Harness:
         }
         if app not in self._middleware:
             self._middleware[app] = AccessMiddleware(
-                app, self.metrics, self.lifecycle, self._logged_as
+                app, self.metrics, self.admission, self._logged_as
             )
         asyncio.run(self._middleware[app](request | scope, receive, send))
 
@@ -122,7 +122,7 @@ def test_an_answered_failure_ends_here_with_its_reason_in_the_log(
 def test_a_failure_in_the_middle_of_an_answer_reaches_the_server(harness: Harness) -> None:
     with pytest.raises(ZeroDivisionError):
         harness.answer(fails_in_the_middle)
-    assert harness.lifecycle.in_progress == 0
+    assert harness.admission.in_progress == 0
 
 
 def answers(status: int) -> ASGIApp:
@@ -194,15 +194,15 @@ def test_the_bytes_of_a_body_are_held_until_its_answer(harness: Harness) -> None
     async def reads(_scope: Scope, receive: Receive, send: Send) -> None:
         for _ in harness.body:
             await receive()
-            held.append(harness.lifecycle.held_bytes)
+            held.append(harness.admission.held_bytes)
         await send(START)
         await send(END)
-        held.append(harness.lifecycle.held_bytes)
+        held.append(harness.admission.held_bytes)
 
     harness.body = [b"four", b"", b"threes"]
     harness.answer(reads)
     assert held == [4, 4, 10, 10]
-    assert harness.lifecycle.held_bytes == 0
+    assert harness.admission.held_bytes == 0
 
 
 def test_a_body_that_there_is_no_room_for_is_refused_and_what_it_held_given_back(
@@ -217,7 +217,7 @@ def test_a_body_that_there_is_no_room_for_is_refused_and_what_it_held_given_back
 
     harness.body = [b"x" * 60, b"y" * 41]
     harness.answer(reads)
-    assert harness.lifecycle.held_bytes == 0
+    assert harness.admission.held_bytes == 0
 
 
 def test_a_failure_in_the_middle_gives_back_what_was_held(harness: Harness) -> None:
@@ -228,13 +228,13 @@ def test_a_failure_in_the_middle_gives_back_what_was_held(harness: Harness) -> N
     harness.body = [b"x" * 60]
     with pytest.raises(ZeroDivisionError):
         harness.answer(fails)
-    assert harness.lifecycle.held_bytes == 0
+    assert harness.admission.held_bytes == 0
 
 
 def test_a_process_that_is_about_to_stop_closes_the_connections(harness: Harness) -> None:
     app = answers(200)
     harness.answer(app)
-    harness.lifecycle.start_draining()
+    harness.admission.start_draining()
     harness.answer(app)
     before, after = (m["headers"] for m in harness.sent if m["type"] == "http.response.start")
     assert before == [(b"a", b"b")]

@@ -103,7 +103,7 @@ def test_a_server_whose_models_fail_is_not_ready(client: AppClient, state: State
 
 
 def test_a_draining_server_is_alive_and_takes_nothing(client: AppClient, state: State) -> None:
-    state.lifecycle.start_draining()
+    state.admission.start_draining()
     assert client.get("/v2/health/live").status_code == 200
     for response in (
         client.get("/v2/health/ready"),
@@ -279,18 +279,18 @@ def test_a_bomb_is_413_and_what_it_held_is_given_back(artifacts: Path) -> None:
         packed = gzip.compress(body)
         headers["Content-Encoding"] = "gzip"
         check_scores(client.post(INFER, content=packed, headers=headers))
-    assert state.lifecycle.held_bytes == 0
+    assert state.admission.held_bytes == 0
 
 
 def test_inflated_bytes_count_among_those_that_are_held(artifacts: Path) -> None:
     state = load_fake_state(artifacts, max_body_bytes=20_000, max_held_bytes=20_000)
-    state.lifecycle.hold(15_000)  # what other requests hold
+    state.admission.hold(15_000)  # what other requests hold
     body, headers = binary_body()
     with AppClient(Watched(state)) as client:
         headers["Content-Encoding"] = "gzip"
         response = client.post(INFER, content=gzip.compress(body), headers=headers)
     check_error(response, 503, "at most 20,000 are held")
-    assert state.lifecycle.held_bytes == 15_000
+    assert state.admission.held_bytes == 15_000
 
 
 def test_a_body_beyond_the_limit_is_413(artifacts: Path) -> None:

@@ -19,12 +19,12 @@ from PIL import Image
 
 from models.bundle import MANIFEST_FILE, Bundle, BundleError, load_bundle, load_catalogue
 from models.manifest import Variant
-from service.errors import ModelRefusedError, UnknownModelError
-from service.images.decode import decode_image
+from service.errors import UnknownModelError
+from service.images.decode import EncodedImage
 from service.inference.providers import choose_provider
-from service.inference.session import OrtSession, Session
-from service.inference.startup_checks import check_graph, prove_answers
+from service.inference.session import Session
 from service.registry.catalogue import served_variants
+from service.registry.loading import open_session
 from service.settings import Settings
 
 MAX_BATCH_SIZE = 64  # images that are decoded at once, however many the caller brings
@@ -114,30 +114,16 @@ def load_local_model(wanted: str | os.PathLike[str], settings: Settings) -> Loca
         ModelRefusedError: the model fails its start-up checks.
     """
     name, bundle, variant = _find(wanted, settings)
-    try:
-        session = _open(bundle, variant, settings)
-    except ModelRefusedError as exc:
-        raise ModelRefusedError(f"{name} in {bundle.path} is refused: {exc}") from exc
-    limits = settings.limits
+    provider = choose_provider(settings.cuda)
+    session, _ = open_session(bundle, name, variant, provider, settings.graph_optimization)
+    spec, limits = bundle.manifest.input, settings.limits
     return LocalModel(
         name=name,
         version=bundle.version,
         labels=bundle.manifest.labels,
-        _decode=lambda content: decode_image(content, limits),
+        _decode=lambda content: EncodedImage(content, limits).decode(spec),
         _session=session,
     )
-
-
-def _open(bundle: Bundle, variant: Variant, settings: Settings) -> Session:
-    graph = bundle.read_graph(variant)
-    check_graph(graph)
-    session = OrtSession(
-        graph,
-        provider=choose_provider(settings.cuda),
-        optimization=settings.graph_optimization,
-    )
-    prove_answers(session, bundle.read_golden(variant))
-    return session
 
 
 def _find(wanted: str | os.PathLike[str], settings: Settings) -> tuple[str, Bundle, Variant]:

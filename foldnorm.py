@@ -255,7 +255,7 @@ def load(model: StrPath, *, artifacts: StrPath | None = None) -> LocalModel:
 def run_offline_command() -> None:
     """Run the command `foldnorm`; exits with 2 and one line if its packages are shadowed."""
     with _one_line("foldnorm", exit_code=2):
-        _refuse_shadowed("The command foldnorm", "training", "models")
+        _refuse_shadowed("the command", "training", "models")
     from training.cli.entry import main
 
     main()
@@ -264,7 +264,7 @@ def run_offline_command() -> None:
 def run_service_command() -> None:
     """Run the command `foldnorm-serve`; exits with 1 and one line if its packages are shadowed."""
     with _one_line("foldnorm-serve", exit_code=1):
-        _refuse_shadowed("The command foldnorm-serve", "service", "models")
+        _refuse_shadowed("the command", "service", "models")
     from service.__main__ import main
 
     main()
@@ -328,14 +328,20 @@ def _refuse_shadowed(who: str, *packages: str) -> None:
     """Raise if a name means other files than those beside this one; imports nothing."""
     for package in packages:
         own, found = HOME / package / "__init__.py", _place_of(package)
-        if found is None or found.resolve() != own.resolve():
-            where = "nothing that can be imported" if found is None else found
+        if found is None:
+            raise ShadowedPackageError(
+                f"{who} needs the package {package!r}, and {own.parent} cannot be imported; "
+                "install Foldnorm again",
+                name=package,
+            )
+        if found.resolve() != own.resolve():
             how = "has already imported" if package in sys.modules else "finds"
             raise ShadowedPackageError(
-                f"{who} needs Foldnorm's own package {package!r}, {own.parent}, but under that "
-                f"name Python {how} {where}; rename that, or take its folder from the front of "
-                "sys.path (PYTHONPATH, the script's folder, the current one)",
+                f"{who} needs Foldnorm's package {package!r} ({own.parent}), but under that name "
+                f"Python {how} {found}; rename that, or, if this program does not need it, start "
+                "Python with -P and without PYTHONPATH",
                 name=package,
+                path=str(found),
             )
 
 

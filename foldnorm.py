@@ -328,21 +328,22 @@ def _refuse_shadowed(who: str, *packages: str) -> None:
     """Raise if a name means other files than those beside this one; imports nothing."""
     for package in packages:
         own, found = HOME / package / "__init__.py", _place_of(package)
-        if found is None:
-            raise ShadowedPackageError(
-                f"{who} needs the package {package!r}, and {own.parent} cannot be imported; "
-                "install Foldnorm again",
-                name=package,
+        if found is not None and found.resolve() == own.resolve():
+            continue
+        if found is None and package not in sys.modules:
+            problem = f"and {own.parent} cannot be imported; install Foldnorm again"
+        else:
+            problem = (
+                f"{own.parent}, but under that name Python "
+                f"{'has already imported' if package in sys.modules else 'finds'} "
+                f"{found or 'a module without a file'}; rename that, or, if this program does "
+                "not need it, start Python with -P and without PYTHONPATH"
             )
-        if found.resolve() != own.resolve():
-            how = "has already imported" if package in sys.modules else "finds"
-            raise ShadowedPackageError(
-                f"{who} needs Foldnorm's package {package!r} ({own.parent}), but under that name "
-                f"Python {how} {found}; rename that, or, if this program does not need it, start "
-                "Python with -P and without PYTHONPATH",
-                name=package,
-                path=str(found),
-            )
+        raise ShadowedPackageError(
+            f"{who} needs Foldnorm's package {package!r}, {problem}",
+            name=package,
+            path=found and str(found),
+        )
 
 
 def _place_of(package: str) -> Path | None:

@@ -4,10 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: serve test lint format install clean
+.PHONY: serve test test-quick test-systems lint format install clean
 
 serve: $(VENV)/.serve ; $(BIN)/foldnorm-serve
 test: $(VENV)/.dev ; $(BIN)/python -m pytest
+test-quick: $(VENV)/.dev ; $(BIN)/python -m pytest tests/unit tests/property
+test-systems: $(VENV)/.dev ; $(BIN)/python -m pytest -m systems
 lint: $(VENV)/.dev ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 format: $(VENV)/.dev ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .
 install: $(VENV)/.dev

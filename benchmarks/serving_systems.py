@@ -114,7 +114,7 @@ LITSERVE_CANDIDATES = (
 )
 
 
-def served_artefact() -> Path:
+def served_artifact() -> Path:
     """Return the folder of the latest release of the network that all systems serve."""
     catalogue = load_catalogue(ROOT / "models" / "artifacts")  # newest first
     return next(bundle.path for bundle in catalogue if bundle.name == MODEL_NAME)
@@ -122,7 +122,7 @@ def served_artefact() -> Path:
 
 def systems(serve_arguments: Sequence[str] = ("--workers", "auto")) -> tuple[System, ...]:
     """Return every system; `serve_arguments` are given to foldnorm-serve."""
-    folder = served_artefact()
+    folder = served_artifact()
     graph, int8 = folder / "model.onnx", folder / "model.int8.onnx"
     return (
         _ceiling("ceiling", graph, 1),

@@ -1,4 +1,5 @@
-"""What a trained network is.
+"""What training and serving share: the artifact (`bundle`, `manifest`) and the definitions.
 
-Its definition is in `models.networks`, its released form in `models.bundle`.
+The artifact needs the standard library and numpy. Only `networks` imports torch; nothing here
+imports `service` or `training`.
 """

@@ -244,19 +244,35 @@ def _file_records(manifest: Manifest) -> list[GraphRecord | FileRecord]:
 def load_catalogue(folder: Path) -> list[Bundle]:
     """Return every artifact in a folder, by name and then newest version first.
 
-    Hidden folders are passed over: one may be an artifact that is still being written.
-
     Raises:
         BundleError: the folder holds none, two of the same name and version, or a broken one.
     """
-    bundles = [load_bundle(found.parent) for found in folder.glob(f"[!.]*/{MANIFEST_FILE}")]
+    bundles, broken = scan_catalogue(folder)
+    for error in broken.values():
+        raise error
     if not bundles:
         raise BundleError(f"no artifact in {folder}: no folder there holds a {MANIFEST_FILE}")
+    return bundles
+
+
+def scan_catalogue(folder: Path) -> tuple[list[Bundle], dict[Path, BundleError]]:
+    """Return the artifacts in a folder, in the order of `load_catalogue`, and what is broken.
+
+    One broken artifact, damaged or half copied, says nothing about the others. Hidden folders are
+    passed over: one may be an artifact that is still being written.
+    """
+    bundles: list[Bundle] = []
+    broken: dict[Path, BundleError] = {}
+    for found in sorted(folder.glob(f"[!.]*/{MANIFEST_FILE}")):
+        try:
+            bundles.append(load_bundle(found.parent))
+        except BundleError as error:
+            broken[found.parent] = error
     bundles.sort(key=lambda bundle: [-int(part) for part in bundle.version.split(".")])
     bundles.sort(key=lambda bundle: bundle.name)
     for first, second in pairwise(bundles):
         if (first.name, first.version) == (second.name, second.version):
-            raise BundleError(
+            broken[second.path] = BundleError(
                 f"{first.path} and {second.path} are both {first.name} {first.version}; remove one"
             )
-    return bundles
+    return [bundle for bundle in bundles if bundle.path not in broken], broken

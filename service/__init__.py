@@ -1,4 +1,10 @@
-"""Online: HTTP bytes in, predictions and comparisons out."""
+"""Online: HTTP bytes in, predictions and comparisons out.
+
+    __main__ > processes > app > api > registry > {inference, images}
+             > {observability, settings} > {errors, system}
+
+A room imports from those to its right only. Nothing here imports torch, onnx or `training`.
+"""
 
 import os
 

@@ -26,7 +26,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal; exits 1 with one line if the service cannot start."""
     try:
-        with _leaving_on_signals():
+        with _exiting_on_signals():
             serve(load_settings(**_overrides(arguments)))
     except (StartError, SettingsError, BundleError, ServiceError, OSError) as error:
         sys.stderr.write(f"foldnorm-serve: {error}\n")
@@ -53,13 +53,13 @@ def serve(settings: Settings) -> None:
 
 
 @contextmanager
-def _leaving_on_signals() -> Iterator[None]:
+def _exiting_on_signals() -> Iterator[None]:
     """Exit with 0 on a signal that comes before there is anything to drain.
 
     Python would end with a traceback (SIGINT), and as the first process of a container not end at
     all (SIGTERM).
     """
-    before = {number: signal.signal(number, _leave) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, _exit) for number in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -67,7 +67,7 @@ def _leaving_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _leave(_number: int, _frame: object) -> None:
+def _exit(_number: int, _frame: object) -> None:
     sys.exit(0)
 
 
@@ -111,7 +111,7 @@ def _overrides(arguments: Sequence[str] | None) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="foldnorm-serve",
-        description="Classify images over HTTP, and compare the twins.",
+        description="Classify images over HTTP, and compare networks with and without batch norm.",
         epilog="Everything else is set by FOLDNORM_ variables; docs/settings.md lists them.",
     )
     parser.add_argument("--host", help="address to listen on (FOLDNORM_HOST)")

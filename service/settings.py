@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     threads: int = Field(
         default_factory=available_cpus,
         ge=1,
-        description="Threads of a worker that share the parts of a large batch, and threads that "
+        description="Threads of a worker that share the chunks of a large batch, and threads that "
         "decode large images. Unset: the CPUs that it may use by its affinity and its control "
         "group.",
     )
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     cache_answers: int = Field(
         0,
         ge=0,
-        description="Images whose scores a worker remembers; 0 computes every answer anew.",
+        description="Images whose scores a worker caches; 0 computes every answer anew.",
     )
     shadow_fraction: float = Field(
         0.0,

@@ -35,7 +35,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def released_artifacts() -> Path:
-    """The folder of the artefacts that ship."""
+    """The folder of the artifacts that ship."""
     return RELEASED
 
 

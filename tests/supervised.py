@@ -1,6 +1,6 @@
 """A supervisor of workers that load nothing: `python -m tests.supervised WORK FOLDER [SETTING=…]`.
 
-Each worker says who it is to whoever connects: its place, its process and how many file
+Each worker says who it is to whoever connects: its slot, its process and how many file
 descriptors it holds. What else it does, or fails to do, is told by WORK; `FOLDER/spoiled` turns
 the workers that start from then on into ones that fail.
 """
@@ -44,9 +44,9 @@ def work(kind: str, folder: Path, assignment: Assignment) -> None:
     if kind != "stubborn":
         signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
     models = sorted(assignment.served) or ["first@1.0.0"]
-    _tell(assignment.line, {"kind": "serving", "models": models})
+    _send(assignment.channel, {"kind": "serving", "models": models})
     if kind == "deaf":
-        assignment.line.close()
+        assignment.channel.close()
     _answer(assignment, models)
 
 
@@ -57,7 +57,7 @@ def _answer(assignment: Assignment, models: list[str]) -> None:
         connection, _ = assignment.listener.accept()
         descriptors = len(list(Path("/proc/self/fd").iterdir()))
         who = {
-            "place": assignment.place,
+            "slot": assignment.slot,
             "pid": os.getpid(),
             "descriptors": descriptors,
             "models": models,
@@ -66,8 +66,8 @@ def _answer(assignment: Assignment, models: list[str]) -> None:
             connection.sendall(json.dumps(who).encode())
 
 
-def _tell(line: socket.socket, message: dict[str, object]) -> None:
-    line.sendall(json.dumps(message).encode() + b"\n")
+def _send(channel: socket.socket, message: dict[str, object]) -> None:
+    channel.sendall(json.dumps(message).encode() + b"\n")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Small artefacts of the released format, made in a second instead of hours.
+"""Small artifacts of the released format, made in a second instead of hours.
 
 A convolution, batch norm, another pair, a linear layer: random weights and random statistics, for
 fresh ones would make batch norm nearly the identity and test nothing. The golden logits come from
@@ -27,6 +27,7 @@ from models.manifest import (
     FoldProof,
     FoldReport,
     GraphRecord,
+    ImageSpec,
     Latency,
     Manifest,
     Metrics,
@@ -219,7 +220,7 @@ def write_artifact(
     version: str = "1.0.0",
     hidden: int = 0,
 ) -> Path:
-    """Write a complete artefact into a folder and return its path."""
+    """Write a complete artifact into a folder and return its path."""
     network = random_network(seed, norms=norms, hidden=hidden)
     graphs: dict[Variant, onnx.ModelProto] = {"plain": build_graph(network)}
     if norms:
@@ -235,7 +236,7 @@ def write_graphs(
     network: Network,
     seed: int = 0,
 ) -> Path:
-    """Write an artefact of these graphs, its golden logits from the network."""
+    """Write an artifact of these graphs, its golden logits from the network."""
     path = folder / f"{name}-{version}"
     path.mkdir(parents=True)
     images = random_images(seed, 8)
@@ -248,7 +249,7 @@ def write_graphs(
         version=version,
         title=f"Synthetic {name}",
         labels=LABELS,
-        input=TensorSpec("image", "uint8", ("N", 32, 32, 3)),
+        input=ImageSpec("image", "uint8", ("N", 32, 32, 3)),
         outputs=(
             TensorSpec("logits", "float32", ("N", 10)),
             TensorSpec("probabilities", "float32", ("N", 10)),
@@ -265,7 +266,7 @@ def write_graphs(
 
 
 def add_int8(path: Path, tolerance: float = 0.1) -> Path:
-    """Give an artefact an int8 variant: its served graph with every logit a hundredth higher.
+    """Give an artifact an int8 variant: its served graph with every logit a hundredth higher.
 
     So the variant has golden logits of its own, as a quantized one has, and is as easy to compute.
     """

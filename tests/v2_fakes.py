@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -14,20 +15,22 @@ from service.api.admission import Admission
 from service.api.middleware.request_id import RequestIdMiddleware
 from service.api.v2.application import build_v2
 from service.errors import UnknownModelError
-from service.images.decode import decode_image
+from service.images.decoder_pool import Decoder
 from service.inference.session import Scores
-from service.observability.statistics import Duration, ModelStatistics
+from service.observability.statistics import Duration, ModelStatistics, failure_reason
 from service.registry.catalogue import Catalogue
+from service.registry.classify import Classification, Classifier
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from models.bundle import Bundle
+    from models.manifest import ImageSpec
 
 STATISTICS = ModelStatistics(
     inference_count=7,
@@ -48,18 +51,29 @@ def scores_of(images: NDArray[np.uint8]) -> Scores:
     return Scores(logits, (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
-class Meter:
-    """Remembers what it was told."""
+class FakeMetrics:
+    """Keeps what was counted of a model."""
 
     def __init__(self) -> None:
-        self.successes: list[dict[str, float]] = []
         self.failures: list[str] = []
 
-    def succeeded(self, **values: float) -> None:
-        self.successes.append(values)
+    @contextmanager
+    def counting_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.failures.append(failure_reason(error))
+            raise
 
-    def failed(self, reason: str) -> None:
-        self.failures.append(reason)
+
+class FakeCache:
+    """Asks the model, and says that the answer was cached, or was not."""
+
+    def __init__(self, *, hit: bool) -> None:
+        self._hit = hit
+
+    async def score(self, model: Model, images: NDArray[np.uint8], deadline: float) -> Any:
+        return await model.score(images, deadline), self._hit
 
 
 @dataclass(eq=False)
@@ -73,23 +87,31 @@ class Model:
     seconds: float = 0.0
     error: Exception | None = None
     full: Exception | None = None
-    meter: Meter = field(default_factory=Meter)
+    metrics: FakeMetrics = field(default_factory=FakeMetrics)
     seen: list[NDArray[np.uint8]] = field(default_factory=list)
 
     @property
     def labels(self) -> tuple[str, ...]:
         return self.bundle.manifest.labels
 
-    def check_room(self, images: int = 1) -> None:
+    @property
+    def spec(self) -> ImageSpec:
+        return self.bundle.manifest.input
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def check_room(self, _deadline: float) -> None:
         if self.full:
             raise self.full
 
-    async def score(self, images: NDArray[np.uint8]) -> Any:
+    async def score(self, images: NDArray[np.uint8], _deadline: float) -> Any:
         await asyncio.sleep(self.seconds)
         if self.error:
             raise self.error
         self.seen.append(images)
-        return SimpleNamespace(scores=scores_of(images), queue_ms=2.0, run_ms=3.0)
+        return SimpleNamespace(scores=scores_of(images), queue_s=0.002, run_s=0.003)
 
 
 @dataclass(frozen=True)
@@ -123,7 +145,7 @@ class Repository:
         if self.error:
             raise self.error
         if name != "tiny-bn":
-            raise UnknownModelError(f"no artefact {name!r} is in the folder")
+            raise UnknownModelError(f"no artifact {name!r} is in the folder")
         self.calls.append((what, name))
 
 
@@ -150,16 +172,17 @@ class State:
         self.admission = Admission(self.settings.max_requests, self.settings.max_held_bytes)
         self.readiness = Readiness()
         self.repository = Repository()
-        self.remembered: bool | None = None
-        self.offered: list[Any] = []
-        self.shadow = SimpleNamespace(offer=lambda *answer: self.offered.append(answer))
+        self.answers: list[tuple[Classification, dict[str, float]]] = []
         self.metrics = SimpleNamespace(statistics=lambda _name, _version: STATISTICS)
+        self.decoder = Decoder(self.limits, threads=1)
+        self.classifier = Classifier(self.decoder, engine=None)
 
-    async def decode(self, contents: Sequence[bytes]) -> NDArray[np.uint8]:
-        return np.stack([decode_image(content, self.limits) for content in contents])
+    def answered(self, result: Classification, **seconds: float) -> None:
+        self.answers.append((result, seconds))
 
-    async def score(self, model: Model, images: NDArray[np.uint8]) -> tuple[Any, bool | None]:
-        return await model.score(images), self.remembered
+    def cache(self, *, hit: bool) -> None:
+        """Answer as if every image had been seen before, or none."""
+        self.classifier = Classifier(self.decoder, engine=None, cache=FakeCache(hit=hit))
 
 
 class Watched:
@@ -183,5 +206,5 @@ class Watched:
 
 
 def load_fake_state(artifacts: Path, **settings: Any) -> State:
-    """Return the state around the labels and specs of a synthetic artefact."""
+    """Return the state around the labels and specs of a synthetic artifact."""
     return State(load_bundle(artifacts / "tiny-bn-1.0.0"), **settings)

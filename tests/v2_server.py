@@ -21,7 +21,7 @@ SECONDS = 60  # to start or to stop: a loaded machine is slow, but not that slow
 
 @contextmanager
 def serving(artifacts: Path, folder: Path, **variables: str) -> Iterator[str]:
-    """Run a server of these artefacts and yield its URL; it must end with 0 and silently."""
+    """Run a server of these artifacts and yield its URL; it must end with 0 and silently."""
     log, errors = folder / "server.log", folder / "server.err"
     # One process, so that every statistic is there as soon as the answer is.
     environment = {**os.environ, "FOLDNORM_WORKERS": "1", **variables}

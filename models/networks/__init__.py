@@ -1,4 +1,7 @@
-"""Network definitions in torch, and the factory that builds one from a recipe's table."""
+"""Network definitions in torch, and the factory that builds one from a recipe's table.
+
+Only architectures: how they are trained, folded and exported is `training`'s.
+"""
 
 from __future__ import annotations
 

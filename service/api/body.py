@@ -19,7 +19,7 @@ from service.settings import Limits
 
 FIELD = "images"
 ACCEPTED = "image/*, application/octet-stream, multipart/form-data or application/json"
-LONGEST_SHOWN = 60
+MAX_SHOWN = 60
 JSON_FORM = (
     f'the JSON must be {{"{FIELD}": [...]}} and nothing else, with base64 or data URLs in the list'
 )
@@ -37,7 +37,7 @@ async def read_images(request: Request, limits: Limits) -> list[bytes]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     _check_encoding(request)
     if not _is_accepted(media_type):
-        shown = media_type[:LONGEST_SHOWN] or "none"
+        shown = media_type[:MAX_SHOWN] or "none"
         raise UnsupportedMediaError(f"content type {shown!r} is not taken; send {ACCEPTED}")
     body = await read_body(request, limits)
     if not body:
@@ -60,7 +60,7 @@ def _check_encoding(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaError(
-            f"content encoding {encoding[:LONGEST_SHOWN]!r} is not taken; send the body "
+            f"content encoding {encoding[:MAX_SHOWN]!r} is not taken; send the body "
             "uncompressed, images are compressed already"
         )
 
@@ -196,6 +196,6 @@ class _WholeFormParser(MultiPartParser):
 async def _from_part(name: str, part: UploadFile | str) -> bytes:
     if name != FIELD or isinstance(part, str):
         raise MalformedRequestError(
-            f"the part {name[:LONGEST_SHOWN]!r} is not taken; send files in parts named {FIELD!r}"
+            f"the part {name[:MAX_SHOWN]!r} is not taken; send files in parts named {FIELD!r}"
         )
     return await part.read()

@@ -25,7 +25,7 @@ from service import errors
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:foldnorm:problem:"
-LONGEST_INPUT_SHOWN = 60
+MAX_INPUT_SHOWN = 60
 
 
 class Problem(BaseModel):
@@ -174,8 +174,8 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 def _describe(entry: Mapping[str, Any]) -> str:
     place = " ".join(str(part) for part in entry["loc"])
     shown = repr(entry.get("input"))
-    if len(shown) > LONGEST_INPUT_SHOWN:
-        shown = shown[:LONGEST_INPUT_SHOWN] + "…"
+    if len(shown) > MAX_INPUT_SHOWN:
+        shown = shown[:MAX_INPUT_SHOWN] + "…"
     return f"{place} = {shown}: {entry['msg']}"
 
 

@@ -100,7 +100,7 @@ class EncodedImage:
 
 
 def _refusal(exc: Exception, size: int, limits: Limits) -> RequestError:
-    """Return what the caller is told of an error of Pillow's."""
+    """Return the error that the caller gets for one of Pillow's."""
     if isinstance(exc, Image.DecompressionBombError | Image.DecompressionBombWarning):
         # Pillow has a limit of its own, far above any sensible one of ours, and names that one.
         found = str(exc).partition(" exceeds")[0]

@@ -7,43 +7,43 @@ from collections import deque
 
 
 class Budget:
-    """A number that is lent out in parts, first come, first served.
+    """A semaphore that counts pixels, first come, first served.
 
-    What asks for more than the whole gets it when nothing else is lent.
+    A request for more than the whole is granted when nothing else is in use.
     """
 
     def __init__(self, whole: int) -> None:
         self._whole = whole
-        self._lent = 0
+        self._in_use = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def acquire(self, part: int) -> None:
-        """Wait until the part is free, and take it; leaving while waiting takes nothing."""
+    async def acquire(self, pixels: int) -> None:
+        """Wait until so many are free, and take them; a caller cancelled meanwhile takes none."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((part, turn))
+        self._waiting.append((pixels, turn))
         self._serve()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._serve()  # whoever waits behind may be smaller
+                self._serve()  # the next in the queue may need fewer
             else:
-                self.release(part)
+                self.release(pixels)
             raise
 
-    def release(self, part: int) -> None:
-        """Give a part back."""
-        self._lent -= part
+    def release(self, pixels: int) -> None:
+        """Give them back."""
+        self._in_use -= pixels
         self._serve()
 
     def _serve(self) -> None:
         while self._waiting:
-            part, turn = self._waiting[0]
+            pixels, turn = self._waiting[0]
             if turn.cancelled():
                 self._waiting.popleft()
-            elif self._lent and self._lent + part > self._whole:
+            elif self._in_use and self._in_use + pixels > self._whole:
                 return
             else:
                 self._waiting.popleft()
-                self._lent += part
+                self._in_use += pixels
                 turn.set_result(None)

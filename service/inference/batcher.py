@@ -15,9 +15,9 @@ quarter more:
 The pace of a busy batcher runs from the end of one batch to the end of the next: what the event
 loop did in between, such as refusing others, is part of it.
 
-Batches that run on the event loop share it with everything else. However many requests come in,
-to be refused for the most part, batches run for as long as the loop was away, before it turns
-again: a flood takes half of the time at most, and what was accepted gets the other half.
+Batches that run on the event loop share it with everything else. Before the loop turns again,
+batches run for as long as its last turn took: however many requests come in and are refused, that
+takes at most half of the time, and accepted requests get the other half.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PACE_WEIGHT = 0.2  # of the newest batch in the running mean of seconds per unit of size
-PESSIMISM = 1.25  # a pace is a mean, and late is late
-LONGEST_TURN_S = 0.02  # before the event loop turns again, however long it was away
+PESSIMISM = 1.25  # a pace is a mean, and half of all batches take longer
+MAX_TURN_S = 0.02  # before the event loop turns again, however long its last turn took
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class _Entry(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Runs submitted items in batches, one batch at a time, in the order of their arrival.
 
-    A batch is at most `max_batch` in size, or one item alone that is larger.
+    A batch is at most `max_batch_size` in size, or one item alone that is larger.
 
     A caller that is cancelled leaves its batch-mates unharmed, and its place in the queue free.
     """
@@ -61,12 +61,12 @@ class Batcher(Generic[Item, Result]):
         run_batch: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         capacity: int,
-        max_batch: int,
+        max_batch_size: int,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._run_batch = run_batch
         self._capacity = capacity
-        self._max_batch = max_batch
+        self._max_batch_size = max_batch_size
         self._clock = clock
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -157,7 +157,7 @@ class Batcher(Generic[Item, Result]):
                 owed -= ended - started
                 if owed <= 0:
                     await asyncio.sleep(0)  # a batch may have run without letting the loop turn
-                    owed = min(LONGEST_TURN_S, self._clock() - ended)
+                    owed = min(MAX_TURN_S, self._clock() - ended)
         finally:
             self._worker = None
             for entry in self._queue:  # empty unless the event loop itself is being torn down
@@ -169,7 +169,7 @@ class Batcher(Generic[Item, Result]):
         size = 0
         while self._queue:
             entry = self._queue[0]
-            if batch and size + entry.size > self._max_batch:
+            if batch and size + entry.size > self._max_batch_size:
                 break
             self._queue.popleft()
             entry.waiting = False

@@ -15,7 +15,7 @@ from service.errors import ModelRefusedError
 from service.inference.providers import CPU, CUDA, Provider
 from service.settings import Optimization
 
-onnxruntime.disable_telemetry_events()  # a server tells nobody what it serves
+onnxruntime.disable_telemetry_events()  # no usage data is sent
 FATAL = 4  # everything below comes as an exception anyway
 
 _LEVELS = {
@@ -34,7 +34,7 @@ class Scores:
     probabilities: NDArray[np.float32]
 
     def split(self, sizes: Sequence[int]) -> list[Scores]:
-        """Return consecutive parts of these sizes."""
+        """Return consecutive slices of these sizes."""
         ends = np.cumsum(sizes)
         return [
             Scores(self.logits[end - size : end], self.probabilities[end - size : end])

@@ -24,7 +24,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service.observability.statistics import ModelStatistics, failure_reason
+from service.observability.statistics import FailureReason, ModelStatistics, failure_reason
 from service.observability.triton import TritonAliases, statistics
 from service.system import resident_bytes
 
@@ -83,8 +83,12 @@ class ModelMetrics:
         try:
             yield
         except BaseException as error:
-            self._failures.labels(*self._labels, failure_reason(error)).inc()
+            self.failed(failure_reason(error))
             raise
+
+    def failed(self, reason: FailureReason) -> None:
+        """Count a request that got no answer."""
+        self._failures.labels(*self._labels, reason).inc()
 
     def ran(self, images: int, seconds: float) -> None:
         """Count a batch."""

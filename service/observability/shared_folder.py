@@ -26,7 +26,7 @@ except ImportError:  # Windows, which serves from one process
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is used
 PREFIX = "foldnorm-metrics-"
 LOCK = "in-use"
-GAUGE_FILES = "gauge_live*_{place}.db"
+GAUGE_FILES = "gauge_live*_{slot}.db"
 
 
 @contextmanager
@@ -55,17 +55,17 @@ def remove_leftovers(parent: Path) -> None:
             shutil.rmtree(lock.parent, ignore_errors=True)
 
 
-def count_as(place: int) -> None:
-    """Have this process, just forked, go on counting where the last one in its place ended.
+def count_as(slot: int) -> None:
+    """Have this process, just forked, go on counting where the last one in its slot ended.
 
     So no file is left over by those that died, and no count is lost.
     """
-    values.ValueClass = values.MultiProcessValue(lambda: place)
+    values.ValueClass = values.MultiProcessValue(lambda: slot)
 
 
-def forget_gauges(folder: Path, place: int) -> None:
+def forget_gauges(folder: Path, slot: int) -> None:
     """Remove what a process that died said of itself: what it holds, not what it has done."""
-    for file in folder.glob(GAUGE_FILES.format(place=place)):
+    for file in folder.glob(GAUGE_FILES.format(slot=slot)):
         file.unlink(missing_ok=True)
 
 

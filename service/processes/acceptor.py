@@ -1,8 +1,7 @@
 """Takes every connection that waits, at each turn of the event loop.
 
 uvloop takes one a turn (its library does since libuv 1.45). Where turns last as long as a batch,
-a crowd of newcomers would wait in the kernel for seconds, and no deadline and no refusal would ever
-apply to them.
+many new connections would wait in the kernel for seconds, without a deadline and without a refusal.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from collections.abc import Callable
 
 logger = logging.getLogger("foldnorm")
 
-MOST_AT_ONCE = 512  # a turn ends, even if newcomers never do
+MAX_AT_ONCE = 512  # a turn ends, even if connections keep coming
 PAUSE_S = 0.5  # when the process may open no more files
 
 
 class Acceptor:
-    """Accepts connections on a socket that listens, in place of an asyncio server.
+    """Accepts connections on a socket that listens, in slot of an asyncio server.
 
     Args:
         listener: the socket.
@@ -47,7 +46,7 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(MAX_AT_ONCE):
             try:
                 connection, _address = self._listener.accept()
             except (BlockingIOError, InterruptedError):

@@ -6,10 +6,10 @@ import json
 import socket
 from typing import Any
 
-CHUNK = 65536
+READ_BYTES = 65536
 
 
-class Line:
+class Channel:
     """The supervisor's end of the connection to one worker."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -19,19 +19,19 @@ class Line:
         self._unfinished = b""
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message; the line ends where the worker died, or reads nothing any more."""
+        """Send a message; the channel ends if the worker died or no longer reads."""
         if self.ended:
             return
         try:
             self.socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:  # BlockingIOError too: megabytes that nobody reads
+        except OSError:  # BlockingIOError too: the buffer is full of unread messages
             self.ended = True
 
     def receive(self) -> list[dict[str, Any]]:
         """Return the messages that have come."""
         data = self._unfinished
         try:
-            while chunk := self.socket.recv(CHUNK):
+            while chunk := self.socket.recv(READ_BYTES):
                 data += chunk
             self.ended = True
         except BlockingIOError:

@@ -1,7 +1,7 @@
 """uvicorn, stopped politely.
 
     SIGTERM ─► ready answers 503, new work gets 503 ─► requests in progress finish
-            ─► whoever knocks is dropped, whoever came in is answered ─► the sockets close ─► exit 0
+            ─► new connections are refused, open ones answered ─► the sockets close ─► exit 0
 
 uvicorn alone closes its sockets at once, so that a balancer sees refused connections where it
 should see "not ready", and callers whose connections wait or are between two requests see resets;
@@ -25,14 +25,14 @@ import uvicorn
 
 from service.api.admission import Admission
 from service.processes.acceptor import Acceptor
-from service.processes.sockets import refuse_newcomers
+from service.processes.sockets import refuse_new_connections
 
 logger = logging.getLogger("foldnorm")
 
-# For callers that hold a connection to send their next request on it: its answer says that the
-# connection ends.
-FAREWELL_SECONDS = 0.5
-SETTLE_SECONDS = 0.1  # for connections that were let in to be accepted and to send their request
+# Connection-close grace period: a client that keeps its connection for a next request learns from
+# the answer to that one that it ends.
+CLOSE_GRACE_SECONDS = 0.5
+SETTLE_SECONDS = 0.1  # for connections in the backlog to be accepted and to send their request
 TICK_SECONDS = 0.02
 
 
@@ -97,7 +97,7 @@ class DrainingServer(uvicorn.Server):
         """Answer those who came before the sockets close, then close them."""
         if not self.force_exit:
             for listener in sockets or []:
-                refuse_newcomers(listener)
+                refuse_new_connections(listener)
             await asyncio.sleep(SETTLE_SECONDS)
             await self._finish_requests()
         for server in self.servers:
@@ -115,11 +115,11 @@ class DrainingServer(uvicorn.Server):
         return in_time and self._admission.in_progress > 0
 
     def _is_drained(self) -> bool:
-        """Return whether nothing is in progress, and nobody holds a connection unwarned."""
+        """Return whether nothing is in progress, and idle connections had their grace period."""
         if self._admission.in_progress:
             return False
-        said_farewell = self._drain_seconds - self._seconds_left() >= FAREWELL_SECONDS
-        return said_farewell or not self.server_state.connections
+        grace_over = self._drain_seconds - self._seconds_left() >= CLOSE_GRACE_SECONDS
+        return grace_over or not self.server_state.connections
 
     def _seconds_left(self) -> float:
         if self._signalled_at is None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from service.processes.channel import Line
+from service.processes.channel import Channel
 
 ANSWER_SECONDS = 60.0  # for a vote: a model is read, measured and proven meanwhile
 STOPPING = "this process is about to stop and changes nothing any more; ask again when it is back"
@@ -25,7 +25,7 @@ STOPPING = "this process is about to stop and changes nothing any more; ask agai
 class _Request:
     """What a worker asked for; `asked_by` is None when it died."""
 
-    asked_by: Line | None
+    asked_by: Channel | None
     number: int
     action: str
     name: str
@@ -35,9 +35,9 @@ class _Request:
 class _Round:
     request: _Request
     number: int
-    taking_part: list[Line]
+    taking_part: list[Channel]
     until: float
-    silent: set[Line] = field(default_factory=set)
+    pending: set[Channel] = field(default_factory=set)
     phase: Literal["prepare", "commit"] = "prepare"
     error: str | None = None
     reason: str | None = None
@@ -47,19 +47,19 @@ class ChangeRound:
     """Runs one change after the other.
 
     Args:
-        workers: gives the lines of the workers that answer.
-        give_up: ends a worker that does not confirm a change which the others have made.
+        workers: gives the channels of the workers that answer.
+        abort: ends a worker that does not confirm a change which the others have made.
         clock: seconds that only grow.
     """
 
     def __init__(
         self,
-        workers: Callable[[], list[Line]],
-        give_up: Callable[[Line], None],
+        workers: Callable[[], list[Channel]],
+        abort: Callable[[Channel], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
-        self._give_up = give_up
+        self._abort = abort
         self._clock = clock
         self._waiting: deque[_Request] = deque()
         self._round: _Round | None = None
@@ -72,30 +72,30 @@ class ChangeRound:
         """Whether a change is under way."""
         return self._round is not None
 
-    def hear(self, line: Line, message: dict[str, Any]) -> None:
+    def receive(self, channel: Channel, message: dict[str, Any]) -> None:
         """Take a worker's request, vote or confirmation, or what it serves."""
         if "models" in message:
             self.served = frozenset(message["models"])
         if message["kind"] == "change":
-            request = _Request(line, message["number"], message["action"], message["name"])
+            request = _Request(channel, message["number"], message["action"], message["name"])
             self._accept(request)
         elif message["kind"] in ("prepared", "committed"):
-            self._count(line, message)
+            self._count(channel, message)
 
-    def lose(self, line: Line) -> None:
+    def forget(self, channel: Channel) -> None:
         """Forget a worker that died."""
-        self._waiting = deque(one for one in self._waiting if one.asked_by is not line)
+        self._waiting = deque(one for one in self._waiting if one.asked_by is not channel)
         change = self._round
         if change is None:
             return
-        if change.request.asked_by is line:
+        if change.request.asked_by is channel:
             change.request.asked_by = None
-        if line in change.taking_part:
-            change.taking_part.remove(line)
-            change.silent.discard(line)
+        if channel in change.taking_part:
+            change.taking_part.remove(channel)
+            change.pending.discard(channel)
             self._advance(change)
 
-    def go_on(self) -> None:
+    def start_next(self) -> None:
         """End the wait for what does not come; then begin the next change if none is under way."""
         if self._round is not None and self._clock() >= self._round.until:
             self._end_wait(self._round)
@@ -118,17 +118,17 @@ class ChangeRound:
         else:
             self._waiting.append(request)
 
-    def _count(self, line: Line, message: dict[str, Any]) -> None:
+    def _count(self, channel: Channel, message: dict[str, Any]) -> None:
         change = self._round
-        if change is None or message["number"] != change.number or line not in change.silent:
+        if change is None or message["number"] != change.number or channel not in change.pending:
             return  # a vote that came too late
         if message.get("error") is not None:
             change.error, change.reason = message["error"], message["reason"]
-        change.silent.discard(line)
+        change.pending.discard(channel)
         self._advance(change)
 
     def _advance(self, change: _Round) -> None:
-        if change.silent:
+        if change.pending:
             return
         if change.phase == "commit":
             self._finish(change)
@@ -144,15 +144,15 @@ class ChangeRound:
         if change.phase == "prepare":
             self._refuse(
                 change,
-                f"{len(change.silent)} of {len(change.taking_part)} workers did not prepare the "
+                f"{len(change.pending)} of {len(change.taking_part)} workers did not prepare the "
                 f"change within {ANSWER_SECONDS:.0f} s, so none made it; ask again when the "
                 "machine has time",
             )
             return
-        late = list(change.silent)
+        late = list(change.pending)
         self._finish(change)
-        for line in late:
-            self._give_up(line)
+        for channel in late:
+            self._abort(channel)
 
     def _refuse(self, change: _Round, reason: str) -> None:
         change.error, change.reason = "ModelRefusedError", reason
@@ -164,9 +164,9 @@ class ChangeRound:
 
     def _order(self, change: _Round, kind: str, **more: str) -> None:
         change.until = self._clock() + ANSWER_SECONDS
-        change.silent = set(change.taking_part)
-        for line in change.taking_part:
-            line.send({"kind": kind, "number": change.number, **more})
+        change.pending = set(change.taking_part)
+        for channel in change.taking_part:
+            channel.send({"kind": kind, "number": change.number, **more})
 
     def _finish(self, change: _Round) -> None:
         self._round = None

@@ -1,12 +1,12 @@
 """Sockets that listen: one for each process, and closed without losing a connection.
 
-    open        the first one alone, so that a port that is taken is seen; then it is shared
-    stand_by    bound, not listening: the kernel gives it nothing until its process listens
-    refuse_newcomers ─► take what has come ─► close
+    open_listeners            the first one alone, so that a taken port is an error; then shared
+    bind_standby              bound, not listening: the kernel gives it nothing until it listens
+    refuse_new_connections ─► accept those that wait ─► close
 
-A socket that is closed resets the connections that wait in its backlog. One that drops what knocks
-(SYN) first has none left when it is closed: whoever was dropped knocks again a second later, and
-finds another socket or none.
+A socket that is closed resets the connections that wait in its backlog. One that refuses new
+connections first (the kernel drops SYN packets) has none left when it is closed; a client whose SYN
+was dropped sends it again a second later, and reaches another socket or none.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
         return [first]
     # Shared only now: a second service on this port must fail, not take half of the connections.
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    others = [stand_by(host, port_of(first)) for _ in range(count - 1)]
+    others = [bind_standby(host, port_of(first)) for _ in range(count - 1)]
     for other in others:
         other.listen(BACKLOG)
     return [first, *others]
 
 
-def stand_by(host: str, port: int) -> socket.socket:
+def bind_standby(host: str, port: int) -> socket.socket:
     """Return a socket on a shared port that does not listen yet."""
     return _bind(host, port, shared=True)
 
@@ -70,8 +70,8 @@ def url_of(host: str, listener: socket.socket) -> str:
     return f"http://{shown}:{port_of(listener)}"
 
 
-def refuse_newcomers(listener: socket.socket) -> None:
-    """Have the kernel drop whoever knocks from now on; does nothing where it is not Linux."""
+def refuse_new_connections(listener: socket.socket) -> None:
+    """Have the kernel drop new connections from now on; does nothing where it is not Linux."""
     if sys.platform != "linux":
         return
     code = b"".join(struct.pack("HBBI", *step) for step in DROP_SYN)
@@ -84,8 +84,8 @@ def refuse_newcomers(listener: socket.socket) -> None:
         )
 
 
-def admit_newcomers(listener: socket.socket) -> None:
-    """Undo `refuse_newcomers`."""
+def accept_new_connections(listener: socket.socket) -> None:
+    """Undo `refuse_new_connections`."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # there is nothing to undo
             listener.setsockopt(socket.SOL_SOCKET, DETACH_FILTER, 0)

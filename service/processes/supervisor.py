@@ -4,11 +4,11 @@
                ──fork──► worker 2 ◄── socket 2 ─┴─ SO_REUSEPORT: the kernel spreads connections
 
 The sockets are the supervisor's. Connections that reach a worker's socket while it is being
-replaced wait there instead of being refused, and its siblings notice nothing. Everything that a
+replaced wait there instead of being refused; the other workers are not affected. Everything that a
 worker imports is imported before the fork: its memory is shared, and a new worker needs only to
 load the models.
 
-A worker ends when its supervisor does, however that ends: its line is closed then.
+A worker ends when its supervisor does, however that ends: its channel is closed then.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from typing import Any, NoReturn
 
 from service.errors import StartError
 from service.observability.shared_folder import forget_gauges
-from service.processes.channel import Line
+from service.processes.channel import Channel
 from service.processes.model_change import ChangeRound
 from service.processes.sockets import open_listeners, port_of, url_of
-from service.processes.worker_slot import LONGEST_PAUSE_S, Assignment, WorkerPlace
+from service.processes.worker_slot import MAX_PAUSE_S, Assignment, WorkerSlot
 
 logger = logging.getLogger("foldnorm")
 
@@ -63,7 +63,7 @@ class Supervisor:
     metrics: Path
     stop_seconds: float
     start_seconds: float = START_SECONDS
-    places: list[WorkerPlace] = field(default_factory=list)
+    slots: list[WorkerSlot] = field(default_factory=list)
 
     def run(self) -> None:
         """Return after a signal, when all workers are gone.
@@ -72,19 +72,19 @@ class Supervisor:
             StartError: a worker died before all of them served for the first time.
             OSError: the address cannot be listened on.
         """
-        self._changes = ChangeRound(self._serving_lines, self._give_up)
+        self._changes = ChangeRound(self._serving_channels, self._abort)
         self._stopping = self._announced = False
         self._failure: str | None = None
         gc.freeze()  # the collector writes to what it looks at, and would unshare it
         for number, listener in enumerate(open_listeners(self.host, self.port, self.count), 1):
-            self.places.append(WorkerPlace(number, listener))
-        self.port = port_of(self.places[0].listener)
+            self.slots.append(WorkerSlot(number, listener))
+        self.port = port_of(self.slots[0].listener)
         self._selector = selectors.DefaultSelector()
         self._catch_signals()
         try:
             while not self._stopping and self._failure is None:
                 self._start_workers()
-                self._go_on_with_changes()
+                self._start_next_change()
                 self._wait()
         finally:
             self._stop()
@@ -103,20 +103,20 @@ class Supervisor:
 
     def _on_stop(self, number: int, _frame: Any) -> None:
         if self._stopping and number == signal.SIGINT:
-            for place in self.places:
-                place.hurry()
+            for slot in self.slots:
+                slot.interrupt()
         self._stopping = True
 
     def _start_workers(self) -> None:
-        for place in self.places:
-            if place.state == "empty" and self._may_start(place):
-                self._fork(place)
+        for slot in self.slots:
+            if slot.state == "empty" and self._may_start(slot):
+                self._fork(slot)
 
-    def _may_start(self, place: WorkerPlace) -> bool:
+    def _may_start(self, slot: WorkerSlot) -> bool:
         """Return whether it is time: a worker that starts in a change would miss it."""
-        return not self._changes.active and time.monotonic() >= place.start_at
+        return not self._changes.active and time.monotonic() >= slot.start_at
 
-    def _fork(self, place: WorkerPlace) -> None:
+    def _fork(self, slot: WorkerSlot) -> None:
         ours, theirs = socket.socketpair()
         # A signal that reaches the child before it has given up the supervisor's handlers would
         # be lost in them.
@@ -124,32 +124,32 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(place, ours, theirs)
+                self._become_worker(slot, ours, theirs)
         except OSError as exc:
             ours.close()
-            place.start_at = time.monotonic() + LONGEST_PAUSE_S
+            slot.start_at = time.monotonic() + MAX_PAUSE_S
             logger.error("a worker cannot be started", extra={"fields": {"reason": str(exc)}})
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        place.begin(pid, Line(ours), self.start_seconds)
-        self._selector.register(ours, selectors.EVENT_READ, place)
+        slot.begin(pid, Channel(ours), self.start_seconds)
+        self._selector.register(ours, selectors.EVENT_READ, slot)
 
     def _become_worker(
-        self, place: WorkerPlace, ours: socket.socket, theirs: socket.socket
+        self, slot: WorkerSlot, ours: socket.socket, theirs: socket.socket
     ) -> NoReturn:
         """Turn this process, just forked, into a worker."""
         status = 1
         try:
-            self._let_go(place)
+            self._close_inherited(slot)
             ours.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             served = self._changes.served
-            self.work(Assignment(place.number, place.listener, theirs, served))
+            self.work(Assignment(slot.number, slot.listener, theirs, served))
             status = 0
         except StartError as error:
-            Line(theirs).send({"kind": "failed", "reason": str(error)})
+            Channel(theirs).send({"kind": "failed", "reason": str(error)})
         except SystemExit as end:  # uvicorn's, which has logged why
             status = end.code if isinstance(end.code, int) else 1
         except BaseException:
@@ -158,107 +158,107 @@ class Supervisor:
             logging.shutdown()
             os._exit(status)
 
-    def _let_go(self, place: WorkerPlace) -> None:
-        """Give up what is the supervisor's: signal handlers, lines and the others' sockets."""
+    def _close_inherited(self, slot: WorkerSlot) -> None:
+        """Close what is the supervisor's: signal handlers, channels, the other workers' sockets."""
         signal.set_wakeup_fd(-1)
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         self._selector.close()
         self._wake.close()
         self._wake_writer.close()
-        for other in self.places:
-            if other is not place:
+        for other in self.slots:
+            if other is not slot:
                 other.listener.close()
-            if other.line is not None:
-                other.line.close()
+            if other.channel is not None:
+                other.channel.close()
 
-    def _go_on_with_changes(self) -> None:
-        if all(place.state != "starting" for place in self.places):
-            self._changes.go_on()
+    def _start_next_change(self) -> None:
+        if all(slot.state != "starting" for slot in self.slots):
+            self._changes.start_next()
 
     def _wait(self) -> None:
-        """Handle what the workers say, until a worker dies or a moment has passed."""
+        """Handle the workers' messages, until a worker dies or a moment has passed."""
         for key, _ in self._selector.select(self._seconds_to_wait()):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     self._wake.recv(4096)
             else:
-                self._hear(key.data)
-        for place in self.places:
-            self._look_after(place)
+                self._receive(key.data)
+        for slot in self.slots:
+            self._check_on(slot)
 
     def _seconds_to_wait(self) -> float:
         if self._stopping or self._changes.active:
             return TICK_S
-        starts = [place.start_at for place in self.places if place.state == "empty"]
+        starts = [slot.start_at for slot in self.slots if slot.state == "empty"]
         return max(0.0, min([TICK_S, *(start - time.monotonic() for start in starts)]))
 
-    def _hear(self, place: WorkerPlace) -> None:
-        if place.line is None:
+    def _receive(self, slot: WorkerSlot) -> None:
+        if slot.channel is None:
             return
-        for message in place.line.receive():
+        for message in slot.channel.receive():
             if message["kind"] == "failed":
-                place.reason = message["reason"]
+                slot.reason = message["reason"]
                 continue
-            self._changes.hear(place.line, message)
-            if message["kind"] == "serving" and place.state == "starting":
-                seconds = place.serve()
-                self._announce(place, seconds)
+            self._changes.receive(slot.channel, message)
+            if message["kind"] == "serving" and slot.state == "starting":
+                seconds = slot.serve()
+                self._announce(slot, seconds)
 
-    def _announce(self, place: WorkerPlace, seconds: float) -> None:
-        fields: dict[str, Any] = {"pid": place.pid, "seconds": round(seconds, 3)}
+    def _announce(self, slot: WorkerSlot, seconds: float) -> None:
+        fields: dict[str, Any] = {"pid": slot.pid, "seconds": round(seconds, 3)}
         logger.info("a worker serves", extra={"fields": fields})
-        if not self._announced and all(place.state == "serving" for place in self.places):
+        if not self._announced and all(slot.state == "serving" for slot in self.slots):
             self._announced = True
-            url = url_of(self.host, place.listener)
-            fields = {"url": url, "workers": [place.pid for place in self.places]}
+            url = url_of(self.host, slot.listener)
+            fields = {"url": url, "workers": [slot.pid for slot in self.slots]}
             logger.info("serving", extra={"fields": fields})
 
-    def _look_after(self, place: WorkerPlace) -> None:
-        """See whether a worker lives, and has not to be ended."""
-        ended = place.bury()
+    def _check_on(self, slot: WorkerSlot) -> None:
+        """Reap a worker that died, and end one that hangs."""
+        ended = slot.reap()
         if ended is not None:
-            self._replace(place, ended)
-        elif place.line is not None and place.line.ended:
-            self._hang_up(place)
-            place.leave(self.stop_seconds)  # nobody could tell it of a change any more
-        elif place.kill_if_due():
-            logger.error("a worker hangs and is killed", extra={"fields": {"pid": place.pid}})
+            self._replace(slot, ended)
+        elif slot.channel is not None and slot.channel.ended:
+            self._disconnect(slot)
+            slot.terminate(self.stop_seconds)  # no change of models could reach it any more
+        elif slot.kill_if_due():
+            logger.error("a worker hangs and is killed", extra={"fields": {"pid": slot.pid}})
 
-    def _replace(self, place: WorkerPlace, ended: int) -> None:
+    def _replace(self, slot: WorkerSlot, ended: int) -> None:
         """Note the end of a worker, and when the next one starts."""
-        self._hear(place)  # its last words
-        self._hang_up(place)
-        forget_gauges(self.metrics, place.number)
-        pid, reason = place.pid, place.reason
+        self._receive(slot)  # what it sent before it died
+        self._disconnect(slot)
+        forget_gauges(self.metrics, slot.number)
+        pid, reason = slot.pid, slot.reason
         if self._stopping or self._failure is not None:
-            place.pid = 0
+            slot.pid = 0
             return
-        if not (place.served or self._announced):
-            self._failure, place.pid = _failure(ended, reason), 0
+        if not (slot.served or self._announced):
+            self._failure, slot.pid = _failure(ended, reason), 0
             return
-        if not place.served:
+        if not slot.served:
             reason = reason or UNKNOWN_REASON
-        pause_s = place.vacate(self.host)
+        pause_s = slot.reset(self.host)
         fields: dict[str, Any] = {"pid": pid, "status": ended, "next_in_seconds": pause_s}
         if reason:
             fields["reason"] = reason
         logger.error("a worker died", extra={"fields": fields})
 
-    def _hang_up(self, place: WorkerPlace) -> None:
-        line, place.line = place.line, None
-        if line is not None:
-            self._selector.unregister(line.socket)
-            line.close()
-            self._changes.lose(line)
+    def _disconnect(self, slot: WorkerSlot) -> None:
+        channel, slot.channel = slot.channel, None
+        if channel is not None:
+            self._selector.unregister(channel.socket)
+            channel.close()
+            self._changes.forget(channel)
 
-    def _serving_lines(self) -> list[Line]:
-        return [place.line for place in self.places if place.line and place.state == "serving"]
+    def _serving_channels(self) -> list[Channel]:
+        return [slot.channel for slot in self.slots if slot.channel and slot.state == "serving"]
 
-    def _give_up(self, line: Line) -> None:
-        for place in self.places:
-            if place.line is line:
-                place.kill()
+    def _abort(self, channel: Channel) -> None:
+        for slot in self.slots:
+            if slot.channel is channel:
+                slot.kill()
 
     def _stop(self) -> None:
         """Let the workers finish what they have accepted, and kill what takes too long."""
@@ -266,11 +266,11 @@ class Supervisor:
             logger.info("stopping")
         self._stopping = True
         self._changes.close()
-        for place in self.places:
-            place.listener.close()  # the workers' own copies stay open until they are drained
-            place.leave(self.stop_seconds)
-        while any(place.pid for place in self.places):
-            self._changes.go_on()
+        for slot in self.slots:
+            slot.listener.close()  # the workers' own copies stay open until they are drained
+            slot.terminate(self.stop_seconds)
+        while any(slot.pid for slot in self.slots):
+            self._changes.start_next()
             self._wait()
         signal.set_wakeup_fd(-1)
         self._selector.close()

@@ -14,7 +14,7 @@ from service.errors import ServiceError, StartError
 from service.observability.shared_folder import count_as
 from service.processes.draining_server import DrainingServer
 from service.processes.sockets import BACKLOG, open_listeners, url_of
-from service.processes.worker_control import Coordinator
+from service.processes.worker_control import SupervisedCoordinator
 from service.processes.worker_slot import Assignment
 from service.settings import Settings
 
@@ -41,8 +41,8 @@ def serve_worker(settings: Settings, assignment: Assignment) -> None:
     Raises:
         StartError: a model cannot be served.
     """
-    count_as(assignment.place)
-    coordinator = Coordinator(assignment.line)
+    count_as(assignment.slot)
+    coordinator = SupervisedCoordinator(assignment.channel)
     try:
         state = build_state(settings, served=assignment.served, coordinator=coordinator)
     except (BundleError, ServiceError, OSError) as exc:

@@ -1,11 +1,11 @@
-"""The worker's end of the line to its supervisor: a change is made by all workers or by none.
+"""The worker's end of the channel to its supervisor: a change is made by all workers or by none.
 
     worker that was asked ──change──► supervisor ──prepare──► every worker
                                                  ◄──prepared── (or the reason why not)
                                                  ──commit──►   every worker (or abandon)
                          ◄──done────             ◄──committed── (and what it serves now)
 
-One JSON object per line, over a pair of sockets that the supervisor made before it forked.
+One JSON object a line, over a pair of sockets that the supervisor made before it forked.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ REFUSALS: dict[str, type[ServiceError | BundleError]] = {
     "ModelRefusedError": ModelRefusedError,
     "BundleError": BundleError,
 }
-LONGEST_REASON = 2000  # characters; a message has to fit into the reader's buffer
+MAX_REASON = 2000  # characters; a message has to fit into the reader's buffer
 BUFFER_BYTES = 1 << 20
 
 
-class Coordinator:
+class SupervisedCoordinator:
     """Asks the supervisor for changes, and makes those that it orders."""
 
-    def __init__(self, line: socket.socket) -> None:
-        self._line = line
+    def __init__(self, channel: socket.socket) -> None:
+        self._socket = channel
         self._writer: asyncio.StreamWriter | None = None
         self._listening: asyncio.Task[None] | None = None
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
 
     async def start(self, repository: Repository) -> None:
-        """Tell the supervisor that this worker answers, and do what it orders from now on."""
-        reader, self._writer = await asyncio.open_connection(sock=self._line, limit=BUFFER_BYTES)
+        """Report to the supervisor that this worker serves, and carry out what it orders."""
+        reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=BUFFER_BYTES)
         self._listening = asyncio.create_task(self._listen(reader, repository))
-        await self._tell({"kind": "serving", "models": repository.served})
+        await self._send({"kind": "serving", "models": repository.served})
 
     async def change(self, action: Action, name: str) -> None:
         """Have all workers make a change.
@@ -65,7 +65,7 @@ class Coordinator:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         try:
-            await self._tell({"kind": "change", "number": number, "action": action, "name": name})
+            await self._send({"kind": "change", "number": number, "action": action, "name": name})
             done = await future
         except OSError as exc:
             raise DrainingError(STOPPING, RETRY_AFTER_S) from exc
@@ -79,7 +79,7 @@ class Coordinator:
     async def _listen(self, reader: asyncio.StreamReader, repository: Repository) -> None:
         try:
             while line := await reader.readline():
-                await self._obey(json.loads(line), repository)
+                await self._handle(json.loads(line), repository)
         except ConnectionError:
             pass  # the supervisor was killed
         except Exception:
@@ -89,13 +89,13 @@ class Coordinator:
                 future.set_exception(DrainingError(STOPPING, RETRY_AFTER_S))
         os.kill(os.getpid(), signal.SIGTERM)  # without its supervisor a worker has to go
 
-    async def _obey(self, message: dict[str, Any], repository: Repository) -> None:
+    async def _handle(self, message: dict[str, Any], repository: Repository) -> None:
         match message["kind"]:
             case "prepare":
-                await self._tell(await _prepare(repository, message))
+                await self._send(await _prepare(repository, message))
             case "commit":
                 repository.commit()
-                await self._tell(
+                await self._send(
                     {
                         "kind": "committed",
                         "number": message["number"],
@@ -109,7 +109,7 @@ class Coordinator:
                 if future is not None and not future.done():
                     future.set_result(message)
 
-    async def _tell(self, message: dict[str, Any]) -> None:
+    async def _send(self, message: dict[str, Any]) -> None:
         assert self._writer is not None
         self._writer.write(json.dumps(message).encode() + b"\n")
         await self._writer.drain()
@@ -121,7 +121,7 @@ async def _prepare(repository: Repository, message: dict[str, Any]) -> dict[str,
     try:
         await repository.prepare(message["action"], message["name"])
     except (UnknownModelError, ModelRefusedError, BundleError) as refusal:
-        return vote | {"error": type(refusal).__name__, "reason": str(refusal)[:LONGEST_REASON]}
+        return vote | {"error": type(refusal).__name__, "reason": str(refusal)[:MAX_REASON]}
     except Exception:
         logger.exception("a model cannot be changed")
         return vote | {

@@ -1,4 +1,4 @@
-"""One place for a process: its number and its socket stay, its process may change."""
+"""A slot for one worker: its number and its socket stay, its process may change."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from service.processes.channel import Line
-from service.processes.sockets import admit_newcomers, port_of, stand_by
+from service.processes.channel import Channel
+from service.processes.sockets import accept_new_connections, bind_standby, port_of
 
-FIRST_PAUSE_S = 0.1  # before a worker that died young is replaced; then twice that
-LONGEST_PAUSE_S = 5.0
-STEADY_SECONDS = 10.0  # of service; who dies earlier died young
+FIRST_PAUSE_S = 0.1  # before a worker that died early is replaced; then twice that
+MAX_PAUSE_S = 5.0
+STEADY_SECONDS = 10.0  # of service; a worker that dies sooner died early
 
 
 @dataclass(frozen=True)
@@ -23,36 +23,36 @@ class Assignment:
     """What a worker is given.
 
     Attributes:
-        place: its number, from 1; no two workers that live have the same.
+        slot: its number, from 1; no two workers that live have the same.
         listener: the socket that it answers on.
-        line: its end of the connection to the supervisor.
+        channel: its end of the connection to the supervisor.
         served: models to serve, each as name@version; empty for all that are on disk.
     """
 
-    place: int
+    slot: int
     listener: socket.socket
-    line: socket.socket
+    channel: socket.socket
     served: frozenset[str]
 
 
 @dataclass(eq=False)
-class WorkerPlace:
+class WorkerSlot:
     """A process, or the wait for the next one.
 
     Attributes:
-        state: `leaving` is a worker that has hung up and will soon be gone.
+        state: `stopping` is a worker that was asked to end, or has closed its channel.
         since: when the state began.
         served_since: when its process began to serve; None if it has not.
         due: when the process is killed, unless its state changes before.
-        deaths: how many in a row died young.
+        deaths: how many in a row died early.
         reason: what a worker that failed said of it.
     """
 
     number: int
     listener: socket.socket
-    state: Literal["empty", "starting", "serving", "leaving"] = "empty"
+    state: Literal["empty", "starting", "serving", "stopping"] = "empty"
     pid: int = 0
-    line: Line | None = None
+    channel: Channel | None = None
     since: float = 0.0
     served_since: float | None = None
     due: float = math.inf
@@ -60,9 +60,9 @@ class WorkerPlace:
     start_at: float = 0.0
     reason: str | None = None
 
-    def begin(self, pid: int, line: Line, limit_s: float) -> None:
+    def begin(self, pid: int, channel: Channel, limit_s: float) -> None:
         """Note a process that has `limit_s` to begin to serve."""
-        self.pid, self.line, self.reason, self.served_since = pid, line, None, None
+        self.pid, self.channel, self.reason, self.served_since = pid, channel, None, None
         self._enter("starting", limit_s)
 
     def serve(self) -> float:
@@ -74,16 +74,16 @@ class WorkerPlace:
 
     @property
     def served(self) -> bool:
-        """Whether its process has begun to serve; one that fails hangs up before it is gone."""
+        """Whether its process has begun to serve; one that fails ends its channel before itself."""
         return self.served_since is not None
 
-    def leave(self, limit_s: float) -> None:
+    def terminate(self, limit_s: float) -> None:
         """Ask the process to finish within `limit_s`."""
-        if self.pid and self.state != "leaving":
+        if self.pid and self.state != "stopping":
             os.kill(self.pid, signal.SIGTERM)
-            self._enter("leaving", limit_s)
+            self._enter("stopping", limit_s)
 
-    def hurry(self) -> None:
+    def interrupt(self) -> None:
         """Have a process that drains stop at once."""
         if self.pid:
             os.kill(self.pid, signal.SIGINT)
@@ -97,19 +97,19 @@ class WorkerPlace:
         return True
 
     def kill(self) -> None:
-        """Kill the process; it is buried like any other."""
+        """Kill the process; it is reaped like any other."""
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
 
-    def bury(self) -> int | None:
+    def reap(self) -> int | None:
         """Return how the process ended (negative: by which signal), None while it lives."""
         if not self.pid:
             return None
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if pid else None
 
-    def vacate(self, host: str) -> float:
-        """Prepare the place for the next process; return the seconds to wait for it.
+    def reset(self, host: str) -> float:
+        """Prepare the slot for the next process; return the seconds to wait for it.
 
         Connections wait for a worker that is replaced. One that cannot even start keeps nobody
         waiting: its socket is closed, and the next worker listens on a new one when it is ready.
@@ -119,18 +119,18 @@ class WorkerPlace:
         if not self.served:
             port = port_of(self.listener)
             self.listener.close()
-            self.listener = stand_by(host, port)
-        admit_newcomers(self.listener)
+            self.listener = bind_standby(host, port)
+        accept_new_connections(self.listener)
         self.pid = 0
         self._enter("empty", math.inf)
         pause_s = _pause_s(self.deaths)
         self.start_at = self.since + pause_s
         return pause_s
 
-    def _enter(self, state: Literal["empty", "starting", "serving", "leaving"], s: float) -> None:
+    def _enter(self, state: Literal["empty", "starting", "serving", "stopping"], s: float) -> None:
         self.state, self.since = state, time.monotonic()
         self.due = self.since + s
 
 
 def _pause_s(deaths: int) -> float:
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (deaths - 1)) if deaths else 0.0
+    return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (deaths - 1)) if deaths else 0.0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from models.bundle import Bundle, load_catalogue
+from models.bundle import Bundle, BundleError, load_catalogue, scan_catalogue
 from models.manifest import Variant
 from service.errors import ModelRefusedError, UnknownModelError
 from service.inference.batcher import Batcher
@@ -19,6 +22,21 @@ from service.observability.prometheus import ServiceMetrics
 from service.registry.catalogue import served_variants
 from service.settings import Optimization, Settings
 
+logger = logging.getLogger("foldnorm")
+
+
+@dataclass(frozen=True)
+class _Served:
+    """One graph of an artifact, and the name that it is served under."""
+
+    bundle: Bundle
+    name: str
+    variant: Variant
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}@{self.bundle.version}"
+
 
 @dataclass(frozen=True)
 class Loader:
@@ -30,57 +48,68 @@ class Loader:
     metrics: ServiceMetrics
 
     def load_all(self) -> list[ServedModel]:
-        """Return every model of every artifact, each with its start-up proof.
+        """Return every model of every artifact, each with its start-up checks.
 
         Raises:
             BundleError: an artifact is missing, damaged or of an unknown schema.
-            ModelRefusedError: a model fails its proof.
+            ModelRefusedError: a model fails its checks.
         """
-        return [
-            self._load(bundle, name, variant)
-            for bundle in self._verified_bundles()
-            for name, variant in served_variants(bundle)
-        ]
+        return self._load_each(_served(load_catalogue(self.settings.artifacts)))
 
-    def load(self, wanted: str) -> list[ServedModel]:
-        """Return every version of the model of one served name.
+    def load(self, name: str) -> list[ServedModel]:
+        """Return every version of the model of one served name, whatever else is on disk.
 
         Raises:
             UnknownModelError: no artifact serves a model of this name.
-            BundleError: an artifact is missing, damaged or of an unknown schema.
-            ModelRefusedError: a model fails its proof.
+            BundleError: its artifact is damaged or of an unknown schema.
+            ModelRefusedError: it fails its checks.
         """
-        bundles = [
-            (bundle, name, variant)
-            for bundle in load_catalogue(self.settings.artifacts)
-            for name, variant in served_variants(bundle)
-            if name == wanted
-        ]
-        if not bundles:
+        bundles, broken = self._scan()
+        artifacts = {name, name.removesuffix("-unfolded"), name.removesuffix("-int8")}
+        for path, error in broken.items():
+            if path.name.rpartition("-")[0] in artifacts:  # a folder is NAME-VERSION
+                raise error
+        found = [one for one in _served(bundles) if one.name == name]
+        if not found:
             raise UnknownModelError(
-                f"no artifact in {self.settings.artifacts} serves a model {wanted[:80]!r}"
+                f"no artifact in {self.settings.artifacts} serves a model {name[:80]!r}"
             )
-        for bundle, _, _ in bundles:
-            bundle.verify()
-        return [self._load(*found) for found in bundles]
+        return self._load_each(found)
 
-    def names(self) -> list[tuple[str, str]]:
-        """Return name and version of every model that the artifacts on disk hold.
+    def load_again(self, served: frozenset[str]) -> list[ServedModel]:
+        """Return the models of these names, each as name@version, whatever else is on disk.
 
         Raises:
-            BundleError: an artifact is missing, damaged or of an unknown schema.
+            BundleError: one of them is damaged.
+            ModelRefusedError: one of them is on disk no more, or fails its checks.
         """
-        return [
-            (name, bundle.version)
-            for bundle in load_catalogue(self.settings.artifacts)
-            for name, _ in served_variants(bundle)
-        ]
+        bundles, broken = self._scan()
+        found = [one for one in _served(bundles) if one.full_name in served]
+        if missing := served - {one.full_name for one in found}:
+            reasons = "; ".join(map(str, broken.values()))
+            raise ModelRefusedError(
+                f"{', '.join(sorted(missing))} is served by the other workers and is not on disk "
+                f"any more; put it back, or unload it {f'({reasons})' if reasons else ''}".rstrip()
+            )
+        return self._load_each(found)
 
-    def _verified_bundles(self) -> list[Bundle]:
-        bundles = load_catalogue(self.settings.artifacts)
-        for bundle in bundles:
+    def names(self) -> list[tuple[str, str]]:
+        """Return name and version of every model that the sound artifacts on disk hold."""
+        bundles, _ = self._scan()
+        return [(one.name, one.bundle.version) for one in _served(bundles)]
+
+    def _scan(self) -> tuple[list[Bundle], dict[Path, BundleError]]:
+        """Return the artifacts on disk; log those that are broken."""
+        bundles, broken = scan_catalogue(self.settings.artifacts)
+        for error in broken.values():
+            fields = {"reason": str(error)}
+            logger.warning("an artifact is broken and passed over", extra={"fields": fields})
+        return bundles, broken
+
+    def _load_each(self, found: list[_Served]) -> list[ServedModel]:
+        for bundle in {one.bundle.path: one.bundle for one in found}.values():
             bundle.verify()
-        return bundles
+        return [self._load(one.bundle, one.name, one.variant) for one in found]
 
     def _load(self, bundle: Bundle, name: str, variant: Variant) -> ServedModel:
         session, proof = open_session(
@@ -98,7 +127,7 @@ class Loader:
         batcher = Batcher(
             BatchRunner(session, self.engine, metrics, tuning.chunk_size),
             capacity=self.settings.queue_capacity_images,
-            max_batch=tuning.max_batch_size,
+            max_batch_size=tuning.max_batch_size,
         )
         return ServedModel(
             name=name,
@@ -142,3 +171,11 @@ def open_session(
     except ModelRefusedError as exc:
         file = bundle.path / manifest.graphs[variant].file
         raise ModelRefusedError(f"{name} {bundle.version} ({file}) is refused: {exc}") from exc
+
+
+def _served(bundles: Sequence[Bundle]) -> list[_Served]:
+    return [
+        _Served(bundle, name, variant)
+        for bundle in bundles
+        for name, variant in served_variants(bundle)
+    ]

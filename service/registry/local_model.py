@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.bundle import MANIFEST_FILE, Bundle, BundleError, load_bundle, load_catalogue
+from models.bundle import MANIFEST_FILE, Bundle, BundleError, load_bundle, scan_catalogue
 from models.manifest import Variant
 from service.errors import UnknownModelError
 from service.images.decode import EncodedImage
@@ -131,27 +131,26 @@ def _find(wanted: str | os.PathLike[str], settings: Settings) -> tuple[str, Bund
     if isinstance(wanted, os.PathLike) or len(path.parts) > 1 or (path / MANIFEST_FILE).is_file():
         bundle = load_bundle(path)
         return (bundle.name, bundle, bundle.served_variant)
-    names = []
-    for bundle in _catalogue(settings.artifacts):
-        for name, variant in served_variants(bundle):
-            full_name = f"{name}@{bundle.version}"
-            if wanted in (name, full_name):
-                return name, bundle, variant
-            names.append(full_name)
-    raise UnknownModelError(
-        f"no model {wanted!r} in {settings.artifacts}; there are {', '.join(names)}, each also "
-        "without its version"
-    )
-
-
-def _catalogue(folder: Path) -> list[Bundle]:
-    if not folder.is_dir():
+    if not settings.artifacts.is_dir():
         raise BundleError(
-            f"{folder} is not there: an installed package brings no trained networks; name an "
-            "artifact's folder, or set FOLDNORM_ARTIFACTS to the folder that holds them "
+            f"{settings.artifacts} is not there: an installed package brings no trained networks; "
+            "name an artifact's folder, or set FOLDNORM_ARTIFACTS to the folder that holds them "
             "(models/artifacts in Foldnorm's sources)"
         )
-    return load_catalogue(folder)
+    bundles, broken = scan_catalogue(settings.artifacts)
+    names = {
+        f"{name}@{bundle.version}": (name, bundle, variant)
+        for bundle in bundles  # the newest version of a name first
+        for name, variant in served_variants(bundle)
+    }
+    for full_name, found in names.items():
+        if wanted in (full_name, found[0]):
+            return found
+    reasons = "".join(f"; {error}" for error in broken.values())
+    raise UnknownModelError(
+        f"no model {wanted!r} in {settings.artifacts}; there are {', '.join(names) or 'none'}, "
+        f"each also without its version{reasons}"
+    )
 
 
 def _batches(images: Picture | Iterable[Picture]) -> Iterator[list[Picture]]:

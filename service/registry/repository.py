@@ -14,20 +14,16 @@ whatever else has come to disk meanwhile.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from models.bundle import BundleError
 from service.errors import ModelRefusedError, UnknownModelError
 from service.inference.served_model import ServedModel
 from service.observability.prometheus import ServiceMetrics
 from service.registry.catalogue import Catalogue
 from service.registry.loading import Loader
 from service.system import release_free_memory
-
-logger = logging.getLogger("foldnorm")
 
 Action = Literal["load", "unload"]
 MAX_NAME = 255  # characters of a name that is sent around: no folder on disk has a longer one
@@ -78,7 +74,7 @@ class Repository:
         self._coordinator = coordinator
         self._changing = asyncio.Lock()
         self._prepared: Catalogue | None = None
-        models = _load_again(loader, served) if served else loader.load_all()
+        models = loader.load_again(served) if served else loader.load_all()
         self.adopt(self._catalogue(models))
 
     @property
@@ -136,13 +132,9 @@ class Repository:
         self._prepared = None
 
     def index(self) -> list[RepositoryEntry]:
-        """Return every model on disk or in service; only these where the folder is damaged."""
+        """Return every model in service, and those of every sound artifact on disk."""
         ready = {(model.name, model.version) for model in self.catalogue.models}
-        on_disk: set[tuple[str, str]] = set()
-        try:
-            on_disk = set(self._loader.names())
-        except BundleError as error:
-            logger.warning("not every artifact is listed", extra={"fields": {"reason": str(error)}})
+        on_disk = set(self._loader.names())
         return [
             RepositoryEntry(name, version, "READY", "")
             if (name, version) in ready
@@ -169,18 +161,6 @@ class Repository:
             )
         newest_first = sorted(models, key=_version, reverse=True)
         return Catalogue(sorted(newest_first, key=lambda model: model.name), self._default)
-
-
-def _load_again(loader: Loader, served: frozenset[str]) -> list[ServedModel]:
-    names = sorted({full_name.rpartition("@")[0] for full_name in served})
-    found = [model for name in names for model in loader.load(name)]
-    models = [model for model in found if model.full_name in served]
-    if missing := served - {model.full_name for model in models}:
-        raise ModelRefusedError(
-            f"{', '.join(sorted(missing))} is served by the other workers and is not on disk any "
-            "more; put it back, or unload it"
-        )
-    return models
 
 
 def _version(model: ServedModel) -> tuple[int, ...]:

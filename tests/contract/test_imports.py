@@ -51,7 +51,7 @@ def test_serving_loads_nothing_of_the_offline_side(module: str) -> None:
     assert set() == loaded_modules(module) & OFFLINE_ONLY
 
 
-def test_the_artefact_contract_loads_neither_torch_nor_onnx() -> None:
+def test_the_artifact_contract_loads_neither_torch_nor_onnx() -> None:
     assert set() == loaded_modules("models.bundle") & (OFFLINE_ONLY | {"onnxruntime", "service"})
 
 

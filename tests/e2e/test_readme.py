@@ -34,13 +34,23 @@ def of(program, lines):
 
 def test_every_command_of_the_readme_is_run_by_a_test_below():
     known = ("make serve", "make install", ". .venv", "curl ", "docker ", "foldnorm ")
-    assert [
-        line
-        for line in commands("Serve") + commands("Fold") + commands("Train")
-        if not line.startswith(known)
-    ] == []
-    headings = README.split("## Serve")[1].split("## What the experiment")[0]
-    assert README.count("```bash") == headings.count("```bash")
+    tried = commands("Serve") + commands("Fold") + commands("Train")
+    assert [line for line in tried if not line.startswith(known)] == []
+    every = README.count("```bash")
+    first, *_ = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    assert set(first.splitlines()) <= set(tried)
+    headings = README.split("\n## Serve\n")[1].split("\n## What the experiment")[0]
+    assert every == 1 + headings.count("```bash")
+
+
+def test_the_python_example_runs_as_it_is_written():
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    result = subprocess.run(
+        [sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "label='frog'" in result.stdout
+    assert "True" in result.stdout
 
 
 def test_every_file_that_the_readme_names_exists():
@@ -160,7 +170,7 @@ def test_the_image_is_built():
 
 @pytest.fixture(scope="module")
 def reader_folder(data_dir, tmp_path_factory):
-    """A folder as a reader has it after `make install`: the sources' artefacts, and the dataset."""
+    """A folder as a reader has it after `make install`: the sources' artifacts, and the dataset."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "data").symlink_to(data_dir.resolve())
     (folder / "models").mkdir()
@@ -181,6 +191,7 @@ def run(command, folder, seconds=600):
     )
 
 
+@pytest.mark.systems
 class TestTraining:
     """The commands under Train, in their order and in one folder."""
 

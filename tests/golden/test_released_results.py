@@ -1,4 +1,4 @@
-"""What is stated of the released artefacts, against the artefacts."""
+"""What is stated of the released artifacts, against the artifacts."""
 
 import re
 from pathlib import Path
@@ -50,8 +50,20 @@ def test_the_cards_say_what_the_manifests_say(bundles):
         assert (bundle.path / CARD_FILE).read_text(encoding="utf-8") == model_card(bundle.manifest)
 
 
-def test_the_readme_shows_the_results_of_the_artefacts(bundles):
-    assert results_table(bundles) in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_and_the_readme_show_the_results_of_the_artifacts(bundles):
+    page = (ROOT / "docs" / "figures" / "results.md").read_text(encoding="utf-8")
+    assert results_table(bundles) == page
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for bundle in bundles:
+        (row,) = [line for line in readme.splitlines() if line.startswith(f"| **{bundle.name}**")]
+        _, _, float32, int8, training, norms, _ = row.split("|")
+        assert float32.strip() == f"{bundle.manifest.metrics.test.accuracy * 100:.2f} %"
+        assert int8.strip() == f"{bundle.manifest.quantization.effect.test.accuracy * 100:.2f} %"
+        provenance = bundle.manifest.provenance
+        minutes = round(provenance.total_seconds / 60)
+        assert training.strip() == f"{provenance.epochs} epochs, {minutes} min"
+        trained = bundle.manifest.graphs.get("unfolded", bundle.manifest.graphs.get("plain"))
+        assert norms.strip() == f"{trained.nodes.get('BatchNormalization', 0)}, 0"
 
 
 def test_the_figures_are_those_of_the_histories(bundles, tmp_path):
@@ -64,10 +76,10 @@ def test_the_figures_are_those_of_the_histories(bundles, tmp_path):
 
 def test_batch_norm_gains_what_the_reference_reports(bundles):
     """The reference: 77 to 79 % without, 87 % with batch norm, 79 % within the first epochs."""
-    artefacts = by_name(bundles)
-    accuracy = {name: b.manifest.metrics.test.accuracy for name, b in artefacts.items()}
+    artifacts = by_name(bundles)
+    accuracy = {name: b.manifest.metrics.test.accuracy for name, b in artifacts.items()}
     assert accuracy["keras-bn"] - accuracy["keras-baseline"] >= 0.08
-    first = next(r.epoch for r in artefacts["keras-bn"].read_history() if r.test_accuracy >= 0.79)
+    first = next(r.epoch for r in artifacts["keras-bn"].read_history() if r.test_accuracy >= 0.79)
     assert first <= 8
 
 

@@ -103,7 +103,7 @@ class AccessMiddleware:
 
 
 class _Watch:
-    """Passes a request and its answer on; remembers the status and the bytes held."""
+    """Passes a request and its answer on; notes the status and the bytes held."""
 
     def __init__(self, receive: Receive, send: Send, admission: Admission) -> None:
         self._receive = receive

@@ -1,4 +1,4 @@
-"""GET answers under `/v1` carry their hash, and are not sent again to whoever has them.
+"""GET answers under `/v1` carry their hash, and are not sent again to a caller that has them.
 
 What the artifacts say never changes: a page that asks again pays for a hash, not for a transfer.
 """

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from service.errors import MalformedRequestError
 
 DEFAULT_TOP_K = 5
-LONGEST_SHOWN = 60
+MAX_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,6 @@ def _integer(found: dict[str, str], name: str) -> int:
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
         raise MalformedRequestError(
-            f"query {name} = {text[:LONGEST_SHOWN]!r} is no whole number of at most 9 digits"
+            f"query {name} = {text[:MAX_SHOWN]!r} is no whole number of at most 9 digits"
         )
     return int(text)

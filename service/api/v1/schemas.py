@@ -151,7 +151,7 @@ class TuningEntry(Answer):
     call_ms: float = Field(description="The a of t(n) = a + b n, fitted.")
     image_ms: float = Field(description="The b of t(n) = a + b n, fitted.")
     part_images: int = Field(
-        description="Most images that run at once, on the event loop or as one thread's part."
+        description="Most images that run at once, on the event loop or as one thread's chunk."
     )
     gather_images: int = Field(
         description="Most images of different requests that run as one batch."

@@ -1,8 +1,5 @@
 """The Open Inference Protocol v2 over HTTP, so that clients of other model servers work unchanged.
 
-    bytes ─► compression ─► envelope ─► infer_request ─► decode ─► model ─► infer_answer ─► bytes
-             inflate        JSON | rest  one input       images             outputs, JSON | rest
-    any stage raises service.errors.ServiceError ─► v2.errors ─► {"error": "…"}
-
-`application.build_v2` answers every path under `/v2`. docs/v2.md says what is served and what not.
+`application.build_v2` answers every path under `/v2`; `infer` is the room of its one hot path.
+Errors have the protocol's own shape, `responses` makes them. docs/v2.md says what is served.
 """

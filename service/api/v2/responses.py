@@ -28,11 +28,11 @@ from service.api.problems import (
 )
 
 RETRY_AFTER_S = 1.0  # where nothing was measured: a probe's interval is about that
-LONGEST_SHOWN = 80
+MAX_SHOWN = 80
 
-# Bounded in depth and length: the plain one goes as deep as a hostile caller nests, and fails.
+# Bounded in depth and length: the plain one recurses as deep as a caller nests, and fails.
 _REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = LONGEST_SHOWN
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = MAX_SHOWN
 
 
 class UnsupportedFeatureError(errors.MalformedRequestError):
@@ -65,7 +65,7 @@ def install_error_handlers(app: Starlette) -> None:
 def shown(value: object) -> str:
     """Return a value as a message quotes it, cut where it is long."""
     text = _REPR.repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def status_of(error: errors.ServiceError) -> int:

@@ -147,7 +147,7 @@ def test_an_idle_server_ends_at_once_and_silently(process: LoggedProcess, url: s
     assert process.end() == (0, "")
 
 
-def test_a_damaged_artefact_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_damaged_artifact_is_one_clear_line(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts" / "broken-1.0.0"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}", encoding="utf-8")

@@ -98,7 +98,7 @@ class Service:
 
 @pytest.fixture
 def own_artifacts(artifacts: Path, tmp_path: Path) -> Path:
-    """A copy of the synthetic artefacts that a test may change."""
+    """A copy of the synthetic artifacts that a test may change."""
     return shutil.copytree(artifacts, tmp_path / "artifacts")
 
 
@@ -152,7 +152,7 @@ def test_a_killed_worker_costs_its_requests_in_flight_and_nothing_else(
         os.kill(victim, signal.SIGKILL)
         killed_at = time.monotonic()
         assert service.process.wait_for("a worker died")["pid"] == victim
-        newcomer = service.process.wait_for("a worker serves")["pid"]
+        replacement = service.process.wait_for("a worker serves")["pid"]
         seconds = time.monotonic() - killed_at
         time.sleep(LOAD_SECONDS)
     record_property("seconds_to_replace", round(seconds, 3))
@@ -160,12 +160,12 @@ def test_a_killed_worker_costs_its_requests_in_flight_and_nothing_else(
     for caller in callers:
         failed = [one for one in caller.outcomes if one.ending != 200]
         assert len(failed) <= (1 if before[id(caller)] == victim else 0), failed
-    assert sorted(service.workers) == sorted([sibling, newcomer])
+    assert sorted(service.workers) == sorted([sibling, replacement])
     # The counts of the dead stay, what it held does not.
     answered = load.endings().count(200)
     lost = len(load.endings()) - answered
     assert answered <= service.sample("foldnorm_images_total") <= answered + lost
-    wait_until(lambda: service.sample("foldnorm_workers") == 2, "the newcomer's gauges")
+    wait_until(lambda: service.sample("foldnorm_workers") == 2, "the replacement's gauges")
     wait_until(lambda: service.sample("foldnorm_work_in_progress") == 0, "nothing in progress")
 
 
@@ -270,7 +270,7 @@ def test_reload_under_load_loses_nothing_and_reaches_every_worker(
         assert versions[-1] == b"1.1.0"
 
 
-def test_a_damaged_artefact_leaves_the_old_one_in_every_worker_and_says_why(
+def test_a_damaged_artifact_leaves_the_old_one_in_every_worker_and_says_why(
     service: Service, image: bytes
 ) -> None:
     before = service.models()
@@ -286,20 +286,27 @@ def test_a_damaged_artefact_leaves_the_old_one_in_every_worker_and_says_why(
     assert set(load.endings()) == {200}
 
 
-def test_the_index_lists_what_is_served_though_a_manifest_on_disk_is_damaged(
+def test_a_broken_neighbour_keeps_no_worker_and_no_other_model_from_service(
     service: Service,
 ) -> None:
     url = f"{service.url}/v2/repository/index"
     before = httpx.post(url, timeout=SECONDS).json()
-    (service.artifacts / "tiny-bn-1.0.0" / "manifest.json").write_text("{}", encoding="utf-8")
+    half_copied = service.artifacts / "other-1.0.0"
+    half_copied.mkdir()
+    (half_copied / "manifest.json").write_text("{", encoding="utf-8")
     assert httpx.post(url, timeout=SECONDS).json() == before
-    assert (
-        "schema_version None" in service.process.wait_for("not every artefact is listed")["reason"]
-    )
-    assert "schema_version None" in service.change("tiny-plain", "load").json()["error"]
+    logged = service.process.wait_for("an artifact is broken and passed over")
+    assert "other-1.0.0" in logged["reason"]
+    assert service.change("tiny-plain", "load").status_code == 200
+    assert "other-1.0.0" in service.change("other", "load").json()["error"]
+    for worker in service.workers:
+        os.kill(worker, signal.SIGKILL)
+    for _ in range(2):
+        service.process.wait_for("a worker serves")
+    assert len(service.models()) == 2
 
 
-def test_a_replacement_serves_what_its_siblings_serve(service: Service) -> None:
+def test_a_replacement_serves_what_the_other_workers_serve(service: Service) -> None:
     synthetic.write_artifact(service.artifacts, "tiny-bn", norms=True, seed=3, version="2.0.0")
     synthetic.write_artifact(service.artifacts, "tiny-new", norms=False, seed=4)
     assert service.change("tiny-bn-unfolded", "unload").status_code == 200

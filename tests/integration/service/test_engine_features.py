@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.api.v1.compare import run_in_turns
 from service.api.v1.schemas import PredictAnswer
 from service.app import build_app, build_state
 from service.errors import OverloadedError
@@ -97,63 +96,15 @@ def test_two_models_never_share_an_answer(running: Any, png: Png) -> None:
     assert answers[0].json()["predictions"] != answers[1].json()["predictions"]
 
 
-def test_an_image_asked_for_many_times_at_once_is_computed_once(running: Any) -> None:
-    with running(cache_answers=10) as (state, client):
-        runs = count_runs(state, "tiny-bn")
-        model = state.catalogue.find("tiny-bn")
-
-        async def burst() -> list[Any]:
-            return await asyncio.gather(*(state.score(model, IMAGES[:1]) for _ in range(20)))
-
-        outcomes = client.run(burst())
-    assert runs == [1]
-    assert all((o.scores.logits == outcomes[0][0].scores.logits).all() for o, _ in outcomes)
-
-
-def test_who_waits_for_a_computation_that_fails_computes_by_himself(running: Any) -> None:
-    with running(cache_answers=10) as (state, client):
-        model = state.catalogue.find("tiny-bn")
-        run = model.session.run
-        calls: list[int] = []
-
-        def fails_once(images: NDArray[np.uint8]) -> Scores:
-            calls.append(len(images))
-            if len(calls) == 1:
-                raise RuntimeError("the first one fails")
-            return run(images)
-
-        object.__setattr__(model.session, "run", fails_once)
-
-        async def burst() -> list[Any]:
-            return await asyncio.gather(
-                *(state.score(model, IMAGES[:1]) for _ in range(3)), return_exceptions=True
-            )
-
-        endings = client.run(burst())
-    assert [isinstance(ending, RuntimeError) for ending in endings] == [True, False, False]
-    assert calls == [1, 1]
-
-
-def test_a_request_may_bring_more_images_than_are_remembered(running: Any) -> None:
-    with running(cache_answers=2) as (state, client):
-        model = state.catalogue.find("tiny-bn")
-        images = IMAGES[[0, 1, 2, 3, 0]]
-        outcome, remembered = client.run(state.score(model, images))
-        expected = model.session.run(images)
-        assert not remembered
-        assert np.allclose(outcome.scores.logits, expected.logits, atol=1e-5)
-        assert len(state.cache._scores) == 2
-
-
 def test_the_shadow_counts_and_keeps_what_it_sees_differently(running: Any, png: Png) -> None:
     with running(shadow_fraction=1.0) as (state, client):
         state.shadow._random = Random(0)
-        twin = state.shadow.model()
-        assert twin is not None
+        other = state.shadow.model()
+        assert other is not None
         logits = np.zeros((1, 10), np.float32)
         primary = state.catalogue.default.session.run(IMAGES[:1]).logits.argmax()
         logits[0, (primary + 1) % 10] = 5.0
-        object.__setattr__(twin.session, "run", lambda images: Scores(logits, logits / 5))
+        object.__setattr__(other.session, "run", lambda images: Scores(logits, logits / 5))
         post(client, png(IMAGES[0]))
         client.run(state.shadow.close())
         text = client.get("/metrics").text
@@ -172,13 +123,13 @@ def test_no_shadow_runs_unless_asked_for_and_none_under_load(running: Any, png: 
         post(client, png(IMAGES[0]))
         assert runs == []
     with running(shadow_fraction=1.0) as (state, client):
-        twin = state.shadow.model()
-        runs = count_runs(state, twin.name)
+        other = state.shadow.model()
+        runs = count_runs(state, other.name)
 
         async def burst() -> None:
-            scores = state.catalogue.default.session.run(IMAGES[:1])
+            result = await state.classifier.classify(state.catalogue.default, IMAGES[:1])
             for _ in range(5):  # the first one runs, and the others come meanwhile
-                state.shadow.offer(state.catalogue.default, IMAGES[:1], scores)
+                state.shadow.offer(result)
             await state.shadow.close()
 
         client.run(burst())
@@ -308,22 +259,3 @@ def test_who_hangs_up_leaves_the_queue_and_harms_nobody(
         expected = model.session.run(IMAGES[2:3]).logits
         assert np.allclose(outcome.scores.logits, expected, atol=1e-5)
         assert 'reason="CANCELED"' in client.get("/metrics").text
-
-
-def test_compared_models_take_turns_on_the_same_batch(running: Any) -> None:
-    with running() as (state, client):
-        order: list[str] = []
-        models = state.catalogue.newest[:2]
-        for model in models:
-            run = model.session.run
-
-            def recorded(images: Any, run: Any = run, name: str = model.name) -> Scores:
-                order.append(name)
-                assert (images == IMAGES).all()
-                return run(images)
-
-            object.__setattr__(model.session, "run", recorded)
-        outcomes = client.run(run_in_turns(state.engine, models, IMAGES))
-    first, second = (model.name for model in models)
-    assert order[:4] == [first, second, second, first]
-    assert [len(seconds) for _, seconds in outcomes] == [len(order) // 2] * 2

@@ -14,6 +14,7 @@ from service.inference.providers import CPU, Provider
 from service.inference.session import OrtSession
 from service.settings import Settings
 from tests import synthetic
+from tests.images import SPEC
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def artifact(
     synthetic.write_graphs(folder, "bad-bn", "1.0.0", graphs, NETWORK)
 
 
-def test_a_sound_artefact_starts(tmp_path: Path) -> None:
+def test_a_sound_artifact_starts(tmp_path: Path) -> None:
     artifact(tmp_path, synthetic.build_graph(NETWORK))
     start(tmp_path)
 
@@ -71,7 +72,7 @@ def test_a_graph_of_another_interface_is_refused() -> None:
     model = synthetic.build_graph(NETWORK)
     model.graph.input[0].name = "picture"
     model.graph.node[0].input[0] = "picture"
-    with pytest.raises(ModelRefusedError, match=r"picture.* a served graph maps image uint8"):
+    with pytest.raises(ModelRefusedError, match=r"picture.* its manifest says image uint8"):
         open_session(model.SerializeToString())
 
 
@@ -91,4 +92,4 @@ def test_every_level_of_optimization_gives_the_same_logits(optimization: str) ->
 
 def open_session(graph: bytes, optimization: str = "enable_all") -> OrtSession:
     provider = Provider(CPU, "a test")
-    return OrtSession(graph, provider=provider, optimization=optimization)
+    return OrtSession(graph, spec=SPEC, classes=10, provider=provider, optimization=optimization)

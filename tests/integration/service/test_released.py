@@ -1,4 +1,4 @@
-"""The artefacts that ship, in the whole application."""
+"""The artifacts that ship, in the whole application."""
 
 from __future__ import annotations
 

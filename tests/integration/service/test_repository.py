@@ -1,4 +1,4 @@
-"""Models change while requests are answered, and a bad artefact changes nothing."""
+"""Models change while requests are answered, and a bad artifact changes nothing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_new_version_is_served_once_it_is_loaded(
     assert client.get("/v1/models/tiny-bn").json()["version"] == "1.0.1"
 
 
-def test_a_damaged_artefact_leaves_the_old_model_and_says_why(
+def test_a_damaged_artifact_leaves_the_old_model_and_says_why(
     folder: Path, state: ServiceState, client: AppClient
 ) -> None:
     before = state.catalogue.find("tiny-bn")
@@ -114,3 +114,23 @@ def test_the_last_model_stays(state: ServiceState, client: AppClient) -> None:
 def test_what_is_on_no_disk_cannot_be_loaded(state: ServiceState, client: AppClient) -> None:
     with pytest.raises(UnknownModelError, match="serves a model 'none'"):
         client.run(state.repository.load("none"))
+
+
+def test_a_worker_that_cannot_serve_what_the_others_do_does_not_start(folder: Path) -> None:
+    served = frozenset({"tiny-bn@1.0.0", "tiny-bn@0.9.0"})
+    with pytest.raises(ModelRefusedError, match=r"tiny-bn@0\.9\.0 is served by the other workers"):
+        build_state(Settings(artifacts=folder, threads=1), served=served)
+
+
+def test_what_is_broken_next_to_it_does_not_keep_a_model_from_service(folder: Path) -> None:
+    """Half copied, of an unknown schema, of the same name and version: none of it was asked for."""
+    (folder / "half-1.0.0").mkdir()
+    (folder / "half-1.0.0" / "manifest.json").write_bytes(b'{"schema_version": 1, "na\xff')
+    (folder / "tiny-bn-2.0.0").mkdir()
+    (folder / "tiny-bn-2.0.0" / "manifest.json").write_text('{"schema_version": 9}')
+    shutil.copytree(folder / "tiny-plain-1.0.0", folder / "tiny-plain-copy")
+    state = build_state(Settings(artifacts=folder, threads=1), served=frozenset({"tiny-bn@1.0.0"}))
+    assert state.repository.served == ["tiny-bn@1.0.0"]
+    with pytest.raises(BundleError, match="schema_version 9"):
+        asyncio.run(state.repository.load("tiny-bn"))
+    assert state.repository.served == ["tiny-bn@1.0.0"]

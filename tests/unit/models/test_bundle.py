@@ -1,4 +1,4 @@
-"""Artefacts on disk: whole ones are read, anything else is refused by the name of its file."""
+"""Artifacts on disk: whole ones are read, anything else is refused by the name of its file."""
 
 import hashlib
 import io
@@ -37,7 +37,7 @@ def rewrite(path, change):
     file.write_text(json.dumps(manifest))
 
 
-def test_a_whole_artefact_is_read(path):
+def test_a_whole_artifact_is_read(path):
     bundle = load_bundle(path)
     bundle.verify()
     assert bundle.name == "tiny-bn"
@@ -152,7 +152,7 @@ def test_a_folder_without_a_manifest_is_named(tmp_path):
 )
 def test_a_file_outside_the_folder_is_refused(path, file):
     rewrite(path, lambda manifest: manifest["graphs"]["folded"].update(file=file))
-    with pytest.raises(BundleError, match="must be a file name inside the artefact"):
+    with pytest.raises(BundleError, match="must be a file name inside the artifact"):
         load_bundle(path)
 
 
@@ -195,7 +195,7 @@ def test_two_of_one_name_and_version_are_refused(folder, path):
 
 
 def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(BundleError, match=f"no artefact in {tmp_path}"):
+    with pytest.raises(BundleError, match=f"no artifact in {tmp_path}"):
         load_catalogue(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_a_manifest_nested_beyond_reason_is_refused(path):
         load_bundle(path)
 
 
-def test_an_artefact_that_is_still_being_written_is_passed_over(folder, path):
+def test_an_artifact_that_is_still_being_written_is_passed_over(folder, path):
     shutil.copytree(path, folder / f".{path.name}.partial")
     assert [b.path.name for b in load_catalogue(folder)] == ["tiny-bn-1.0.0", "tiny-plain-1.0.0"]
 
@@ -234,7 +234,7 @@ def test_every_other_graph_shares_the_golden_logits(quantized):
         assert (bundle.read_golden(variant).logits == bundle.read_golden().logits).all()
 
 
-def test_an_artefact_without_int8_has_no_golden_logits_for_it(path):
+def test_an_artifact_without_int8_has_no_golden_logits_for_it(path):
     with pytest.raises(BundleError, match=r"has no int8 graph; 'foldnorm quantize' makes one"):
         load_bundle(path).read_golden("int8")
 
@@ -262,7 +262,7 @@ def test_an_int8_graph_and_its_report_come_together(quantized, missing):
 
 def test_the_golden_file_of_int8_lies_in_the_folder_too(quantized):
     rewrite(quantized, lambda m: m["quantization"]["golden"].update(file="../golden.npz"))
-    with pytest.raises(BundleError, match="must be a file name inside the artefact"):
+    with pytest.raises(BundleError, match="must be a file name inside the artifact"):
         load_bundle(quantized)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.bundle import load_bundle
+from service.images.decoder_pool import Decoder
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
 from service.inference.served_model import BatchRunner, ServedModel
@@ -15,6 +16,8 @@ from service.inference.session import Scores
 from service.inference.startup_checks import StartupProof
 from service.inference.tuning import ModelTuning
 from service.observability.prometheus import ServiceMetrics
+from service.registry.classify import Classifier
+from service.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-TUNING = ModelTuning((), call_ms=0.0, image_ms=0.1, part_images=64, gather_images=64)
+TUNING = ModelTuning((), call_ms=0.0, image_ms=0.1, chunk_size=64, max_batch_size=64)
 PROOF = StartupProof(8, 10.0, 0.0, 0.0, 0.0, 0.0)
 
 
@@ -47,6 +50,14 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
+def classifier(engine: Engine) -> Iterator[Classifier]:
+    """Asks any model; nothing is cached."""
+    decoder = Decoder(Limits(), threads=1)
+    yield Classifier(decoder, engine)
+    decoder.close()
+
+
+@pytest.fixture
 def make_model(artifacts: Path, engine: Engine) -> Callable[..., ServedModel]:
     """Makes a served model around the fake network, named as told."""
 
@@ -54,8 +65,8 @@ def make_model(artifacts: Path, engine: Engine) -> Callable[..., ServedModel]:
         bundle = load_bundle(artifacts / "tiny-bn-1.0.0")
         object.__setattr__(bundle.manifest, "version", version)
         session = MeanSession()
-        meter = ServiceMetrics().meter(name, version)
-        runner = BatchRunner(session, engine, meter, part_images=64)
+        metrics = ServiceMetrics().of_model(name, version)
+        runner = BatchRunner(session, engine, metrics, chunk_size=64)
         return ServedModel(
             name=name,
             variant=variant,
@@ -65,8 +76,8 @@ def make_model(artifacts: Path, engine: Engine) -> Callable[..., ServedModel]:
             session=session,
             proof=PROOF,
             tuning=TUNING,
-            batcher=Batcher(runner, capacity=64, max_batch=64),
-            meter=meter,
+            batcher=Batcher(runner, capacity=64, max_batch_size=64),
+            metrics=metrics,
         )
 
     return make

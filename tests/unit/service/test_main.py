@@ -21,14 +21,14 @@ def _logging() -> Iterator[None]:
     root.handlers[:], root.level = before, level
 
 
-def test_a_missing_artefact_is_one_line_and_exit_1(
+def test_a_missing_artifact_is_one_line_and_exit_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--artifacts", str(tmp_path)])
     assert end.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"foldnorm-serve: no artefact in {tmp_path}")
+    assert line.startswith(f"foldnorm-serve: no artifact in {tmp_path}")
 
 
 def test_an_unknown_setting_is_one_line_and_exit_1(

@@ -47,7 +47,7 @@ def test_the_defaults_are_the_documented_limits() -> None:
     assert Limits() == Settings().limits
 
 
-def test_the_shipped_artefacts_are_found_from_any_folder(
+def test_the_shipped_artifacts_are_found_from_any_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

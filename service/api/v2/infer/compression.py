@@ -11,7 +11,7 @@ from service.errors import BodyTooLargeError, MalformedRequestError
 _FORMATS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 IDENTITY = frozenset({"", "identity"})
 FAST = 1  # scores are nearly random bits: more effort finds no more
-SMALLEST_COMPRESSED_BYTES = 512  # below it head and tail cost more than deflating saves
+MIN_COMPRESSED_BYTES = 512  # below it head and tail cost more than deflating saves
 
 
 def is_compressed(encoding: str) -> bool:

@@ -15,7 +15,7 @@ from service.api.cancellation import deadline, while_connected
 from service.api.state import ServiceState, service_state
 from service.api.v2.fields import HEADER
 from service.api.v2.infer.compression import (
-    SMALLEST_COMPRESSED_BYTES,
+    MIN_COMPRESSED_BYTES,
     choose_encoding,
     deflate,
     inflate,
@@ -102,7 +102,7 @@ def _respond(request: Request, asked: InferRequest, result: Classification) -> R
         headers["X-Cache"] = "hit" if result.cache_hit else "miss"
     body = answer.body
     encoding = choose_encoding(request.headers.get("accept-encoding", ""))
-    if encoding is not None and len(body) >= SMALLEST_COMPRESSED_BYTES:
+    if encoding is not None and len(body) >= MIN_COMPRESSED_BYTES:
         body = deflate(body, encoding)
         headers["Content-Encoding"] = encoding
     return Response(body, 200, headers, JSON if answer.header_bytes is None else BINARY)

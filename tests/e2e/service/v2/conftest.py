@@ -1,4 +1,4 @@
-"""Servers of the released artefacts and of synthetic ones, and images that both know."""
+"""Servers of the released artifacts and of synthetic ones, and images that both know."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def url(released_artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def own_artifacts(artifacts: Path, tmp_path: Path) -> Path:
-    """A copy of the synthetic artefacts that a test may damage."""
+    """A copy of the synthetic artifacts that a test may damage."""
     return shutil.copytree(artifacts, tmp_path / "artifacts")
 
 
@@ -42,7 +42,7 @@ def own_url(own_artifacts: Path, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def bundle(released_artifacts: Path) -> Bundle:
-    """The newest released artefact of `keras-bn`."""
+    """The newest released artifact of `keras-bn`."""
     return next(one for one in load_catalogue(released_artifacts) if one.name == "keras-bn")
 
 

@@ -307,7 +307,7 @@ def test_a_model_is_unloaded_and_loaded_again(own_url: str) -> None:
         client.close()
 
 
-def test_a_damaged_artefact_leaves_the_old_model_serving_and_says_why(
+def test_a_damaged_artifact_leaves_the_old_model_serving_and_says_why(
     own_url: str, own_artifacts: Path
 ) -> None:
     image = np.zeros((1, 32, 32, 3), np.uint8)

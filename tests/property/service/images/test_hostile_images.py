@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.errors import TooManyPixelsError, UndecodableImageError
-from service.images.decode import decode_image
 from service.settings import Limits
+from tests.images import decode_image
 
 LIMITS = Limits(max_pixels=1_000_000)
 BOUNDED = settings(derandomize=True, deadline=None, max_examples=200)

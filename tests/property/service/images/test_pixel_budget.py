@@ -54,7 +54,7 @@ class Bank:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._lent: list[int] = []
+        self._in_use: list[int] = []
         self._waiting: dict[int, int] = {}
         self.served: set[int] = set()
 
@@ -62,16 +62,16 @@ class Bank:
         self._waiting[number] = borrower.part
         await self._budget.acquire(borrower.part)
         self._waiting.pop(number)
-        self._lent.append(borrower.part)
+        self._in_use.append(borrower.part)
         self.served.add(number)
-        assert sum(self._lent) <= WHOLE or len(self._lent) == 1, "more is lent than there is"
+        assert sum(self._in_use) <= WHOLE or len(self._in_use) == 1, "more is lent than there is"
         # Who came earlier and has not gone on yet does so in this turn: there is room for both.
         earlier = [part for other, part in self._waiting.items() if other < number]
-        assert not earlier or sum(self._lent) + sum(earlier) <= WHOLE, "somebody was overtaken"
+        assert not earlier or sum(self._in_use) + sum(earlier) <= WHOLE, "somebody was overtaken"
         try:
             await turns(borrower.turns_held)
         finally:
-            self._lent.remove(borrower.part)
+            self._in_use.remove(borrower.part)
             self._budget.release(borrower.part)
 
     async def visit(self, number: int, borrower: Borrower) -> None:
@@ -111,7 +111,7 @@ class Generous(Budget):
     """Lends to whoever comes."""
 
     def _serve(self) -> None:
-        self._lent = 0
+        self._in_use = 0
         super()._serve()
 
 

@@ -130,7 +130,7 @@ async def live(batcher: Batcher[int, int], index: int, caller: Caller) -> str:
 async def live_all(batcher_class: Callable[..., Batcher[int, int]], machine: Machine) -> list[str]:
     """Return how every caller ended."""
     batcher = batcher_class(
-        machine, capacity=CAPACITY, max_batch=MAX_BATCH, clock=lambda: machine.now
+        machine, capacity=CAPACITY, max_batch_size=MAX_BATCH, clock=lambda: machine.now
     )
     Gatekeeper(batcher, machine)
     tasks = []
@@ -187,7 +187,7 @@ class Unordered(Batcher[int, int]):
 
 class Greedy(Batcher[int, int]):
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **(options | {"max_batch": 1000}))
+        super().__init__(*args, **(options | {"max_batch_size": 1000}))
 
 
 class Roomy(Batcher[int, int]):

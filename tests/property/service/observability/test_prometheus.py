@@ -48,18 +48,18 @@ events = st.lists(
 
 
 def count(metrics: ServiceMetrics, happened: list[Answered | Failed | Ran]) -> None:
-    meters = {model: metrics.meter(*model) for model in MODELS}
+    counters = {model: metrics.of_model(*model) for model in MODELS}
     for event in happened:
-        meter = meters[event.model]
+        counter = counters[event.model]
         match event:
             case Answered(_, images, (queue, given, infer, output)):
-                meter.succeeded(
+                counter.succeeded(
                     images=images, queue_s=queue, input_s=given, infer_s=infer, output_s=output
                 )
             case Failed(_, reason):
-                meter.failed(reason)
+                counter.failed(reason)
             case Ran(_, images, ran):
-                meter.ran(images, ran)
+                counter.ran(images, ran)
 
 
 def close(actual: float, expected: float) -> bool:

@@ -185,7 +185,7 @@ def test_who_hangs_up_while_waiting_leaves_the_queue_and_harms_nobody() -> None:
             await gate.wait()
             return [item * 10 for item in items]
 
-        batcher: Batcher[int, int] = Batcher(run_batch, capacity=9, max_batch=9)
+        batcher: Batcher[int, int] = Batcher(run_batch, capacity=9, max_batch_size=9)
         leaver, mate = Connection(), Connection()
 
         async def answer(item: int, connection: Connection) -> int:

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from service.errors import TooManyPixelsError, UndecodableImageError
-from service.images.decode import decode_image
 from service.settings import Limits
+from tests.images import decode_image
 from tests.orientations import TURNS
 
 LIMITS = Limits()

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.images.decode import DRAFT_GAP, SIDE, EncodedImage, decode_image
+from service.images.decode import DRAFT_GAP, EncodedImage
 from service.settings import Limits
+from tests.images import SPEC, decode_image
 from tests.orientations import TURNS
 
 LIMITS = Limits()
+SIDE = SPEC.image_shape[0]
 ORIENTATION = 0x0112
 # A draft keeps 128 pixels of the shorter side at least, so a block that it averages is a quarter of
 # one of our pixels at most. The finest pattern that 32 pixels show has a period of two of them: the
@@ -50,7 +52,7 @@ def reduced_in_full(content, width=None, height=None):
 def decoded_size(content):
     encoded = EncodedImage(content, LIMITS)
     image = encoded._image
-    encoded.decode()
+    encoded.decode(SPEC)
     return image.size
 
 

@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from models.manifest import ImageSpec
 from service.images import decoder_pool
-from service.images.decode import EncodedImage, decode_image
+from service.images.decode import EncodedImage
 from service.images.decoder_pool import Budget, Decoder
 from service.settings import Limits
+from tests.images import SPEC, decode_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,9 +41,9 @@ def threads_used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     decode = EncodedImage.decode
 
-    def recording(self: EncodedImage) -> NDArray[np.uint8]:
+    def recording(self: EncodedImage, spec: ImageSpec) -> NDArray[np.uint8]:
         names.append(threading.current_thread().name)
-        return decode(self)
+        return decode(self, spec)
 
     monkeypatch.setattr(EncodedImage, "decode", recording)
     return names
@@ -51,7 +53,7 @@ def test_images_are_stacked_in_their_order(
     decoder: Decoder, png: Callable[[NDArray[np.uint8]], bytes]
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    decoded = asyncio.run(decoder.decode([png(image) for image in images]))
+    decoded = asyncio.run(decoder.decode([png(image) for image in images], SPEC))
     assert (decoded == images).all()
 
 
@@ -59,8 +61,8 @@ def test_small_images_are_decoded_at_once_and_large_ones_on_a_thread(
     decoder: Decoder, png: Callable[[NDArray[np.uint8]], bytes], threads_used: list[str]
 ) -> None:
     small, large = np.zeros((32, 32, 3), np.uint8), np.zeros((200, 200, 3), np.uint8)
-    asyncio.run(decoder.decode([png(small)]))
-    asyncio.run(decoder.decode([png(large)]))
+    asyncio.run(decoder.decode([png(small)], SPEC))
+    asyncio.run(decoder.decode([png(large)], SPEC))
     assert threads_used[0] == threading.current_thread().name
     assert threads_used[1].startswith("decode")
 
@@ -69,7 +71,7 @@ def test_many_small_images_are_as_good_as_a_large_one(
     decoder: Decoder, png: Callable[[NDArray[np.uint8]], bytes], threads_used: list[str]
 ) -> None:
     image = png(np.zeros((32, 32, 3), np.uint8))
-    asyncio.run(decoder.decode([image] * 17))  # 17 * 1024 pixels
+    asyncio.run(decoder.decode([image] * 17, SPEC))  # 17 * 1024 pixels
     assert {name.split("_")[0] for name in threads_used} == {"decode"}
 
 
@@ -81,7 +83,7 @@ def test_an_abandoned_request_decodes_no_further_image(
     begun, may_go_on = threading.Event(), threading.Event()
     decoded: list[int] = []
 
-    def decode(_self: EncodedImage) -> NDArray[np.uint8]:
+    def decode(_self: EncodedImage, _spec: ImageSpec) -> NDArray[np.uint8]:
         decoded.append(1)
         begun.set()
         assert may_go_on.wait(10)
@@ -91,7 +93,7 @@ def test_an_abandoned_request_decodes_no_further_image(
     large = png(np.zeros((200, 200, 3), np.uint8))
 
     async def abandon() -> None:
-        request = asyncio.create_task(decoder.decode([large] * 3))
+        request = asyncio.create_task(decoder.decode([large] * 3, SPEC))
         await asyncio.to_thread(begun.wait, 10)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -112,13 +114,13 @@ def test_large_images_wait_for_the_pixels_of_others(
     lock = threading.Lock()
     decode = EncodedImage.decode
 
-    def counting(self: EncodedImage) -> NDArray[np.uint8]:
+    def counting(self: EncodedImage, spec: ImageSpec) -> NDArray[np.uint8]:
         nonlocal at_once, most
         with lock:
             at_once += 1
             most = max(most, at_once)
         try:
-            return decode(self)
+            return decode(self, spec)
         finally:
             with lock:
                 at_once -= 1
@@ -127,7 +129,7 @@ def test_large_images_wait_for_the_pixels_of_others(
     large = png(np.zeros((200, 200, 3), np.uint8))  # 40,000 pixels: one fits
 
     async def scenario() -> None:
-        await asyncio.gather(*(decoder.decode([large]) for _ in range(6)))
+        await asyncio.gather(*(decoder.decode([large], SPEC) for _ in range(6)))
 
     asyncio.run(scenario())
     decoder.close()
@@ -187,7 +189,7 @@ def photo(width: int, height: int) -> bytes:
 def test_a_big_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
     encoded = EncodedImage(photo(2000, 1500), LIMITS)
     image = encoded._image
-    drafted = encoded.decode()
+    drafted = encoded.decode(SPEC)
     assert image.size == (250, 188)
     full = Image.open(io.BytesIO(photo(2000, 1500)))
     reference = np.asarray(
@@ -202,7 +204,7 @@ def test_a_big_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
 def test_a_small_jpeg_is_decoded_in_full() -> None:
     encoded = EncodedImage(photo(100, 100), LIMITS)
     image = encoded._image
-    encoded.decode()
+    encoded.decode(SPEC)
     assert image.size == (100, 100)
 
 

@@ -41,7 +41,7 @@ def started(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
 
 async def busy(machine: Machine, **bounds: int) -> tuple[Batcher[int, int], asyncio.Task[int]]:
     """A batcher whose first item is running."""
-    batcher = Batcher(machine, **{"capacity": 100, "max_batch": 100} | bounds)
+    batcher = Batcher(machine, **{"capacity": 100, "max_batch_size": 100} | bounds)
     (first,) = started(batcher, 0)
     await machine.entered.wait()
     return batcher, first
@@ -72,7 +72,7 @@ def test_what_queued_while_a_batch_ran_is_the_next_batch() -> None:
 def test_a_batch_holds_no_more_than_its_bound() -> None:
     async def scenario() -> None:
         machine = Machine()
-        batcher, first = await busy(machine, max_batch=2)
+        batcher, first = await busy(machine, max_batch_size=2)
         rest = started(batcher, 1, 2, 3)
         await one_turn()
         machine.gate.set()
@@ -85,7 +85,7 @@ def test_a_batch_holds_no_more_than_its_bound() -> None:
 def test_an_item_larger_than_a_batch_runs_alone() -> None:
     async def scenario() -> None:
         machine = Machine()
-        batcher, first = await busy(machine, max_batch=4)
+        batcher, first = await busy(machine, max_batch_size=4)
         before = started(batcher, 1)
         large = asyncio.create_task(batcher.submit(2, 9))
         await one_turn()
@@ -102,7 +102,7 @@ def test_an_item_that_would_be_late_is_refused_when_it_comes() -> None:
     async def scenario() -> None:
         clock = Clock()
         machine = Machine()
-        batcher = Batcher(machine, capacity=100, max_batch=100, clock=clock)
+        batcher = Batcher(machine, capacity=100, max_batch_size=100, clock=clock)
         (first,) = started(batcher, 0)
         await machine.entered.wait()
         clock.now += 2.0
@@ -127,7 +127,7 @@ def test_a_single_item_is_tried_however_slow_the_last_one_was() -> None:
     async def scenario() -> None:
         clock = Clock()
         machine = Machine()
-        batcher = Batcher(machine, capacity=9, max_batch=9, clock=clock)
+        batcher = Batcher(machine, capacity=9, max_batch_size=9, clock=clock)
         (first,) = started(batcher, 0)
         await machine.entered.wait()
         clock.now += 60.0
@@ -154,7 +154,7 @@ def test_batches_run_on_for_as_long_as_the_event_loop_was_away() -> None:
                 order.append("turn")
                 await asyncio.sleep(0)
 
-        batcher = Batcher(run, capacity=99, max_batch=1, clock=clock)
+        batcher = Batcher(run, capacity=99, max_batch_size=1, clock=clock)
         items = started(batcher, *range(12))
         await asyncio.gather(flood(), *items)
         first, last = order.index("batch"), 29 - order[::-1][len(order) - 30 :].index("batch")
@@ -183,7 +183,7 @@ def test_a_cancelled_caller_does_not_strand_its_batch_mates() -> None:
 def test_a_caller_cancelled_while_its_batch_runs_harms_nobody() -> None:
     async def scenario() -> None:
         machine = Machine()
-        batcher = Batcher(machine, capacity=9, max_batch=9)
+        batcher = Batcher(machine, capacity=9, max_batch_size=9)
         tasks = started(batcher, 1, 2)
         await machine.entered.wait()
         tasks[0].cancel()
@@ -215,7 +215,7 @@ def test_a_failing_batch_fails_its_members_only() -> None:
         return list(items)
 
     async def scenario() -> None:
-        batcher = Batcher(fails_on_odd, capacity=9, max_batch=2)
+        batcher = Batcher(fails_on_odd, capacity=9, max_batch_size=2)
         results = await settled(*started(batcher, 0, 1, 2, 4))
         assert [ZeroDivisionError, ZeroDivisionError, int, int] == [type(r) for r in results]
 
@@ -227,7 +227,7 @@ def test_a_wrong_number_of_results_is_an_error_to_all_members() -> None:
         return list(items[1:])
 
     async def scenario() -> None:
-        batcher = Batcher(loses_one, capacity=9, max_batch=9)
+        batcher = Batcher(loses_one, capacity=9, max_batch_size=9)
         results = await settled(*started(batcher, 1, 2))
         assert [str(result) for result in results] == ["a batch of 2 items gave 1 results"] * 2
 
@@ -238,7 +238,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     async def scenario() -> None:
         clock = Clock()
         machine = Machine()
-        batcher = Batcher(machine, capacity=2, max_batch=9, clock=clock)
+        batcher = Batcher(machine, capacity=2, max_batch_size=9, clock=clock)
         (first,) = started(batcher, 0)
         await machine.entered.wait()
         clock.now = 8.0
@@ -277,7 +277,7 @@ def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
 
 
 def test_an_idle_batcher_closes_at_once() -> None:
-    asyncio.run(Batcher(Machine, capacity=1, max_batch=1).close())
+    asyncio.run(Batcher(Machine, capacity=1, max_batch_size=1).close())
 
 
 def test_an_event_loop_that_ends_leaves_no_caller_waiting() -> None:

@@ -55,7 +55,7 @@ def numbered(count: int) -> NDArray[np.uint8]:
 
 def test_a_small_batch_runs_in_the_thread_of_its_caller(engine: Engine) -> None:
     session = Recorder()
-    scores, seconds = asyncio.run(engine.run(session, numbered(8), part_images=8))
+    scores, seconds = asyncio.run(engine.run(session, numbered(8), chunk_size=8))
     assert session.runs == [(threading.current_thread().name, 8)]
     assert scores.logits[:, 0].tolist() == list(range(8))
     assert seconds > 0
@@ -63,7 +63,7 @@ def test_a_small_batch_runs_in_the_thread_of_its_caller(engine: Engine) -> None:
 
 def test_a_large_batch_runs_in_parts_on_the_threads_and_keeps_its_order(engine: Engine) -> None:
     session = Recorder()
-    scores, _ = asyncio.run(engine.run(session, numbered(40), part_images=8))
+    scores, _ = asyncio.run(engine.run(session, numbered(40), chunk_size=8))
     assert sum(size for _, size in session.runs) == 40
     assert all(name.startswith("run") and size <= 8 for name, size in session.runs)
     assert scores.logits[:, 0].tolist() == list(range(40))
@@ -72,7 +72,7 @@ def test_a_large_batch_runs_in_parts_on_the_threads_and_keeps_its_order(engine: 
 
 def test_nothing_runs_in_the_callers_thread_where_no_part_is_short_enough(engine: Engine) -> None:
     session = Recorder()
-    asyncio.run(engine.run(session, numbered(1), part_images=0))
+    asyncio.run(engine.run(session, numbered(1), chunk_size=0))
     assert [name.startswith("run") for name, _ in session.runs] == [True]
 
 
@@ -82,7 +82,7 @@ def test_batches_of_all_models_take_turns(engine: Engine) -> None:
 
     async def scenario() -> None:
         await asyncio.gather(
-            *(engine.run(session, numbered(1), part_images=0) for session in (first, second) * 5),
+            *(engine.run(session, numbered(1), chunk_size=0) for session in (first, second) * 5),
             *(engine.run_whole(session, numbered(1)) for session in (first, second)),
         )
 
@@ -93,7 +93,7 @@ def test_batches_of_all_models_take_turns(engine: Engine) -> None:
 
 def test_parts_of_one_batch_run_at_once(engine: Engine) -> None:
     session = Recorder(lasts_s=0.002)
-    asyncio.run(engine.run(session, numbered(8), part_images=1))
+    asyncio.run(engine.run(session, numbered(8), chunk_size=1))
     assert session.most_at_once == 2
 
 

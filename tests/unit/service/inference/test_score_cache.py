@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference.score_cache import AnswerCache
-from service.inference.served_model import Outcome
+from service.inference.score_cache import ScoreCache
+from service.inference.served_model import Scored
 from service.inference.session import Scores
 from service.observability.prometheus import ServiceMetrics
 
@@ -38,14 +38,14 @@ class FakeModel:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def score(self, images: NDArray[np.uint8]) -> Outcome:
+    async def score(self, images: NDArray[np.uint8], deadline: float) -> Scored:
         self.asked.append(images[:, 0, 0, 0].tolist())
         await self.gate.wait()
         if self.failures:
             self.failures -= 1
             raise ZeroDivisionError
         logits = np.repeat(images[:, 0, 0, :1].astype(np.float32) * self.factor, 10, axis=1)
-        return Outcome(Scores(logits, logits / 10), queue_ms=3.0, run_ms=4.0)
+        return Scored(Scores(logits, logits / 10), queue_s=3.0, run_s=4.0)
 
 
 def numbered(numbers: Sequence[int]) -> NDArray[np.uint8]:
@@ -54,11 +54,11 @@ def numbered(numbers: Sequence[int]) -> NDArray[np.uint8]:
     return images
 
 
-def make_cache(capacity: int = 8) -> AnswerCache:
-    return AnswerCache(capacity, ServiceMetrics())
+def make_cache(capacity: int = 8) -> ScoreCache:
+    return ScoreCache(capacity, ServiceMetrics())
 
 
-async def ask(cache: AnswerCache, model: FakeModel, *numbers: int) -> tuple[list[float], bool]:
+async def ask(cache: ScoreCache, model: FakeModel, *numbers: int) -> tuple[list[float], bool]:
     """Return the first logit of each image, and whether all of them were remembered."""
     outcome, hit = await cache.score(model, numbered(numbers))
     assert (outcome.scores.probabilities * 10 == outcome.scores.logits).all()
@@ -103,7 +103,7 @@ def test_a_remembered_answer_took_no_time_and_a_computed_one_its_own() -> None:
     async def scenario() -> list[tuple[float, float]]:
         cache, model = make_cache(), FakeModel()
         outcomes = [(await cache.score(model, numbered([1])))[0] for _ in range(2)]
-        return [(outcome.queue_ms, outcome.run_ms) for outcome in outcomes]
+        return [(outcome.queue_s, outcome.run_s) for outcome in outcomes]
 
     assert run(scenario()) == [(3.0, 4.0), (0.0, 0.0)]
 
@@ -277,7 +277,7 @@ def test_what_is_remembered_holds_no_batch_in_memory() -> None:
 def test_hits_and_misses_are_counted_by_request() -> None:
     async def scenario() -> str:
         metrics, model = ServiceMetrics(), FakeModel()
-        cache = AnswerCache(8, metrics)
+        cache = ScoreCache(8, metrics)
         for numbers in ([1, 2], [1], [2], [1, 3]):
             await ask(cache, model, *numbers)
         return metrics.render().decode()

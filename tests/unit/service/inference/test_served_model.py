@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from service.inference.served_model import Outcome, ServedModel
+    from service.inference.served_model import Scored, ServedModel
 
 
 def gray(*levels: int) -> NDArray[np.uint8]:
     return np.stack([np.full((32, 32, 3), level, np.uint8) for level in levels])
 
 
-def score_together(model: ServedModel, *requests: NDArray[np.uint8]) -> list[Outcome]:
-    async def scenario() -> list[Outcome]:
+def score_together(model: ServedModel, *requests: NDArray[np.uint8]) -> list[Scored]:
+    async def scenario() -> list[Scored]:
         return await asyncio.gather(*(model.score(images) for images in requests))
 
     return asyncio.run(scenario())
@@ -39,8 +39,8 @@ def test_the_time_of_a_request_is_divided_into_waiting_and_running(
     make_model: Callable[[], ServedModel],
 ) -> None:
     (outcome,) = score_together(make_model(), gray(1))
-    assert outcome.run_ms > 0
-    assert outcome.queue_ms >= 0
+    assert outcome.run_s > 0
+    assert outcome.queue_s >= 0
 
 
 def test_scores_split_into_consecutive_parts() -> None:

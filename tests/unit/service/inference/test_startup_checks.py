@@ -11,7 +11,7 @@ from service.errors import ModelRefusedError
 from service.inference.session import Scores
 from service.inference.startup_checks import (
     GOLDEN_TOLERANCE,
-    LARGEST_STATED_TOLERANCE,
+    MAX_STATED_TOLERANCE,
     check_golden,
     check_graph,
     check_independence,
@@ -150,7 +150,7 @@ def test_neighbours_may_move_a_quantized_answer_within_the_stated_tolerance_only
         check_independence(by_neighbours(0.011), stated, tolerance)
 
 
-@pytest.mark.parametrize("share", [1.01 * LARGEST_STATED_TOLERANCE, np.inf, np.nan])
+@pytest.mark.parametrize("share", [1.01 * MAX_STATED_TOLERANCE, np.inf, np.nan])
 def test_a_stated_tolerance_that_proves_nothing_is_refused(share: float) -> None:
     with pytest.raises(ModelRefusedError, match="quantize the network again"):
         prove_answers(FakeSession(NETWORK.logits), replace(GOLDEN, tolerance=share * SCALE))

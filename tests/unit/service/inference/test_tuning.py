@@ -16,7 +16,7 @@ from service.inference.tuning import (
     MEASURED_SIZES,
     REPEATS,
     ModelTuning,
-    choose_part,
+    choose_chunk,
     fit_line,
     tune,
 )
@@ -47,7 +47,9 @@ class TimedSession:
 
 
 def tuned(session: TimedSession, *, has_cpus: bool = True, most: int = 64) -> ModelTuning:
-    return tune(session, most_gathered=most, has_cpus_to_itself=has_cpus, clock=session.clock)
+    return tune(
+        session, (32, 32, 3), max_batch_size=most, has_cpus_to_itself=has_cpus, clock=session.clock
+    )
 
 
 def test_points_on_a_line_give_the_line() -> None:
@@ -84,7 +86,7 @@ def test_larger_batches_that_take_less_do_not_give_a_negative_pace() -> None:
 def test_a_part_is_the_largest_that_the_event_loop_can_bear(
     call: float, image: float, expected: int
 ) -> None:
-    assert choose_part(call, image) == expected
+    assert choose_chunk(call, image) == expected
 
 
 @settings(deadline=None)
@@ -92,7 +94,7 @@ def test_a_part_is_the_largest_that_the_event_loop_can_bear(
 def test_no_part_keeps_the_event_loop_too_long_and_no_larger_one_would_do(
     call: float, image: float
 ) -> None:
-    part = choose_part(call, image)
+    part = choose_chunk(call, image)
     assert part == 0 or call + image * part <= LOOP_SECONDS
     larger = [bucket for bucket in BUCKETS if bucket > part]
     assert all(call + image * bucket > LOOP_SECONDS for bucket in larger)
@@ -106,11 +108,11 @@ def test_a_model_is_measured_warm_and_by_its_shortest_runs() -> None:
     assert [found.milliseconds for found in tuning.measured] == pytest.approx(shortest)
     assert [found.images for found in tuning.measured] == list(MEASURED_SIZES)
     assert (tuning.call_ms, tuning.image_ms) == pytest.approx((1.0, 0.5))
-    assert tuning.part_images == 8
+    assert tuning.chunk_size == 8
 
 
 def test_runs_that_are_all_disturbed_would_be_noticed() -> None:
-    assert tuned(TimedSession(7.001, 0.0005)).part_images == 0
+    assert tuned(TimedSession(7.001, 0.0005)).chunk_size == 0
 
 
 @pytest.mark.parametrize(
@@ -127,4 +129,4 @@ def test_requests_are_gathered_as_far_as_there_are_cpus(
     has_cpus: bool, image: float, most: int, gathered: int
 ) -> None:
     session = TimedSession(0.001, image)
-    assert tuned(session, has_cpus=has_cpus, most=most).gather_images == gathered
+    assert tuned(session, has_cpus=has_cpus, most=most).max_batch_size == gathered

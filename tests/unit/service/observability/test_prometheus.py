@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 from service.inference.batcher import Batcher
 from service.observability.prometheus import ServiceMetrics
@@ -16,7 +15,7 @@ COUNT = """
 import sys
 from service.observability.prometheus import ServiceMetrics
 metrics = ServiceMetrics()
-metrics.meter("keras-bn", "1.0.0").succeeded(
+metrics.of_model("keras-bn", "1.0.0").succeeded(
     images=2, queue_s=0.0, input_s=0.0, infer_s=0.5, output_s=0.0
 )
 metrics.sample()
@@ -38,7 +37,7 @@ async def run_nothing(_items: object) -> list[object]:
 
 
 def answered(metrics: ServiceMetrics, images: int = 3) -> None:
-    metrics.meter("keras-bn", "1.0.0").succeeded(
+    metrics.of_model("keras-bn", "1.0.0").succeeded(
         images=images, queue_s=0.25, input_s=0.5, infer_s=1.0, output_s=2.0
     )
 
@@ -53,10 +52,10 @@ def test_applications_do_not_share_their_counters() -> None:
 
 def test_batches_and_queues_are_shown_by_model() -> None:
     metrics = ServiceMetrics()
-    batcher = Batcher(run_nothing, capacity=9, max_batch=9)
+    batcher = Batcher(run_nothing, capacity=9, max_batch_size=9)
     batcher.queued_size = 5
-    metrics.watch_queues([SimpleNamespace(name="keras-bn", version="1.0.0", batcher=batcher)])
-    metrics.meter("keras-bn", "1.0.0").ran(4, 0.25)
+    metrics.watch_queues({("keras-bn", "1.0.0"): batcher})
+    metrics.of_model("keras-bn", "1.0.0").ran(4, 0.25)
     text = metrics.render().decode()
     assert 'foldnorm_queue_images{model="keras-bn",version="1.0.0"} 5.0' in text
     labels = '{images="4",model="keras-bn",version="1.0.0"}'
@@ -66,18 +65,18 @@ def test_batches_and_queues_are_shown_by_model() -> None:
 
 def test_a_model_that_is_gone_has_no_queue() -> None:
     metrics = ServiceMetrics()
-    batcher = Batcher(run_nothing, capacity=9, max_batch=9)
+    batcher = Batcher(run_nothing, capacity=9, max_batch_size=9)
     batcher.queued_size = 5
-    metrics.watch_queues([SimpleNamespace(name="old", version="1.0.0", batcher=batcher)])
+    metrics.watch_queues({("old", "1.0.0"): batcher})
     metrics.sample()
-    metrics.watch_queues([])
+    metrics.watch_queues({})
     assert 'foldnorm_queue_images{model="old",version="1.0.0"} 0.0' in metrics.render().decode()
 
 
 def test_stages_are_recorded_in_seconds_and_under_tritons_names_in_microseconds() -> None:
     metrics = ServiceMetrics()
     answered(metrics)
-    metrics.meter("keras-bn", "1.0.0").failed("REJECTED")
+    metrics.of_model("keras-bn", "1.0.0").failed("REJECTED")
     text = metrics.render().decode()
     labels = 'model="keras-bn",version="1.0.0"'
     assert f'foldnorm_stage_seconds_sum{{{labels[:16]},stage="decode",{labels[17:]}}} 0.5' in text
@@ -91,7 +90,7 @@ def test_stages_are_recorded_in_seconds_and_under_tritons_names_in_microseconds(
 def test_statistics_are_those_of_one_model() -> None:
     metrics = ServiceMetrics()
     answered(metrics)
-    metrics.meter("keras-bn", "1.0.0").ran(8, 0.5)
+    metrics.of_model("keras-bn", "1.0.0").ran(8, 0.5)
     found = metrics.statistics("keras-bn", "1.0.0")
     assert (found.inference_count, found.execution_count) == (3, 1)
     assert found.success == Duration(1, 3_750_000_000)

@@ -39,10 +39,10 @@ def _tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
-def count(folder: Path, place: int, images: int) -> list[str]:
-    """The samples that a process shows which counted images in a place, and was killed."""
+def count(folder: Path, slot: int, images: int) -> list[str]:
+    """The samples that a process shows which counted images in a slot, and was killed."""
     done = subprocess.run(
-        [sys.executable, "-c", COUNT, str(place), str(images)],
+        [sys.executable, "-c", COUNT, str(slot), str(images)],
         cwd=ROOT,
         env=os.environ | {VARIABLE: str(folder)},
         capture_output=True,

@@ -18,8 +18,8 @@ FIRST_MODELS = frozenset({"a@1.0.0", "b@1.0.0"})
 NAMES = ("a", "b", "c")
 
 
-class FakeLine:
-    """A line whose messages lie there until its worker takes them."""
+class FakeChannel:
+    """A channel whose messages lie there until its worker takes them."""
 
     def __init__(self) -> None:
         self.orders: list[dict[str, Any]] = []
@@ -33,7 +33,7 @@ class FakeWorker:
     """A worker that does what it is told, when the test lets it."""
 
     def __init__(self, models: Iterable[str]) -> None:
-        self.line = FakeLine()
+        self.channel = FakeChannel()
         self.models = frozenset(models)
         self.prepared: frozenset[str] | None = None
         self.asked: list[int] = []
@@ -44,7 +44,7 @@ class FakeWorker:
 
     def obey(self, *, able: bool = True) -> dict[str, Any] | None:
         """Follow the next order; return what it says to that."""
-        order = self.line.orders.pop(0)
+        order = self.channel.orders.pop(0)
         match order["kind"]:
             case "prepare":
                 vote = {"kind": "prepared", "number": order["number"]}
@@ -72,13 +72,13 @@ class Fleet:
 
     def __init__(self, number: int = 3) -> None:
         self.now = 0.0
-        self.changes = ChangeRound(self.lines, self.kill, lambda: self.now)  # type: ignore[arg-type]
+        self.changes = ChangeRound(self.channels, self.kill, lambda: self.now)  # type: ignore[arg-type]
         self.workers: list[FakeWorker] = []
         for _ in range(number):
             self.start(FIRST_MODELS)
 
-    def lines(self) -> list[FakeLine]:
-        return [worker.line for worker in self.workers]
+    def channels(self) -> list[FakeChannel]:
+        return [worker.channel for worker in self.workers]
 
     def start(self, models: Iterable[str]) -> FakeWorker:
         worker = FakeWorker(models)
@@ -88,7 +88,7 @@ class Fleet:
 
     def say(self, worker: FakeWorker, message: dict[str, Any] | None) -> None:
         if message is not None:
-            self.changes.hear(worker.line, message)  # type: ignore[arg-type]
+            self.changes.receive(worker.channel, message)  # type: ignore[arg-type]
 
     def ask(self, worker: FakeWorker, action: str = "unload", name: str = "b") -> None:
         self.say(worker, worker.ask(action, name))
@@ -98,17 +98,17 @@ class Fleet:
 
     def obey_all(self) -> None:
         for worker in list(self.workers):
-            while worker.line.orders:
+            while worker.channel.orders:
                 self.obey(worker)
 
-    def kill(self, line: FakeLine) -> None:
-        self.workers = [worker for worker in self.workers if worker.line is not line]
-        self.changes.lose(line)  # type: ignore[arg-type]
+    def kill(self, channel: FakeChannel) -> None:
+        self.workers = [worker for worker in self.workers if worker.channel is not channel]
+        self.changes.forget(channel)  # type: ignore[arg-type]
 
     def settle(self) -> None:
         """Let everybody do everything that is left."""
         for _ in range(100):
-            self.changes.go_on()
+            self.changes.start_next()
             self.obey_all()
 
 
@@ -118,7 +118,7 @@ def fleet() -> Fleet:
 
 
 def done(worker: FakeWorker) -> list[tuple[int, str | None]]:
-    return [(answer["number"], answer["error"]) for answer in worker.line.answers]
+    return [(answer["number"], answer["error"]) for answer in worker.channel.answers]
 
 
 def test_a_change_that_all_can_make_is_made_by_all(fleet: Fleet) -> None:
@@ -133,14 +133,14 @@ def test_a_change_that_all_can_make_is_made_by_all(fleet: Fleet) -> None:
 def test_a_change_that_one_cannot_make_is_made_by_none_and_says_why(fleet: Fleet) -> None:
     asker, second, third = fleet.workers
     fleet.ask(asker)
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     fleet.obey(asker)
     fleet.obey(second, able=False)
     fleet.obey(third)
     fleet.settle()
     assert [worker.models for worker in fleet.workers] == [FIRST_MODELS] * 3
     assert [worker.prepared for worker in fleet.workers] == [None] * 3
-    assert [(one["error"], one["reason"]) for one in asker.line.answers] == [
+    assert [(one["error"], one["reason"]) for one in asker.channel.answers] == [
         ("BundleError", "damaged")
     ]
 
@@ -148,20 +148,20 @@ def test_a_change_that_one_cannot_make_is_made_by_none_and_says_why(fleet: Fleet
 def test_nobody_commits_before_everybody_has_prepared(fleet: Fleet) -> None:
     asker, second, third = fleet.workers
     fleet.ask(asker)
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     fleet.obey(asker)
     fleet.obey(second)
-    assert not asker.line.orders
+    assert not asker.channel.orders
     fleet.obey(third)
-    assert [order["kind"] for order in asker.line.orders] == ["commit"]
+    assert [order["kind"] for order in asker.channel.orders] == ["commit"]
 
 
 def test_two_changes_at_once_are_made_one_after_the_other(fleet: Fleet) -> None:
     first, second, _ = fleet.workers
     fleet.ask(first, "unload", "b")
     fleet.ask(second, "load", "c")
-    fleet.changes.go_on()
-    assert [order["name"] for order in first.line.orders] == ["b"]
+    fleet.changes.start_next()
+    assert [order["name"] for order in first.channel.orders] == ["b"]
     fleet.settle()
     assert {worker.models for worker in fleet.workers} == {frozenset({"a@1.0.0", "c@1.0.0"})}
     assert done(first) == done(second) == [(1, None)]
@@ -170,10 +170,10 @@ def test_two_changes_at_once_are_made_one_after_the_other(fleet: Fleet) -> None:
 def test_a_worker_that_dies_before_its_vote_has_none(fleet: Fleet) -> None:
     asker, second, third = fleet.workers
     fleet.ask(asker)
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     fleet.obey(asker)
     fleet.obey(second)
-    fleet.kill(third.line)
+    fleet.kill(third.channel)
     fleet.settle()
     assert {worker.models for worker in fleet.workers} == {frozenset({"a@1.0.0"})}
     assert done(asker) == [(1, None)]
@@ -182,10 +182,10 @@ def test_a_worker_that_dies_before_its_vote_has_none(fleet: Fleet) -> None:
 def test_a_worker_that_dies_between_its_vote_and_the_commit_holds_up_nobody(fleet: Fleet) -> None:
     asker, second, third = fleet.workers
     fleet.ask(asker)
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     for worker in (asker, second, third):
         fleet.obey(worker)
-    fleet.kill(third.line)
+    fleet.kill(third.channel)
     fleet.settle()
     assert done(asker) == [(1, None)]
     assert not fleet.changes.active
@@ -194,19 +194,19 @@ def test_a_worker_that_dies_between_its_vote_and_the_commit_holds_up_nobody(flee
 def test_the_death_of_the_worker_that_was_asked_does_not_stop_the_change(fleet: Fleet) -> None:
     asker = fleet.workers[0]
     fleet.ask(asker)
-    fleet.changes.go_on()
-    fleet.kill(asker.line)
+    fleet.changes.start_next()
+    fleet.kill(asker.channel)
     fleet.settle()
     assert {worker.models for worker in fleet.workers} == {frozenset({"a@1.0.0"})}
-    assert not asker.line.answers
+    assert not asker.channel.answers
 
 
 def test_the_death_of_all_ends_the_change_and_the_next_workers_serve_what_they_did() -> None:
     fleet = Fleet(1)
     (only,) = fleet.workers
     fleet.ask(only)
-    fleet.changes.go_on()
-    fleet.kill(only.line)
+    fleet.changes.start_next()
+    fleet.kill(only.channel)
     assert not fleet.changes.active
     assert fleet.changes.served == FIRST_MODELS
 
@@ -214,27 +214,29 @@ def test_the_death_of_all_ends_the_change_and_the_next_workers_serve_what_they_d
 def test_a_vote_that_does_not_come_ends_the_change_for_all(fleet: Fleet) -> None:
     asker, second, third = fleet.workers
     fleet.ask(asker)
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     fleet.obey(asker)
     fleet.obey(second)
     fleet.now = ANSWER_SECONDS - 0.1
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     assert fleet.changes.active
     fleet.now = ANSWER_SECONDS
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     fleet.obey_all()
     assert {worker.models for worker in (asker, second, third)} == {FIRST_MODELS}
     assert third.prepared is None
-    assert asker.line.answers[0]["reason"].startswith("1 of 3 workers did not prepare the change")
+    assert asker.channel.answers[0]["reason"].startswith(
+        "1 of 3 workers did not prepare the change"
+    )
 
 
 def test_a_vote_that_comes_too_late_counts_in_no_later_change(fleet: Fleet) -> None:
     asker, second, late = fleet.workers
     fleet.ask(asker, "unload", "b")
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     fleet.now = ANSWER_SECONDS
     fleet.ask(second, "load", "c")
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     fleet.obey(late)  # its vote on the first change
     fleet.settle()
     assert {worker.models for worker in fleet.workers} == {FIRST_MODELS | {"c@1.0.0"}}
@@ -243,13 +245,13 @@ def test_a_vote_that_comes_too_late_counts_in_no_later_change(fleet: Fleet) -> N
 def test_a_worker_that_does_not_confirm_what_the_others_made_is_ended(fleet: Fleet) -> None:
     asker, second, third = fleet.workers
     fleet.ask(asker)
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     for worker in (asker, second, third):
         fleet.obey(worker)
     fleet.obey(asker)
     fleet.obey(second)
     fleet.now = ANSWER_SECONDS
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     assert fleet.workers == [asker, second]
     assert done(asker) == [(1, None)]
 
@@ -257,7 +259,7 @@ def test_a_worker_that_does_not_confirm_what_the_others_made_is_ended(fleet: Fle
 def test_when_the_service_stops_what_waits_is_refused_and_what_runs_goes_on(fleet: Fleet) -> None:
     first, second, third = fleet.workers
     fleet.ask(first)
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     fleet.ask(second)
     fleet.changes.close()
     fleet.ask(third)
@@ -286,16 +288,16 @@ class Changes(RuleBasedStateMachine):
     def ask(self, index: int, action: str, name: str) -> None:
         self.fleet.ask(self.pick(index), action, name)
 
-    @precondition(lambda self: any(worker.line.orders for worker in self.fleet.workers))
+    @precondition(lambda self: any(worker.channel.orders for worker in self.fleet.workers))
     @rule(index=st.integers(0, 9), able=st.booleans() | st.just(True))
     def obey(self, index: int, able: bool) -> None:
-        busy = [worker for worker in self.fleet.workers if worker.line.orders]
+        busy = [worker for worker in self.fleet.workers if worker.channel.orders]
         self.fleet.obey(busy[index % len(busy)], able=able)
 
     @precondition(lambda self: self.fleet.workers)
     @rule(index=st.integers(0, 9))
     def die(self, index: int) -> None:
-        self.fleet.kill(self.pick(index).line)
+        self.fleet.kill(self.pick(index).channel)
 
     @precondition(lambda self: not self.fleet.changes.active and len(self.fleet.workers) < 4)
     @rule()
@@ -303,8 +305,8 @@ class Changes(RuleBasedStateMachine):
         self.everybody.append(self.fleet.start(self.fleet.changes.served))
 
     @rule()
-    def go_on(self) -> None:
-        self.fleet.changes.go_on()
+    def start_next(self) -> None:
+        self.fleet.changes.start_next()
 
     @rule(seconds=st.sampled_from([1.0, ANSWER_SECONDS]))
     def wait(self, seconds: float) -> None:
@@ -318,7 +320,7 @@ class Changes(RuleBasedStateMachine):
     @invariant()
     def nobody_is_answered_twice(self) -> None:
         for worker in self.everybody:
-            numbers = [answer["number"] for answer in worker.line.answers]
+            numbers = [answer["number"] for answer in worker.channel.answers]
             assert sorted(set(numbers)) == sorted(numbers)
 
     def teardown(self) -> None:
@@ -339,13 +341,13 @@ def test_the_state_machine_sees_a_round_that_commits_without_the_last_vote() -> 
     """The negative control: votes that count although they are refusals."""
 
     class Careless(ChangeRound):
-        def hear(self, line: Any, message: dict[str, Any]) -> None:
-            super().hear(line, message | ({"error": None} if "error" in message else {}))
+        def receive(self, channel: Any, message: dict[str, Any]) -> None:
+            super().receive(channel, message | ({"error": None} if "error" in message else {}))
 
     fleet = Fleet()
-    fleet.changes = Careless(fleet.lines, fleet.kill, lambda: fleet.now)  # type: ignore[arg-type]
+    fleet.changes = Careless(fleet.channels, fleet.kill, lambda: fleet.now)  # type: ignore[arg-type]
     fleet.ask(fleet.workers[0])
-    fleet.changes.go_on()
+    fleet.changes.start_next()
     for worker in fleet.workers[:2]:
         fleet.obey(worker)
     fleet.obey(fleet.workers[2], able=False)

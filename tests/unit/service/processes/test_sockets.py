@@ -7,11 +7,11 @@ from contextlib import closing
 import pytest
 
 from service.processes.sockets import (
-    admit_newcomers,
+    accept_new_connections,
+    bind_standby,
     open_listeners,
     port_of,
-    refuse_newcomers,
-    stand_by,
+    refuse_new_connections,
     url_of,
 )
 
@@ -79,9 +79,9 @@ def test_an_address_of_another_machine_is_named() -> None:
         open_listeners("192.0.2.1", 0, 1)
 
 
-def test_a_socket_that_stands_by_gets_nothing_until_it_listens() -> None:
+def test_a_standby_socket_gets_nothing_until_it_listens() -> None:
     first, second = open_listeners(HOST, 0, 2)
-    with closing(first), closing(stand_by(HOST, port_of(first))) as waiting:
+    with closing(first), closing(bind_standby(HOST, port_of(first))) as waiting:
         second.close()
         for _ in range(32):
             connect(port_of(first))
@@ -93,23 +93,23 @@ def test_a_socket_that_stands_by_gets_nothing_until_it_listens() -> None:
 
 
 @ONLY_LINUX
-def test_newcomers_are_dropped_and_those_who_wait_are_not() -> None:
+def test_new_connections_are_dropped_and_waiting_ones_are_not() -> None:
     (listener,) = open_listeners(HOST, 0, 1)
     with closing(listener):
         connect(port_of(listener))
-        refuse_newcomers(listener)
+        refuse_new_connections(listener)
         with pytest.raises(TimeoutError):
             connect(port_of(listener))
         assert accepted(listener) == 1
 
 
 @ONLY_LINUX
-def test_newcomers_are_admitted_again_however_often_that_is_asked() -> None:
+def test_new_connections_are_accepted_again_however_often_that_is_asked() -> None:
     (listener,) = open_listeners(HOST, 0, 1)
     with closing(listener):
-        refuse_newcomers(listener)
-        admit_newcomers(listener)
-        admit_newcomers(listener)
+        refuse_new_connections(listener)
+        accept_new_connections(listener)
+        accept_new_connections(listener)
         connect(port_of(listener))
         assert accepted(listener) == 1
 

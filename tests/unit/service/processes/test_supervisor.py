@@ -38,7 +38,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., LoggedProcess]]:
 
 
 def started(process: LoggedProcess) -> tuple[str, list[int]]:
-    """Where it answers, and its workers by place."""
+    """Where it answers, and its workers by slot."""
     served = process.wait_for("serving")
     return served["url"], served["workers"]
 
@@ -51,9 +51,9 @@ def who_answers(url: str) -> dict[str, Any]:
 
 
 def all_who_answer(url: str, times: int = 32) -> dict[int, dict[str, Any]]:
-    """Who answered, by place."""
+    """Who answered, by slot."""
     answers = [who_answers(url) for _ in range(times)]
-    return {answer["place"]: answer for answer in answers}
+    return {answer["slot"]: answer for answer in answers}
 
 
 def test_every_worker_answers_on_a_socket_of_its_own(start: Callable[..., LoggedProcess]) -> None:
@@ -73,11 +73,11 @@ def test_a_dead_worker_is_replaced_and_its_sibling_stays(
     os.kill(victim, signal.SIGKILL)
     died = process.wait_for("a worker died")
     assert (died["pid"], died["status"]) == (victim, -signal.SIGKILL)
-    newcomer = process.wait_for("a worker serves")["pid"]
-    assert newcomer not in (victim, sibling)
+    replacement = process.wait_for("a worker serves")["pid"]
+    assert replacement not in (victim, sibling)
     answers = all_who_answer(url)
-    assert {place: answer["pid"] for place, answer in answers.items()} == {
-        1: newcomer,
+    assert {slot: answer["pid"] for slot, answer in answers.items()} == {
+        1: replacement,
         2: sibling,
     }
 
@@ -109,7 +109,7 @@ def test_a_worker_inherits_no_more_than_its_own_sockets(
         process.wait_for("a worker serves")
     after = all_who_answer(served["url"])
     assert {answer["descriptors"] for answer in (*before.values(), *after.values())} == {
-        # standard input, output and error; the listener, the line, the connection, the listing
+        # standard input, output and error; the listener, the channel, the connection, the listing
         3 + 4
     }
 
@@ -242,4 +242,4 @@ def test_a_port_that_is_taken_starts_no_worker(tmp_path: Path) -> None:
         supervisor = Supervisor("127.0.0.1", port, 2, lambda _: None, tmp_path, 1.0)
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}"):
             supervisor.run()
-    assert supervisor.places == []
+    assert supervisor.slots == []

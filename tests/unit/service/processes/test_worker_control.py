@@ -12,7 +12,7 @@ import pytest
 
 from models.bundle import BundleError
 from service.errors import DrainingError, ModelRefusedError, UnknownModelError
-from service.processes.worker_control import BUFFER_BYTES, LONGEST_REASON, Coordinator
+from service.processes.worker_control import BUFFER_BYTES, MAX_REASON, SupervisedCoordinator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -42,12 +42,12 @@ class FakeRepository:
 
 
 class Supervisor:
-    """The other end of the line."""
+    """The other end of the channel."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    async def hear(self) -> Any:
+    async def receive(self) -> Any:
         return json.loads(await asyncio.wait_for(self.reader.readline(), SECONDS))
 
     def say(self, **message: Any) -> None:
@@ -64,14 +64,16 @@ def signals() -> Iterator[list[int]]:
 
 
 @asynccontextmanager
-async def connected(repository: FakeRepository) -> AsyncIterator[tuple[Coordinator, Supervisor]]:
+async def connected(
+    repository: FakeRepository,
+) -> AsyncIterator[tuple[SupervisedCoordinator, Supervisor]]:
     """A coordinator that has started, and its supervisor, which has heard so."""
     ours, theirs = socket.socketpair()
-    coordinator = Coordinator(theirs)
+    coordinator = SupervisedCoordinator(theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
     supervisor = Supervisor(reader, writer)
     await coordinator.start(repository)  # type: ignore[arg-type]
-    assert await supervisor.hear() == {"kind": "serving", "models": ["tiny-bn@1.0.0"]}
+    assert await supervisor.receive() == {"kind": "serving", "models": ["tiny-bn@1.0.0"]}
     yield coordinator, supervisor
     coordinator._listening.cancel()  # type: ignore[union-attr]
     coordinator._writer.close()  # type: ignore[union-attr]
@@ -83,7 +85,7 @@ def test_a_change_is_prepared_then_committed_and_what_is_served_reported() -> No
         repository = FakeRepository()
         async with connected(repository) as (_, supervisor):
             supervisor.say(kind="prepare", number=7, action="load", name="tiny-bn")
-            assert await supervisor.hear() == {
+            assert await supervisor.receive() == {
                 "kind": "prepared",
                 "number": 7,
                 "error": None,
@@ -91,7 +93,7 @@ def test_a_change_is_prepared_then_committed_and_what_is_served_reported() -> No
             }
             assert repository.calls == [("prepare", "load", "tiny-bn")]
             supervisor.say(kind="commit", number=7)
-            assert await supervisor.hear() == {"kind": "committed", "number": 7, "models": []}
+            assert await supervisor.receive() == {"kind": "committed", "number": 7, "models": []}
             assert repository.calls[1:] == [("commit",)]
 
     asyncio.run(check())
@@ -102,10 +104,10 @@ def test_a_change_that_is_abandoned_is_not_made() -> None:
         repository = FakeRepository()
         async with connected(repository) as (_, supervisor):
             supervisor.say(kind="prepare", number=1, action="unload", name="tiny-bn")
-            await supervisor.hear()
+            await supervisor.receive()
             supervisor.say(kind="abandon", number=1)
             supervisor.say(kind="prepare", number=2, action="unload", name="tiny-bn")
-            await supervisor.hear()
+            await supervisor.receive()
             assert [call[0] for call in repository.calls] == ["prepare", "abandon", "prepare"]
 
     asyncio.run(check())
@@ -117,8 +119,8 @@ def test_a_refusal_is_voted_with_its_reason_cut_where_it_is_long(refusal: Any) -
         repository = FakeRepository(refusal("x" * 2 * BUFFER_BYTES))
         async with connected(repository) as (_, supervisor):
             supervisor.say(kind="prepare", number=1, action="load", name="tiny-bn")
-            vote = await supervisor.hear()
-            assert (vote["error"], vote["reason"]) == (refusal.__name__, "x" * LONGEST_REASON)
+            vote = await supervisor.receive()
+            assert (vote["error"], vote["reason"]) == (refusal.__name__, "x" * MAX_REASON)
 
     asyncio.run(check())
 
@@ -129,7 +131,7 @@ def test_a_failure_is_voted_without_its_details_which_are_logged(
     async def check() -> None:
         async with connected(FakeRepository(RuntimeError("secret"))) as (_, supervisor):
             supervisor.say(kind="prepare", number=1, action="load", name="tiny-bn")
-            vote = await supervisor.hear()
+            vote = await supervisor.receive()
             assert vote["error"] == "ModelRefusedError"
             assert "secret" not in vote["reason"]
 
@@ -151,7 +153,7 @@ def test_who_asks_gets_the_refusal_of_whoever_refused(error: str, raised: Any) -
     async def check() -> None:
         async with connected(FakeRepository()) as (coordinator, supervisor):
             asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
-            asked = await supervisor.hear()
+            asked = await supervisor.receive()
             assert (asked["kind"], asked["action"], asked["name"]) == ("change", "load", "tiny-bn")
             supervisor.say(kind="done", number=asked["number"], error=error, reason="because")
             with pytest.raises(raised, match="because"):
@@ -165,7 +167,9 @@ def test_two_who_ask_get_the_answer_to_their_own_question(order: str) -> None:
     async def check() -> None:
         async with connected(FakeRepository()) as (coordinator, supervisor):
             asking = {n: asyncio.create_task(coordinator.change("load", n)) for n in "ab"}
-            asked = {one["name"]: one["number"] for one in [await supervisor.hear() for _ in "ab"]}
+            asked = {
+                one["name"]: one["number"] for one in [await supervisor.receive() for _ in "ab"]
+            }
             first, second = order
             supervisor.say(kind="done", number=asked[first], error=None, reason=None)
             await asyncio.wait_for(asking[first], SECONDS)
@@ -183,7 +187,7 @@ def test_without_its_supervisor_a_worker_drains_and_nobody_waits_for_an_answer(
     async def check() -> None:
         async with connected(FakeRepository()) as (coordinator, supervisor):
             asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
-            await supervisor.hear()
+            await supervisor.receive()
             assert signals == []
             supervisor.writer.close()
             with pytest.raises(DrainingError):

@@ -1,4 +1,4 @@
-"""What becomes of a place when its process ends, in the orders in which that can be noticed."""
+"""What becomes of a slot when its process ends, in the orders in which that can be noticed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.processes.channel import Line
+from service.processes.channel import Channel
 from service.processes.sockets import open_listeners, port_of
-from service.processes.worker_slot import WorkerPlace
+from service.processes.worker_slot import WorkerSlot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,16 +22,16 @@ HOST = "127.0.0.1"
 
 
 @pytest.fixture
-def place() -> Iterator[WorkerPlace]:
-    """A place whose process starts, beside another one that listens on the same port."""
+def slot() -> Iterator[WorkerSlot]:
+    """A slot whose process starts, beside another one that listens on the same port."""
     mine, other = open_listeners(HOST, 0, 2)
     ours, theirs = socket.socketpair()
-    place = WorkerPlace(1, mine)
+    slot = WorkerSlot(1, mine)
     with other, ours, theirs, subprocess.Popen(["sleep", "60"]) as process:
-        place.begin(process.pid, Line(ours), 60)
-        yield place
+        slot.begin(process.pid, Channel(ours), 60)
+        yield slot
         process.kill()
-    place.listener.close()
+    slot.listener.close()
 
 
 def waits_in(listener: socket.socket) -> bool:
@@ -39,38 +39,36 @@ def waits_in(listener: socket.socket) -> bool:
     return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
-def test_callers_wait_for_the_successor_of_a_worker_that_has_served(place: WorkerPlace) -> None:
-    place.serve()
-    assert place.served
-    place.vacate(HOST)
-    assert waits_in(place.listener)
+def test_callers_wait_for_the_successor_of_a_worker_that_has_served(slot: WorkerSlot) -> None:
+    slot.serve()
+    assert slot.served
+    slot.reset(HOST)
+    assert waits_in(slot.listener)
 
 
 @pytest.mark.parametrize("hung_up_first", [False, True])
-def test_nobody_waits_for_a_worker_that_never_served(
-    place: WorkerPlace, hung_up_first: bool
-) -> None:
-    port = port_of(place.listener)
-    if hung_up_first:  # its line ends a moment before the process does
-        place.leave(60)
-    assert not place.served
-    place.vacate(HOST)
-    assert not waits_in(place.listener)
-    assert port_of(place.listener) == port
+def test_nobody_waits_for_a_worker_that_never_served(slot: WorkerSlot, hung_up_first: bool) -> None:
+    port = port_of(slot.listener)
+    if hung_up_first:  # its channel ends a moment before the process does
+        slot.terminate(60)
+    assert not slot.served
+    slot.reset(HOST)
+    assert not waits_in(slot.listener)
+    assert port_of(slot.listener) == port
 
 
 def test_who_served_long_is_no_early_death_though_it_took_long_to_leave(
-    place: WorkerPlace, monkeypatch: pytest.MonkeyPatch
+    slot: WorkerSlot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("service.processes.worker_slot.time.monotonic", lambda: now)
-    place.serve()
+    slot.serve()
     now += 3600
-    place.leave(60)
-    assert place.vacate(HOST) == 0.0
-    with socket.socket() as line:
-        place.begin(os.getpid(), Line(line), 60)
+    slot.terminate(60)
+    assert slot.reset(HOST) == 0.0
+    with socket.socket() as channel:
+        slot.begin(os.getpid(), Channel(channel), 60)
         now += 1
-        place.serve()
+        slot.serve()
         now += 1
-        assert place.vacate(HOST) > 0.0
+        assert slot.reset(HOST) > 0.0

@@ -85,11 +85,11 @@ def test_a_default_that_is_not_served_is_refused(make_model: MakeModel) -> None:
 
 
 def test_two_models_of_one_name_are_refused(make_model: MakeModel) -> None:
-    with pytest.raises(ModelRefusedError, match=r"two artefacts are served as a@1\.0\.0"):
+    with pytest.raises(ModelRefusedError, match=r"two artifacts are served as a@1\.0\.0"):
         Catalogue([make_model("a"), make_model("a", "unfolded")])
 
 
-def test_a_batch_normalized_artefact_is_served_twice(artifacts: Path) -> None:
+def test_a_batch_normalized_artifact_is_served_twice(artifacts: Path) -> None:
     bundles = [load_bundle(artifacts / f"tiny-{kind}-1.0.0") for kind in ("bn", "plain")]
     expected = [
         [("tiny-bn", "folded"), ("tiny-bn-unfolded", "unfolded")],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.bundle import BundleError
-from service.errors import TooManyPixelsError, UndecodableImageError
+from service.errors import TooManyPixelsError, UndecodableImageError, UnknownModelError
 from service.registry.local_model import MAX_BATCH_SIZE, LocalModel, load_local_model
 from service.settings import Settings
 from tests import synthetic
@@ -142,6 +142,18 @@ def test_a_name_without_a_version_means_the_newest(tmp_path: Path) -> None:
 def test_a_folder_means_its_served_graph(artifacts: Path) -> None:
     found = load_local_model(artifacts / "tiny-bn-1.0.0", Settings(cuda="off"))
     assert found.name == "tiny-bn"
+
+
+def test_a_damaged_neighbour_does_no_harm_and_is_named_where_a_name_is_not_found(
+    tmp_path: Path,
+) -> None:
+    synthetic.write_artifact(tmp_path, "tiny", norms=False)
+    damaged = synthetic.write_artifact(tmp_path, "half", norms=False)
+    (damaged / "manifest.json").write_text("{")
+    settings = Settings(artifacts=tmp_path, cuda="off")
+    assert load_local_model("tiny", settings).name == "tiny"
+    with pytest.raises(UnknownModelError, match=r"no model 'half' .* tiny@1\.0\.0.* is not JSON"):
+        load_local_model("half", settings)
 
 
 def test_a_changed_graph_is_refused(tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
-"""The twin looks at what the default model answered, and never stands in its way."""
+"""The shadow looks at what the default model answered, and never stands in its way."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from models.bundle import Bundle
 from service.errors import OverloadedError
 from service.inference.session import Scores
 from service.observability.prometheus import ServiceMetrics
 from service.registry.catalogue import Catalogue
+from service.registry.classify import Classification, Classifier
 from service.registry.shadow import KEPT, Shadow
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     MakeModel = Callable[..., ServedModel]
 
 
-def classifier(model: ServedModel) -> ServedModel:
+def by_first_red(model: ServedModel) -> ServedModel:
     """Make a model put an image into the class that the last digit of its first red names."""
 
     def run(images: NDArray[np.uint8]) -> Scores:
@@ -44,34 +47,46 @@ def of_classes(*classes: int) -> NDArray[np.uint8]:
     return images
 
 
+def answer(model: ServedModel, images: NDArray[np.uint8], scores: Scores) -> Classification:
+    return Classification(model, images, scores, decode_s=0.0, queue_s=0.0, run_s=0.0)
+
+
 class Traffic:
     """A default model, its shadow and a third one, and what was counted of them."""
 
-    def __init__(self, make_model: MakeModel, fraction: float = 1.0, name: str | None = None):
+    def __init__(
+        self,
+        make_model: MakeModel,
+        classifier: Classifier,
+        fraction: float = 1.0,
+        name: str | None = None,
+    ) -> None:
         self.metrics = ServiceMetrics()
-        self.twin, self.shade, self.third = (
-            classifier(make_model(name)) for name in ("primary", "shade", "third")
+        self.primary, self.shade, self.third = (
+            by_first_red(make_model(name)) for name in ("primary", "shade", "third")
         )
-        self.catalogue = Catalogue([self.twin, self.shade, self.third], "primary")
-        self.shadow = Shadow(fraction, name, lambda: self.catalogue, self.metrics, Random(0))
+        self.catalogue = Catalogue([self.primary, self.shade, self.third], "primary")
+        self.shadow = Shadow(
+            fraction, name, lambda: self.catalogue, classifier, self.metrics, Random(0)
+        )
 
     def offer(self, *classes: int, answered: tuple[int, ...] | None = None) -> None:
         """Offer what the default model answered: the true classes, or others."""
-        scores = self.twin.session.run(of_classes(*(answered or classes)))
-        self.shadow.offer(self.twin, of_classes(*classes), scores)
+        scores = self.primary.session.run(of_classes(*(answered or classes)))
+        self.shadow.offer(answer(self.primary, of_classes(*classes), scores))
 
     def counted(self, outcome: str, shadow: str = "shade") -> float:
         return self.metrics.shadow.labels("primary", shadow, outcome)._value.get()
 
     def disagreements(self, first: int, second: int) -> float:
-        labels = self.twin.labels
+        labels = self.primary.labels
         names = ("primary", "shade", labels[first], labels[second])
         return self.metrics.disagreements.labels(*names)._value.get()
 
 
 @pytest.fixture
-def make_traffic(make_model: MakeModel) -> Callable[..., Traffic]:
-    return lambda *args, **options: Traffic(make_model, *args, **options)
+def make_traffic(make_model: MakeModel, classifier: Classifier) -> Callable[..., Traffic]:
+    return lambda *args, **options: Traffic(make_model, classifier, *args, **options)
 
 
 def test_images_that_both_see_alike_are_compared_and_not_kept(
@@ -104,7 +119,7 @@ def test_images_that_both_see_differently_are_counted_and_kept(
     assert traffic.disagreements(2, 7) == 0
     (kept,) = traffic.shadow.recent
     assert (kept.image == of_classes(2)[0]).all()
-    labels = traffic.twin.labels
+    labels = traffic.primary.labels
     assert (kept.primary.model, kept.primary.label) == ("primary", labels[7])
     assert (kept.shadow.model, kept.shadow.label) == ("shade", labels[2])
     assert kept.primary.probability == kept.shadow.probability == 0.5
@@ -158,7 +173,8 @@ def test_the_answers_of_other_models_are_left_alone(make_traffic: Callable[..., 
 
     async def scenario() -> None:
         images = of_classes(1)
-        traffic.shadow.offer(traffic.third, images, traffic.third.session.run(images))
+        scores = traffic.third.session.run(images)
+        traffic.shadow.offer(answer(traffic.third, images, scores))
         await traffic.shadow.close()
 
     asyncio.run(scenario())
@@ -266,11 +282,30 @@ def test_the_baseline_is_preferred_to_the_first_other_model(
     traffic = make_traffic()
     assert traffic.shadow.model() is traffic.shade
     baseline = make_model("keras-baseline")
-    traffic.catalogue = Catalogue([traffic.twin, traffic.shade, baseline], "primary")
+    traffic.catalogue = Catalogue([traffic.primary, traffic.shade, baseline], "primary")
     assert traffic.shadow.model() is baseline
 
 
 def test_a_model_alone_has_no_shadow(make_traffic: Callable[..., Traffic]) -> None:
     traffic = make_traffic()
-    traffic.catalogue = Catalogue([traffic.twin])
+    traffic.catalogue = Catalogue([traffic.primary])
     assert traffic.shadow.model() is None
+
+
+def test_a_model_of_other_images_or_labels_is_no_shadow(
+    make_traffic: Callable[..., Traffic],
+) -> None:
+    traffic = make_traffic()
+    manifest = traffic.primary.bundle.manifest
+    others = [
+        replace(
+            traffic.shade, bundle=Bundle(traffic.shade.bundle.path, replace(manifest, **change))
+        )
+        for change in (
+            {"labels": manifest.labels[::-1]},
+            {"input": replace(manifest.input, shape=("N", 16, 16, 3))},
+        )
+    ]
+    for other in others:
+        traffic.catalogue = Catalogue([traffic.primary, other])
+        assert traffic.shadow.model() is None

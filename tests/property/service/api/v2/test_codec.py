@@ -22,6 +22,7 @@ from service.api.v2.infer.tensors import files_from_bytes, pixels_from_json
 from service.errors import ServiceError
 from service.inference.session import Scores
 from service.settings import Limits
+from tests.images import SPEC
 from tests.synthetic import LABELS
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def test_a_damaged_request_is_read_or_refused(
         position = int(place * len(content))
         content = content[:position] + inserted + content[position + removed :]
     try:
-        request = read_infer_request(content, header, LIMITS)
+        request = read_infer_request(content, header, LIMITS, SPEC)
     except ServiceError:
         return
     if isinstance(request.images, list):
@@ -142,4 +143,4 @@ def test_the_undamaged_requests_are_read() -> None:
         header = str(body.index(b"]}") + 2) if has_rest else None
         if has_rest and b"outputs" in body:
             header = str(body.rindex(b"}") + 1)
-        assert len(read_infer_request(body, header, LIMITS).images) == 1
+        assert len(read_infer_request(body, header, LIMITS, SPEC).images) == 1

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.api.middleware.fast_route import HotDispatch, HotRoute
+from service.api.middleware.fast_route import FastDispatch, FastRoute
 from service.api.problems import install_problem_handlers
 from service.errors import MalformedRequestError, OverloadedError
 
@@ -42,8 +42,8 @@ def make_app(route_class: type[APIRoute]) -> tuple[FastAPI, ASGIApp]:
     api = FastAPI(redirect_slashes=False)
     install_problem_handlers(api)
     api.include_router(router)
-    hot = [route for route in router.routes if isinstance(route, HotRoute)]
-    return api, HotDispatch(api, hot)
+    fast = [route for route in router.routes if isinstance(route, FastRoute)]
+    return api, FastDispatch(api, fast)
 
 
 class Labelled:
@@ -77,9 +77,9 @@ def ask(
 
 @pytest.mark.parametrize("query", ["hello", *ERRORS])
 def test_a_hot_route_answers_as_any_other_does(query: str) -> None:
-    (cold, _), (api, hot) = make_app(APIRoute), make_app(HotRoute)
-    expected = ask(cold, query)
-    for found in (ask(hot, query), ask(api, query)):
+    (slow, _), (api, fast) = make_app(APIRoute), make_app(FastRoute)
+    expected = ask(slow, query)
+    for found in (ask(fast, query), ask(api, query)):
         assert (found.status_code, found.content) == (expected.status_code, expected.content)
         assert found.headers == expected.headers
 
@@ -88,44 +88,44 @@ def test_a_hot_route_answers_as_any_other_does(query: str) -> None:
     ("query", "status"), [("hello", 200), ("malformed", 400), ("full", 503), ("bug", 500)]
 )
 def test_every_error_has_its_status(query: str, status: int) -> None:
-    response = ask(make_app(HotRoute)[1], query)
+    response = ask(make_app(FastRoute)[1], query)
     assert response.status_code == status
     assert response.headers.get("retry-after") == ("7" if query == "full" else None)
 
 
 def test_a_failure_reaches_the_log_and_tells_the_caller_nothing() -> None:
-    _, hot = make_app(HotRoute)
-    response = ask(hot, "bug")
+    _, fast = make_app(FastRoute)
+    response = ask(fast, "bug")
     assert "secret" not in response.text
     assert response.json()["request_id"] == "id-1"
     with pytest.raises(ZeroDivisionError, match="a secret"):
-        ask(hot, "bug", raises=True)
+        ask(fast, "bug", raises=True)
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/items", 405), ("POST", "/items/", 404)]
 )
 def test_what_is_not_hot_is_left_to_the_application(method: str, path: str, status: int) -> None:
-    assert ask(make_app(HotRoute)[1], method=method, path=path).status_code == status
+    assert ask(make_app(FastRoute)[1], method=method, path=path).status_code == status
 
 
 def test_only_what_is_not_hot_reaches_the_application() -> None:
-    _, hot = make_app(HotRoute)
+    _, fast = make_app(FastRoute)
     reached: list[str] = []
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         reached.append(scope["path"])
-        await Response("not hot")(scope, receive, send)
+        await Response("not fast")(scope, receive, send)
 
-    hot._api = application
-    assert ask(hot).text == "hello"
-    assert ask(hot, path="/other").text == "not hot"
+    fast._api = application
+    assert ask(fast).text == "hello"
+    assert ask(fast, path="/other").text == "not fast"
     assert reached == ["/other"]
 
 
 def test_a_hot_request_knows_its_route_and_its_application() -> None:
-    api, hot = make_app(HotRoute)
-    labelled = Labelled(hot)
+    api, fast = make_app(FastRoute)
+    labelled = Labelled(fast)
     ask(labelled)
     assert labelled.scope["route"].path == "/items"
     assert labelled.scope["app"] is api
@@ -137,12 +137,12 @@ def test_the_end_of_the_process_is_none_of_its_business() -> None:
     async def application(scope: Scope, _receive: Receive, _send: Send) -> None:
         reached.append(scope["type"])
 
-    dispatch = HotDispatch(application, [])
+    dispatch = FastDispatch(application, [])
     asyncio.run(dispatch({"type": "lifespan"}, None, None))
     assert reached == ["lifespan"]
 
 
 def test_a_hot_route_is_documented_like_any_other() -> None:
-    (cold, _), (api, _) = make_app(APIRoute), make_app(HotRoute)
-    assert api.openapi() == cold.openapi()
+    (slow, _), (api, _) = make_app(APIRoute), make_app(FastRoute)
+    assert api.openapi() == slow.openapi()
     assert "post" in api.openapi()["paths"]["/items"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from service.inference.engine import Engine
     from service.inference.served_model import ServedModel
+    from service.registry.classify import Classifier
 
     MakeModel = Callable[..., ServedModel]
 
@@ -64,37 +65,39 @@ class Diary:
 
 
 def test_models_take_turns_and_none_of_them_is_always_the_first(
-    make_model: MakeModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    make_model: MakeModel, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
     diary = Diary()
     models = [diary.watch(make_model(name)) for name in "abc"]
-    outcomes = asyncio.run(compare.run_in_turns(engine, models, IMAGES))
+    results = asyncio.run(compare.classify_in_turns(classifier, models, [IMAGES] * len(models)))
     assert diary.names() == "abc" + "bca" + "cab" + "abc" + "bca"
-    assert [len(seconds) for _, seconds in outcomes] == [compare.ROUNDS] * 3
+    assert [len(rounds) for rounds in results] == [compare.ROUNDS] * 3
 
 
-def test_every_model_runs_the_same_batch_as_a_whole(make_model: MakeModel, engine: Engine) -> None:
+def test_every_model_runs_the_same_batch_as_a_whole(
+    make_model: MakeModel, classifier: Classifier
+) -> None:
     diary = Diary()
     models = [diary.watch(make_model(name)) for name in "ab"]
-    larger_than_a_part = np.repeat(IMAGES, 100, axis=0)
-    asyncio.run(compare.run_in_turns(engine, models, larger_than_a_part))
-    assert all(images is larger_than_a_part for _, images in diary.entries)
+    larger_than_a_chunk = np.repeat(IMAGES, 100, axis=0)
+    asyncio.run(compare.classify_in_turns(classifier, models, [larger_than_a_chunk] * len(models)))
+    assert all(images is larger_than_a_chunk for _, images in diary.entries)
 
 
 def test_a_slow_comparison_has_one_round(
-    make_model: MakeModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    make_model: MakeModel, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "ROUNDS_SECONDS", 0)
     diary = Diary()
     models = [diary.watch(make_model(name)) for name in "ab"]
-    outcomes = asyncio.run(compare.run_in_turns(engine, models, IMAGES))
+    results = asyncio.run(compare.classify_in_turns(classifier, models, [IMAGES] * len(models)))
     assert diary.names() == "ab"
-    assert [len(seconds) for _, seconds in outcomes] == [1, 1]
+    assert [len(rounds) for rounds in results] == [1, 1]
 
 
 def test_scores_and_times_are_given_in_the_order_of_the_models(
-    make_model: MakeModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    make_model: MakeModel, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
     quick, slow = make_model("quick"), make_model("slow")
@@ -106,14 +109,17 @@ def test_scores_and_times_are_given_in_the_order_of_the_models(
 
     slow = replace(slow, session=SimpleNamespace(run=run))
     for models in ([quick, slow], [slow, quick]):
-        outcomes = asyncio.run(compare.run_in_turns(engine, models, IMAGES))
-        (_, first), (scores, second) = (outcomes[models.index(model)] for model in (quick, slow))
-        assert min(second) > min(first)
-        assert (scores.logits == 1).all()
+        results = asyncio.run(compare.classify_in_turns(classifier, models, [IMAGES] * len(models)))
+        first, second = (results[models.index(model)] for model in (quick, slow))
+        assert min(one.run_s for one in second) > min(one.run_s for one in first)
+        assert (second[-1].scores.logits == 1).all()
 
 
 def test_a_model_that_is_asked_in_between_waits_for_one_run_at_most(
-    make_model: MakeModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    make_model: MakeModel,
+    classifier: Classifier,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
     diary = Diary()
@@ -121,9 +127,11 @@ def test_a_model_that_is_asked_in_between_waits_for_one_run_at_most(
     other = diary.watch(make_model("x"))
 
     async def scenario() -> None:
-        comparing = asyncio.create_task(compare.run_in_turns(engine, models, IMAGES))
+        comparing = asyncio.create_task(
+            compare.classify_in_turns(classifier, models, [IMAGES] * len(models))
+        )
         await asyncio.sleep(0)
-        await engine.run(other.session, IMAGES, part_images=64)
+        await engine.run(other.session, IMAGES, chunk_size=64)
         await comparing
 
     asyncio.run(scenario())

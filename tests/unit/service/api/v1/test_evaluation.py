@@ -53,7 +53,7 @@ def test_each_pair_is_counted_on_the_same_images(bundles):
 
 
 def measured_on(bundle, data_md5, folder):
-    """Return a copy of an artefact that says that it was measured on these files."""
+    """Return a copy of an artifact that says that it was measured on these files."""
     copy = shutil.copytree(bundle.path, folder / bundle.path.name)
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["provenance"]["data_md5"] = data_md5

@@ -317,7 +317,7 @@ def test_a_timeout_of_the_request_is_kept(client: AppClient, state: State) -> No
     state.model.seconds = 5
     response = client.post(INFER, json=request_body(parameters={"timeout": 20_000}))
     check_error(response, 503, "no answer within 20 ms")
-    assert state.model.meter.failures == ["REJECTED"]
+    assert state.model.metrics.failures == ["REJECTED"]
 
 
 def test_a_timeout_beyond_the_limit_of_the_server_does_not_raise_it(artifacts: Path) -> None:
@@ -337,7 +337,7 @@ def test_an_overload_says_when_to_come_back(client: AppClient, state: State) -> 
     response = client.post(INFER, json=request_body())
     check_error(response, 503, "512 images are waiting")
     assert response.headers["retry-after"] == "3"
-    assert state.model.meter.failures == ["REJECTED"]
+    assert state.model.metrics.failures == ["REJECTED"]
 
 
 def test_a_full_queue_refuses_before_the_body_is_read(client: AppClient, state: State) -> None:
@@ -359,7 +359,7 @@ def test_a_failure_of_the_model_is_500_and_tells_nothing(
     check_error(response, 500, "the server failed")
     assert "secret" not in response.text
     assert app.failure is state.model.error  # the access log is told
-    assert state.model.meter.failures == ["BACKEND"]
+    assert state.model.metrics.failures == ["BACKEND"]
 
 
 def test_a_page_that_does_not_exist_is_404(client: AppClient, app: Watched) -> None:
@@ -401,39 +401,33 @@ def test_an_error_leaves_its_type_for_the_access_log(client: AppClient, app: Wat
     assert app.scope["route"].path == "/v2/models/{name}/infer"
 
 
-def test_an_answer_is_metered_with_the_seconds_of_its_stages(
+def test_an_answer_is_counted_with_the_seconds_of_its_stages(
     client: AppClient, state: State
 ) -> None:
     client.post(INFER, json=request_body())
-    (success,) = state.model.meter.successes
-    assert (success["images"], success["queue_s"], success["infer_s"]) == (3, 0.002, 0.003)
-    assert 0 < success["input_s"] < 10
-    assert 0 < success["output_s"] < 10
-    assert state.model.meter.failures == []
+    ((result, seconds),) = state.answers
+    assert result.model is state.model
+    assert np.array_equal(result.pixels, IMAGES)
+    assert np.array_equal(result.scores.logits, SCORES.logits)
+    assert (result.queue_s, result.run_s) == (0.002, 0.003)
+    assert 0 < seconds["input_s"] < 10
+    assert 0 < seconds["output_s"] < 10
+    assert state.model.metrics.failures == []
 
 
-@pytest.mark.parametrize(("remembered", "said"), [(None, None), (True, "hit"), (False, "miss")])
-def test_an_answer_says_whether_it_was_remembered(
-    client: AppClient, state: State, remembered: bool | None, said: str | None
+@pytest.mark.parametrize(("hit", "said"), [(None, None), (True, "hit"), (False, "miss")])
+def test_an_answer_says_whether_it_was_cached(
+    client: AppClient, state: State, hit: bool | None, said: str | None
 ) -> None:
-    state.remembered = remembered
+    if hit is not None:
+        state.cache(hit=hit)
     assert client.post(INFER, json=request_body()).headers.get("x-cache") == said
 
 
-def test_the_shadow_is_offered_what_was_answered(client: AppClient, state: State) -> None:
-    client.post(INFER, json=request_body())
-    ((model, images, scores),) = state.offered
-    assert model is state.model
-    assert np.array_equal(images, IMAGES)
-    assert np.array_equal(scores.logits, SCORES.logits)
+def test_a_bad_request_is_counted_as_other(client: AppClient, state: State) -> None:
     client.post(INFER, content=b"{")
-    assert len(state.offered) == 1
-
-
-def test_a_bad_request_is_metered_as_other(client: AppClient, state: State) -> None:
-    client.post(INFER, content=b"{")
-    assert state.model.meter.failures == ["OTHER"]
-    assert state.model.meter.successes == []
+    assert state.model.metrics.failures == ["OTHER"]
+    assert state.answers == []
 
 
 def test_the_repository_lists_what_there_is(client: AppClient) -> None:
@@ -471,7 +465,7 @@ def test_a_model_is_loaded_and_unloaded(
 @pytest.mark.parametrize("what", ["load", "unload"])
 def test_a_model_that_cannot_be_loaded_says_why(client: AppClient, state: State, what: str) -> None:
     path = f"/v2/repository/models/{{}}/{what}"
-    check_error(client.post(path.format("nobody")), 400, "no artefact 'nobody'")
+    check_error(client.post(path.format("nobody")), 400, "no artifact 'nobody'")
     for error in (BundleError("model.onnx has SHA-256 x"), errors.ModelRefusedError("is wrong")):
         state.repository.error = error
         check_error(client.post(path.format("tiny-bn")), 400, str(error))
@@ -541,4 +535,4 @@ def test_a_caller_that_hangs_up_early_is_metered(state: State) -> None:
 
     sent = asyncio.run(hang_up())
     assert sent[0]["status"] == 400
-    assert state.model.meter.failures == ["CANCELED"]
+    assert state.model.metrics.failures == ["CANCELED"]

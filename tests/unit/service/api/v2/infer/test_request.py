@@ -13,6 +13,7 @@ from service.api.v2.infer.request import InferRequest, read_infer_request
 from service.api.v2.responses import UnsupportedFeatureError
 from service.errors import BodyTooLargeError, MalformedRequestError
 from service.settings import Limits
+from tests.images import SPEC
 
 LIMITS = Limits(max_images=3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -41,7 +42,7 @@ def binary_entry(size: Any = IMAGES.nbytes, **changes: Any) -> dict[str, Any]:
 def read(table: Any, rest: bytes | None = None, limits: Limits = LIMITS) -> InferRequest:
     text = json.dumps(table).encode()
     header = None if rest is None else str(len(text))
-    return read_infer_request(text + (rest or b""), header, limits)
+    return read_infer_request(text + (rest or b""), header, limits, SPEC)
 
 
 def prefixed(files: list[bytes]) -> bytes:
@@ -65,7 +66,7 @@ def test_pixels_after_the_json_are_read_where_they_lie() -> None:
 
 
 def test_a_tensor_alone_is_images_and_gets_all_outputs_binary() -> None:
-    request = read_infer_request(IMAGES.tobytes(), "0", LIMITS)
+    request = read_infer_request(IMAGES.tobytes(), "0", LIMITS, SPEC)
     assert np.array_equal(request.images, IMAGES)
     assert [(output.name, output.binary) for output in request.outputs] == [
         ("logits", True),
@@ -76,7 +77,7 @@ def test_a_tensor_alone_is_images_and_gets_all_outputs_binary() -> None:
 @pytest.mark.parametrize("count", [0, 3071, 3073])
 def test_a_tensor_alone_that_is_not_whole_images_is_refused(count: int) -> None:
     with pytest.raises(MalformedRequestError, match=r"the pixels of whole images, 3,072 bytes"):
-        read_infer_request(bytes(count), "0", LIMITS)
+        read_infer_request(bytes(count), "0", LIMITS, SPEC)
 
 
 def test_files_after_the_json_are_read() -> None:
@@ -186,7 +187,7 @@ def test_more_images_than_the_limit_are_refused_before_their_data_is_looked_at()
     with pytest.raises(BodyTooLargeError, match=r"brings 4 images; at most 3 are taken"):
         read({"inputs": [entry(shape=[4, 32, 32, 3])]})
     with pytest.raises(BodyTooLargeError, match=r"brings 4 images; at most 3 are taken"):
-        read_infer_request(bytes(4 * 3072), "0", LIMITS)
+        read_infer_request(bytes(4 * 3072), "0", LIMITS, SPEC)
 
 
 @pytest.mark.parametrize("owner", ["request", "input", "output"])

@@ -7,7 +7,7 @@ FROM python:${PYTHON} AS build
 WORKDIR /src
 RUN python -m venv /opt/foldnorm
 ENV PATH=/opt/foldnorm/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE foldnorm.py ./
 COPY models ./models
 COPY service ./service
 COPY training ./training

@@ -16,11 +16,11 @@ from service.inference.engine import Engine
 from service.inference.providers import CPU, Provider
 from service.inference.served_model import BatchRunner, ServedModel
 from service.inference.session import OrtSession
-from service.inference.startup_checks import check_graph, prove_answers
+from service.inference.startup_checks import StartupProof, check_graph, prove_answers
 from service.inference.tuning import tune
 from service.observability.prometheus import ServiceMetrics
 from service.registry.catalogue import served_variants
-from service.settings import Settings
+from service.settings import Optimization, Settings
 
 logger = logging.getLogger("foldnorm")
 
@@ -112,25 +112,13 @@ class Loader:
         return [self._load(one.bundle, one.name, one.variant) for one in found]
 
     def _load(self, bundle: Bundle, name: str, variant: Variant) -> ServedModel:
-        manifest = bundle.manifest
-        graph, golden = bundle.read_graph(variant), bundle.read_golden(variant)
-        try:
-            check_graph(graph)
-            session = OrtSession(
-                graph,
-                spec=manifest.input,
-                classes=len(manifest.labels),
-                provider=self.provider,
-                optimization=self.settings.graph_optimization,
-            )
-            proof = prove_answers(session, golden)
-        except ModelRefusedError as exc:
-            file = bundle.path / manifest.graphs[variant].file
-            raise ModelRefusedError(f"{name} {bundle.version} ({file}) is refused: {exc}") from exc
+        session, proof = open_session(
+            bundle, name, variant, self.provider, self.settings.graph_optimization
+        )
         workers = self.settings.worker_count(self.provider.name)
         tuning = tune(
             session,
-            manifest.input.image_shape,
+            bundle.manifest.input.image_shape,
             max_batch_size=self.settings.max_batch_images,
             has_cpus_to_itself=workers < self.settings.cpus,
             clock=time.thread_time if self.provider.name == CPU else time.perf_counter,
@@ -145,7 +133,7 @@ class Loader:
             name=name,
             variant=variant,
             bundle=bundle,
-            golden=golden,
+            golden=bundle.read_golden(variant),
             history=bundle.read_history(),
             session=session,
             proof=proof,
@@ -153,6 +141,36 @@ class Loader:
             batcher=batcher,
             metrics=metrics,
         )
+
+
+def open_session(
+    bundle: Bundle,
+    name: str,
+    variant: Variant,
+    provider: Provider,
+    optimization: Optimization,
+) -> tuple[OrtSession, StartupProof]:
+    """Return a graph of an artifact, ready to run, and what its start-up checks measured.
+
+    Raises:
+        BundleError: a file is missing or damaged.
+        ModelRefusedError: the graph fails its checks.
+    """
+    manifest = bundle.manifest
+    graph, golden = bundle.read_graph(variant), bundle.read_golden(variant)
+    try:
+        check_graph(graph)
+        session = OrtSession(
+            graph,
+            spec=manifest.input,
+            classes=len(manifest.labels),
+            provider=provider,
+            optimization=optimization,
+        )
+        return session, prove_answers(session, golden)
+    except ModelRefusedError as exc:
+        file = bundle.path / manifest.graphs[variant].file
+        raise ModelRefusedError(f"{name} {bundle.version} ({file}) is refused: {exc}") from exc
 
 
 def _served(bundles: Sequence[Bundle]) -> list[_Served]:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.errors import FoldError, VerificationError
+from training.errors import VerificationError
 from training.folding.fold_report import fold_report, fold_table, verdict_table
-from training.folding.onnx_frontend.files import read_model, write_model
+from training.folding.onnx_frontend.files import check_output, read_model, write_model
 from training.folding.onnx_frontend.folded_model import fold_model
 from training.folding.proof.evidence import input_specs
 from training.folding.proof.inputs import feeds
@@ -59,17 +59,3 @@ def fold(
     if not verdict.holds:
         raise VerificationError(f"{model}: the proof fails, so {output} was not written")
     write_model(folded.model, output)
-
-
-def check_output(model: Path, output: Path, *, force: bool) -> None:
-    """Refuse to lose a file.
-
-    Raises:
-        FoldError: the output is the model, or is there and may not be replaced.
-    """
-    if not output.parent.is_dir():
-        raise FoldError(f"{output.parent}: no such folder; make it, or choose another output")
-    if output.exists() and model.exists() and output.samefile(model):
-        raise FoldError(f"{output}: is the model itself; choose another output")
-    if output.exists() and not force:
-        raise FoldError(f"{output}: exists; choose another output, or replace it with --force")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from models.bundle import load_bundle
 from training.cli.commands import missing_package
 from training.errors import VerificationError
 from training.folding.fold_report import verdict_report, verdict_table
@@ -59,10 +61,32 @@ def _verify_artifact(
     if data_dir is None:
         raise typer.BadParameter("an artifact is proved on the test set: Missing option --data-dir")
     try:
-        from training.release.artifact_check import prove_artifact
+        import torch
+
+        from training.data.cifar10 import load_test_split
+        from training.release.artifact_check import check_artifact
+        from training.release.reports import verdict_table as artifact_tables
     except ModuleNotFoundError as error:
         raise missing_package("verify", error, "train") from error
-    prove_artifact(artifact, data_dir, threads, as_json=as_json)
+    if threads:
+        torch.set_num_threads(threads)
+    released = load_bundle(artifact)
+    verdict = check_artifact(released, load_test_split(data_dir))
+    if as_json:
+        document = {
+            **asdict(verdict.verification),
+            "int8": verdict.int8 and asdict(verdict.int8),
+            "holds": verdict.holds,
+        }
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        console = Console()
+        if layers := artifact_tables.layer_table(released):
+            console.print(layers)
+        console.print(artifact_tables.verdict_table(released, verdict))
+        console.print(f"verdict: {'the proof holds' if verdict.holds else 'THE PROOF FAILS'}")
+    if not verdict.holds:
+        raise VerificationError(f"{artifact}: the proof fails; do not serve this artifact")
 
 
 def _verify_files(model: Path, other: Path, data: Path | None, seed: int, *, as_json: bool) -> None:

@@ -5,54 +5,48 @@ An int8 graph is none of these: it is checked to be their rounding, and measured
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import torch
-import typer
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
-from models.bundle import Bundle, load_bundle
-from models.manifest import FoldProof
-from training.data.cifar10 import Split, load_test_split
+from models.bundle import Bundle
+from training.data.cifar10 import Split
 from training.errors import VerificationError
 from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, largest_difference
-from training.release.quantization.effect import MAX_LOSS_POINTS
-from training.release.quantization.int8_verdict import (
-    MAX_UNLIKE_SHARE,
-    QuantizationVerdict,
-    judge_quantization,
-)
+from training.release.quantization.int8_verdict import QuantizationVerdict, judge_quantization
 from training.release.verification import Verification, exact_logits, verify_graphs
 from training.trainer.released_network import network_from_artifact
 
 
-def prove_artifact(artifact: Path, data_dir: Path, threads: int | None, *, as_json: bool) -> None:
-    """Print the verdict on an artifact, on the whole test set.
+@dataclass(frozen=True)
+class ArtifactVerdict:
+    """The verdict on an artifact, measured on the whole test set.
+
+    Attributes:
+        verification: whether torch network, unfolded graph and folded graph are the same network.
+        int8: whether the int8 graph is their rounding; None where there is none.
+    """
+
+    verification: Verification
+    int8: QuantizationVerdict | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether every part of it holds."""
+        return self.verification.holds and (self.int8 is None or self.int8.holds)
+
+
+def check_artifact(artifact: Bundle, test: Split) -> ArtifactVerdict:
+    """Return the verdict on an artifact, its files' hashes checked first.
 
     Raises:
-        VerificationError: the proof fails.
+        BundleError: a file is missing or is not the released one.
+        VerificationError: graph, manifest, labels or golden logits do not fit together.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    released = load_bundle(artifact)
-    released.verify()
-    test = load_test_split(data_dir)
-    verification = verify_artifact(released, test)
-    int8 = judge_quantization(released, test)
-    holds = verification.holds and (int8 is None or int8.holds)
-    if as_json:
-        table = {**asdict(verification), "int8": int8 and asdict(int8), "holds": holds}
-        typer.echo(json.dumps(table, indent=1))
-    else:
-        _print_verdict(released, verification, int8, holds)
-    if not holds:
-        raise VerificationError(f"{artifact}: the proof fails; do not serve this artifact")
+    artifact.verify()
+    return ArtifactVerdict(verify_artifact(artifact, test), judge_quantization(artifact, test))
 
 
 def verify_artifact(artifact: Bundle, test: Split) -> Verification:
@@ -111,85 +105,3 @@ def check_golden(artifact: Bundle, network: nn.Module) -> None:
             f"{artifact.path}: its golden logits are off by {error:.3g} from the network's own in "
             f"float64, at most {limit:.3g} is rounding; export the artifact again"
         )
-
-
-def _print_verdict(
-    artifact: Bundle, verification: Verification, int8: QuantizationVerdict | None, holds: bool
-) -> None:
-    console = Console()
-    if artifact.manifest.fold:
-        layers = Table("batch norm", "channels", "folded into", "largest scale")
-        for layer in artifact.manifest.fold.layers:
-            scale = "" if layer.largest_scale is None else f"{layer.largest_scale:.4g}"
-            layers.add_row(layer.norm, str(layer.channels), layer.into or layer.reason, scale)
-        console.print(layers)
-    verdict = Table("measured", "value", "holds if", title=f"{artifact.name} {artifact.version}")
-    for row in _torch_rows(verification) + _fold_rows(verification.fold) + _int8_rows(int8):
-        verdict.add_row(*row)
-    console.print(verdict)
-    console.print(f"verdict: {'the proof holds' if holds else 'THE PROOF FAILS'}")
-
-
-def _torch_rows(verification: Verification) -> list[tuple[str, str, str]]:
-    torch32 = verification.torch
-    return [
-        ("test images", f"{torch32.images:,}", ""),
-        ("largest logit", f"{torch32.scale:.5g}", ""),
-        ("torch float32, error against float64", f"{torch32.torch_error_float32:.3g}", ""),
-        (
-            "graph as trained, error against float64",
-            f"{torch32.graph_error_float32:.3g}",
-            "<= 3 x torch's + 1e-6 x scale",
-        ),
-        ("labels changed, torch to graph", *_changes(torch32.label_changes)),
-        ("… not explained by rounding", str(torch32.unexplained_label_changes), "= 0"),
-    ]
-
-
-def _fold_rows(fold: FoldProof | None) -> list[tuple[str, str, str]]:
-    if fold is None:
-        return []
-    return [
-        ("algebra of the fold in float64", f"{fold.algebra_error_float64:.3g}", "<= 1e-10 x scale"),
-        (
-            "folded graph, error against float64",
-            f"{fold.folded_error_float32:.3g}",
-            "<= 3 x unfolded's + 1e-6 x scale",
-        ),
-        (
-            "largest logit difference, folded to unfolded",
-            f"{fold.largest_logit_difference:.3g}",
-            "",
-        ),
-        ("mean logit difference", f"{fold.mean_logit_difference:.3g}", ""),
-        ("relative L2 difference", f"{fold.relative_l2_difference:.3g}", ""),
-        ("largest probability difference", f"{fold.largest_probability_difference:.3g}", ""),
-        ("adversarial inputs, error over allowance", f"{fold.adversarial_error_ratio:.3g}", "<= 1"),
-        ("labels changed, unfolded to folded", *_changes(fold.label_changes)),
-        ("… not explained by rounding", str(fold.unexplained_label_changes), "= 0"),
-    ]
-
-
-def _int8_rows(int8: QuantizationVerdict | None) -> list[tuple[str, str, str]]:
-    if int8 is None:
-        return []
-    effect = int8.effect
-    return [
-        ("int8, largest weight error in steps", f"{int8.weight_error_steps:.5f}", "<= 1/2"),
-        ("int8, golden logits", f"{int8.golden_error:.3g}", f"<= {int8.golden_tolerance:.3g}"),
-        (
-            "int8, accuracy against float32",
-            f"{effect.accuracy_difference_points:+.2f} points",
-            f">= -{MAX_LOSS_POINTS} points",
-        ),
-        ("int8, labels changed", str(effect.label_changes), "as measured"),
-        (
-            "int8, images right or wrong unlike stated",
-            str(int8.answers_unlike_stated),
-            f"<= {MAX_UNLIKE_SHARE:.1%} of them",
-        ),
-    ]
-
-
-def _changes(count: int) -> tuple[str, str]:
-    return str(count), "each within the margin rule"

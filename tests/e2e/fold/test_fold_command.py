@@ -65,9 +65,9 @@ def test_a_fold_that_cannot_be_proved_is_not_written(
     """The algebra is broken on purpose: every shift is forgotten."""
     from training.folding.algebra.linear_map import LinearMap
 
-    absorb = LinearMap.absorb_behind
+    absorb = LinearMap.absorb_backward
     monkeypatch.setattr(
-        LinearMap, "absorb_behind", lambda self, map_: absorb(self, map_.without_shift())
+        LinearMap, "absorb_backward", lambda self, map_: absorb(self, map_.without_shift())
     )
     output, report = tmp_path / "folded.onnx", tmp_path / "report.json"
     result = CliRunner().invoke(

@@ -48,11 +48,16 @@ def read_model(path: Path) -> ir.Model:
     except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, OSError) as error:
         reason = first_line(error)
         raise FoldError(f"{path}: no ONNX model, or a damaged one ({reason}); {REMEDY}") from error
-    _check(path, model)
+    check_model(path, model)
     return model
 
 
-def _check(path: Path, model: ir.Model) -> None:
+def check_model(path: Path, model: ir.Model) -> None:
+    """Refuse a model that cannot be folded or run; `path` is what messages call it.
+
+    Raises:
+        FoldError: its opset is not known, or weights are missing or too short.
+    """
     if not model.graph.outputs:
         raise FoldError(f"{path}: no ONNX model, or one without outputs; {REMEDY}")
     opset = model.graph.opset_imports.get("")
@@ -204,3 +209,17 @@ def _varint(number: int) -> bytes:
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
+
+
+def check_output(model: Path, output: Path, *, force: bool) -> None:
+    """Refuse to lose a file.
+
+    Raises:
+        FoldError: the output is the model, or is there and may not be replaced.
+    """
+    if not output.parent.is_dir():
+        raise FoldError(f"{output.parent}: no such folder; make it, or choose another output")
+    if output.exists() and model.exists() and output.samefile(model):
+        raise FoldError(f"{output}: is the model itself; choose another output")
+    if output.exists() and not force:
+        raise FoldError(f"{output}: exists; choose another output, or replace it with --force")

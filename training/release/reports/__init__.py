@@ -1,4 +1,4 @@
-"""Artifacts compared, as a table and as figures, from their manifests and histories alone.
+"""Artifacts compared, as a table and as figures, and the verdict on one of them.
 
 Nothing is measured here.
 """

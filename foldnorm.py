@@ -342,7 +342,7 @@ def _refuse_shadowed(who: str, *packages: str) -> None:
         raise ShadowedPackageError(
             f"{who} needs Foldnorm's package {package!r}, {problem}",
             name=package,
-            path=found and str(found),
+            path=None if found is None else str(found),
         )
 
 

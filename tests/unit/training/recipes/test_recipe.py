@@ -146,22 +146,22 @@ whitening_bias = { learning_rate = 0.1 }
         (
             RATE,
             GROUPED.replace("0.1 }", "0.1, weight_decay = 1 }", 1),
-            "filters.weight_decay = 1.0 must be 0; leave it out: Muon keeps the norm",
+            "filters.weight_decay = 1.0 must be 0: Muon keeps the norm of the filters; leave",
         ),
         (
             "[optimizer]",
             "[augmentation]\ncrop = 2\nmax_shift = 0.1\n[optimizer]",
-            "augmentation.max_shift = 0.1 must be 0; leave it out, or crop and alternating_flip",
+            "max_shift = 0.1 and flip_probability = 0.0 must be 0 with crop or alternating_flip;",
         ),
         (
             "seed = 1",
             "seed = 1\ncurriculum = [{ side = 8, until = 0.5 }]",
-            "curriculum[0].side = 8 must be at least 16; the networks take no smaller one",
+            "curriculum[0].side = 8 must be at least 16; write side = 24, for example",
         ),
         (
             "seed = 1",
             "seed = 1\ncurriculum = [{ side = 24, until = 0.5 }, { side = 28, until = 0.4 }]",
-            "curriculum[1].until = 0.4 must be above 0.5 and at most 1; order the stages",
+            "curriculum ends at [0.5, 0.4], which must rise; order the stages",
         ),
         (
             "seed = 1",

@@ -204,13 +204,6 @@ def test_the_proof_rejects_a_wrong_folded_graph(artifact, sample, weight, fault)
     assert not verification.holds
 
 
-def test_a_release_is_never_overwritten(artifact, sample):
-    before = (artifact.path / "manifest.json").read_bytes()
-    with pytest.raises(ExportError, match=r"raise --version"):
-        release(checkpoint(artifact.name), "1.2.3", sample, artifact.path.parent, latency_rounds=1)
-    assert (artifact.path / "manifest.json").read_bytes() == before
-
-
 def test_a_run_without_an_epoch_is_not_released(sample, tmp_path):
     empty = replace(checkpoint("keras-bn"), history=[])
     with pytest.raises(ExportError, match="no finished epoch"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from training.folding.algebra.affine import FoldRefused
 from training.folding.engine.graph import Affine, Graph, Norm
-from training.folding.engine.rule import Move, Onward, Rule
+from training.folding.engine.rule import Direction, Move, Onward, Rule
 
 
 class BackwardAffine(Rule):
@@ -12,7 +12,7 @@ class BackwardAffine(Rule):
 
     pattern = "bn → bn"
     operation = Affine
-    direction = "backward"
+    direction: Direction = "backward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse another axis."""

@@ -199,7 +199,7 @@ FOLDED = {
         "y = Gemm(f, w) }",
         layer(12, 5) | norm(3) | {"shape": np.array([0, -1])},
     ),
-    "bn behind flatten, gemm": (
+    "bn after flatten, gemm": (
         f"(float[N,3,2,2] x) => (float[] y) {{ t = Flatten(x) u = {BN_T} y = Gemm(u, w) }}",
         layer(12, 5) | norm(12),
     ),

@@ -22,7 +22,7 @@ from training.folding.doctor.diagnosis import Diagnosis, doctor_report, doctor_t
 from training.folding.doctor.finding import Finding
 from training.folding.doctor.graphs import norms_of_model
 from training.folding.doctor.record import NormRecord
-from training.folding.onnx_frontend.files import read_model
+from training.folding.onnx_frontend import read_model
 
 CHECKPOINT_FILE = "checkpoint.pt"
 WEIGHTS = (".pt", ".pth")

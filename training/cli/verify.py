@@ -12,8 +12,8 @@ from rich.console import Console
 from training.cli.commands import missing_package
 from training.errors import VerificationError
 from training.folding.fold_report import verdict_report, verdict_table
-from training.folding.onnx_frontend.files import read_model
-from training.folding.proof.prove import compare_models
+from training.folding.onnx_frontend import read_model
+from training.folding.proof import compare_models
 
 SCHEMA = 1
 

@@ -18,7 +18,7 @@ from models.history import EpochRecord
 from training.data.cifar10 import IMAGE_SHAPE, LABELS, load_cifar10
 from training.data.device_split import DeviceSplit
 from training.evaluation.environment import describe_environment
-from training.recipes.recipe import Recipe
+from training.recipes import Recipe
 from training.trainer.console import ProgressReport, run_report
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import RunResult

@@ -12,7 +12,7 @@ from training.data.cifar10 import Split
 from training.data.device_split import DeviceSplit
 from training.export.exporter import export_onnx
 from training.export.graph_statistics import node_counts
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model
 from training.recipes.recipe import NetworkRecipe, load_recipe
 from training.release.verification import verify_graphs
 from training.trainer.loop import TrainingRun, compile_step

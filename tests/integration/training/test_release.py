@@ -20,7 +20,7 @@ from training.errors import ExportError, RecipeError, VerificationError
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
 from training.evaluation.test_time_augmentation import measure_augmented
-from training.recipes.recipe import load_recipe
+from training.recipes import load_recipe
 from training.release.artifact_check import check_contract, check_golden
 from training.release.release import release
 from training.release.reports.figures import accuracy_figure, loss_figure, save_figure

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from training.errors import RecipeError
-from training.recipes.recipe import available_recipes, load_recipe
+from training.recipes import available_recipes, load_recipe
 
 
 def table(recipe):

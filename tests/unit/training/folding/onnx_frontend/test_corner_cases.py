@@ -15,7 +15,7 @@ from tests.onnx_networks import (
     operators,
     served_error,
 )
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model
 
 SERVED = 2e-5
 BN = "BatchNormalization({x}, gamma, beta, mean, var)"

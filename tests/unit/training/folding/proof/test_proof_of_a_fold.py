@@ -11,12 +11,12 @@ import pytest
 
 from tests.onnx_models import Builder
 from training.errors import FoldError
-from training.folding.onnx_frontend.folded_model import FoldedModel, fold_model
+from training.folding.onnx_frontend import FoldedModel, fold_model
+from training.folding.proof import compare_models, prove_fold
 from training.folding.proof.evidence import Models
 from training.folding.proof.inputs import KINDS, InputSpec, feeds
 from training.folding.proof.layer_errors import layer_errors
 from training.folding.proof.precision import in_float64
-from training.folding.proof.prove import compare_models, prove_fold
 from training.folding.proof.verdict import Verdict, judge
 
 

@@ -26,8 +26,7 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from benchmarks.rig.environment import describe_machine
-from training.folding.onnx_frontend.files import read_model, write_model
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model, read_model, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,7 @@ from benchmarks.training_bench.cell import CPU, ROOT, Quiet
 from benchmarks.training_bench.tutorial import TutorialLoop
 from training.data.cifar10 import Split, load_cifar10
 from training.data.device_split import DeviceSplit
-from training.recipes.recipe import load_recipe
+from training.recipes import load_recipe
 from training.trainer.device import choose_precision, keep_freed_memory
 from training.trainer.loop import TrainingRun
 

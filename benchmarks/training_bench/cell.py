@@ -28,7 +28,7 @@ from training.trainer.loop import TrainingRun
 if TYPE_CHECKING:
     from benchmarks.training_bench.systems import System
     from models.history import EpochRecord
-    from training.recipes.recipe import Recipe
+    from training.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 SEVERAL_STEPS = 2

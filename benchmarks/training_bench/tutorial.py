@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from training.data.cifar10 import Split
-    from training.recipes.recipe import Recipe
+    from training.recipes import Recipe
 
 MEAN = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
 DEVIATION = torch.tensor([0.2470, 0.2435, 0.2616])[:, None, None]

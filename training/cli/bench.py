@@ -48,7 +48,7 @@ def bench(
     warmup: Annotated[float, typer.Option(min=0.0, help="Seconds before, not measured.")] = 1.0,
     deadline_ms: Annotated[
         float | None,
-        typer.Option(min=1.0, help="Later is no goodput; the server is told."),
+        typer.Option(min=1.0, help="Later is no goodput; the server gets it too."),
     ] = None,
     arrivals: Annotated[str, typer.Option(help="poisson or constant.")] = "poisson",
     seed: Annotated[int, typer.Option(help="Of the arrivals and of the images' order.")] = 0,

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from training.errors import VerificationError
 from training.folding.fold_report import fold_report, fold_table, verdict_table
-from training.folding.onnx_frontend.files import check_output, read_model, write_model
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model, read_model, write_model
+from training.folding.onnx_frontend.files import check_output
+from training.folding.proof import prove_fold
 from training.folding.proof.evidence import input_specs
 from training.folding.proof.inputs import feeds
 from training.folding.proof.layer_errors import layer_errors
-from training.folding.proof.prove import prove_fold
 
 
 def fold(

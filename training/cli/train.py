@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
-from training.recipes.recipe import load_recipe
+from training.recipes import load_recipe
 from training.trainer.console import runs_report
 from training.trainer.device import choose_device, choose_precision, keep_freed_memory
 from training.trainer.distributed import Workers

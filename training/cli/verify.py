@@ -14,8 +14,8 @@ from models.bundle import load_bundle
 from training.cli.commands import missing_package
 from training.errors import VerificationError
 from training.folding.fold_report import verdict_report, verdict_table
-from training.folding.onnx_frontend.files import read_model
-from training.folding.proof.prove import compare_models
+from training.folding.onnx_frontend import read_model
+from training.folding.proof import compare_models
 
 SCHEMA = 1
 

@@ -36,6 +36,7 @@ class EpochAugmentation:
         if recipe.gathers:
             shape = (len(images), 2)
             limits = (-recipe.crop, recipe.crop + 1)
+            # (N, 2) int64, rows and columns
             self.shift = torch.randint(*limits, shape, generator=generator, device=images.device)
             self.flip = self._flip(seed, epoch)
         self.colour = mean_colour(images) if recipe.cutout or recipe.contrast else None
@@ -70,7 +71,7 @@ class EpochAugmentation:
         Brightness is in units of a quarter, about the standard deviation of CIFAR-10's pixels.
         """
         draws = torch.rand(2, len(images), 1, 1, 1, generator=self.generator, device=images.device)
-        bright, contrast = draws.mul_(2).sub_(1)
+        bright, contrast = draws.mul_(2).sub_(1)  # each (B, 1, 1, 1) in [-1, 1]
         middle = 0.5 if self.colour is None else self.colour
         images = (images - middle) * (1 + self.recipe.contrast * contrast) + middle
         return images.add(bright, alpha=0.25 * self.recipe.brightness)
@@ -83,7 +84,7 @@ class EpochAugmentation:
         )
         offset = torch.arange(side, device=images.device) - corner  # (2, B, side)
         inside = (offset >= 0) & (offset < square)
-        hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+        hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (B, 1, side, side)
         assert self.colour is not None, "a recipe with cutout has the mean colour"
         return torch.where(hole, self.colour, images)
 
@@ -122,6 +123,7 @@ def shift_and_flip(images: torch.Tensor, shift: torch.Tensor, flip: torch.Tensor
     affine[:, 0, 0] = torch.where(flip, -1.0, 1.0)
     affine[:, 1, 1] = 1.0
     affine[:, :, 2] = 2 * shift  # grid coordinates span the side from -1 to 1
+    # (N, H, W, 2): where each pixel is sampled
     grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
     return functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="border", align_corners=False

@@ -38,6 +38,7 @@ def crop(
     columns = _reflected(torch.arange(width, device=images.device) + shift[:, 1:], width)
     columns = torch.where(flip[:, None], columns.flip(1), columns)
     pixels = images.permute(0, 2, 3, 1)  # (N, H, W, 3)
+    # rows (B, H), columns (B, W): one gather of (B, H, W, 3)
     taken = pixels[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
     return taken.permute(0, 3, 1, 2)
 

@@ -70,6 +70,7 @@ def expected_calibration_error(
     Reference:
         Guo et al. 2017, arXiv:1706.04599, equation 3.
     """
+    # (N,): the bin (i / bins, (i + 1) / bins] of each confidence
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.zeros(bins)
     np.add.at(gaps, which, confidence - right)

@@ -1,4 +1,4 @@
-"""The ranges of a recipe's numbers, each with an example of a sound value.
+"""The ranges of a recipe's numbers, which stand in the annotations of its fields.
 
 What depends on the dataset, as the largest crop, is checked where the dataset is known:
 `training.trainer.networks`.
@@ -6,63 +6,45 @@ What depends on the dataset, as the largest crop, is checked where the dataset i
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-MIN_SIDE = 16  # of images: the networks pool three times and take valid convolutions between
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Range:
-    """The finite numbers from `low` to `high`; `open_` leaves out the ends that it names."""
+    """The finite numbers from `low` to `high`; `without` names the ends that are left out."""
 
     low: float
     high: float = math.inf
-    open_: str = ""  # "low", "high" or "low high"
+    without: str = ""  # "low", "high" or "low high"
+    example: float = 1
 
     def __contains__(self, value: float) -> bool:
-        above = value > self.low if "low" in self.open_ else value >= self.low
-        below = value < self.high if "high" in self.open_ else value <= self.high
+        above = value > self.low if "low" in self.without else value >= self.low
+        below = value < self.high if "high" in self.without else value <= self.high
         return math.isfinite(value) and above and below
 
     def __str__(self) -> str:
-        if self.low == self.high:
-            return f"{self.low:g}"
-        low = f"{'above' if 'low' in self.open_ else 'at least'} {self.low:g}"
-        high = f" and {'below' if 'high' in self.open_ else 'at most'} {self.high:g}"
+        low = f"{'above' if 'low' in self.without else 'at least'} {self.low:g}"
+        high = f" and {'below' if 'high' in self.without else 'at most'} {self.high:g}"
         return low if math.isinf(self.high) else low + high
 
 
-COUNT = Range(1)
-NOT_NEGATIVE = Range(0)
-POSITIVE = Range(0, open_="low")
-SHARE = Range(0, 1)
-SHARE_BELOW_ONE = Range(0, 1, "high")
-INNER_SHARE = Range(0, 1, "low high")
-END_OF_SHARE = Range(0, 1, "low")
-NOTHING = Range(0, 0)
-
-
-@dataclass(frozen=True)
-class Limit:
-    """One number of a recipe: its key, its value, its range, and what else to say or do."""
-
-    key: str
-    value: float
-    range: Range
-    remedy: str
-
-    @property
-    def complaint(self) -> str | None:
-        """What is wrong with the value and what to do, None where nothing is."""
-        if self.value in self.range:
-            return None
-        finite = "" if math.isfinite(self.value) else "finite and "
-        return f"{self.key} = {self.value} must be {finite}{self.range}; {self.remedy}"
-
-
-def limits_of(examples: dict[str, tuple[float, Range, float]], prefix: str = "") -> Iterator[Limit]:
-    """Yield limits from key -> (value, range, example)."""
-    for key, (value, range_, example) in examples.items():
-        yield Limit(f"{prefix}{key}", value, range_, f"write {key} = {example:g}, for example")
+def complaints(record: Any, prefix: str = "") -> Iterator[str]:
+    """Yield each number out of its range in a dataclass and those inside, with the remedy."""
+    hints = typing.get_type_hints(type(record), include_extras=True)
+    for entry in dataclasses.fields(record):
+        key, value = f"{prefix}{entry.name}", getattr(record, entry.name)
+        for allowed in getattr(hints[entry.name], "__metadata__", ()):
+            if value not in allowed:
+                finite = "" if math.isfinite(value) else "finite and "
+                remedy = f"write {entry.name} = {allowed.example:g}, for example"
+                yield f"{key} = {value} must be {finite}{allowed}; {remedy}"
+        for index, one in enumerate(value if isinstance(value, tuple) else [value]):
+            if dataclasses.is_dataclass(one):
+                number = f"[{index}]" if isinstance(value, tuple) else ""
+                yield from complaints(one, f"{key}{number}.")

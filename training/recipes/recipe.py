@@ -11,29 +11,23 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from models.bundle import NAME_PATTERN
 from models.records import RecordError, record_from_dict
 from training.errors import RecipeError
-from training.recipes.limits import (
-    COUNT,
-    END_OF_SHARE,
-    INNER_SHARE,
-    MIN_SIDE,
-    NOT_NEGATIVE,
-    NOTHING,
-    POSITIVE,
-    SHARE,
-    SHARE_BELOW_ONE,
-    Limit,
-    Range,
-    limits_of,
-)
+from training.recipes.limits import Range, complaints
 
 RECIPES = Path(__file__).parent
 
 Precision = Literal["float32", "bfloat16", "auto"]
+Share = Annotated[float, Range(0, 1, example=0.2)]
+ShareBelowOne = Annotated[float, Range(0, 1, "high", example=0.1)]
+InnerShare = Annotated[float, Range(0, 1, "low high", example=0.9)]
+EndOfShare = Annotated[float, Range(0, 1, "low", example=1)]
+Rate = Annotated[float, Range(0, without="low", example=1e-3)]
+Decay = Annotated[float, Range(0, example=1e-6)]
+Pixels = Annotated[int, Range(0, example=2)]
 
 
 @dataclass(frozen=True)
@@ -48,10 +42,10 @@ class NetworkRecipe:
 class RmspropRecipe:
     """RMSprop as Keras 2.2 applies it; `decay` shrinks the learning rate per step."""
 
-    learning_rate: float
-    decay: float = 0.0
-    rho: float = 0.9
-    epsilon: float = 1e-7
+    learning_rate: Rate
+    decay: Decay = 0.0
+    rho: ShareBelowOne = 0.9
+    epsilon: Rate = 1e-7
     kind: Literal["rmsprop"] = "rmsprop"
 
 
@@ -63,9 +57,9 @@ class GroupRecipe:
     rate; `until` is the share of the run after which the group stands still, reached linearly.
     """
 
-    learning_rate: float
-    weight_decay: float = 0.0
-    until: float = 1.0
+    learning_rate: Rate
+    weight_decay: Decay = 0.0
+    until: EndOfShare = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,16 +72,16 @@ class GroupedRecipe:
     """
 
     kind: Literal["muon", "sgd"]
-    momentum: float  # of SGD
+    momentum: InnerShare  # of SGD
     filters: GroupRecipe
     biases: GroupRecipe  # of the batch norms: their shifts
     head: GroupRecipe
     whitening_bias: GroupRecipe
-    filters_momentum: float = 0.6  # of Muon
-    newton_schulz_steps: int = 3
-    warmup: float = 0.0
-    start: float = 0.2
-    end: float = 0.0
+    filters_momentum: ShareBelowOne = 0.6  # of Muon
+    newton_schulz_steps: Annotated[int, Range(1, 20, example=3)] = 3
+    warmup: ShareBelowOne = 0.0
+    start: Share = 0.2
+    end: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,13 +95,13 @@ class AugmentationRecipe:
     square of `cutout` pixels filled with the mean colour.
     """
 
-    max_shift: float = 0.0
-    flip_probability: float = 0.0
-    crop: int = 0
+    max_shift: ShareBelowOne = 0.0
+    flip_probability: Share = 0.0
+    crop: Pixels = 0
     alternating_flip: bool = False
-    brightness: float = 0.0
-    contrast: float = 0.0
-    cutout: int = 0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    cutout: Pixels = 0
 
     @property
     def interpolates(self) -> bool:
@@ -124,8 +118,8 @@ class AugmentationRecipe:
 class ResolutionStage:
     """Images are shrunk to `side` pixels until that share of the run is over."""
 
-    side: int
-    until: float
+    side: Annotated[int, Range(16, example=24)]  # the networks take no smaller images
+    until: EndOfShare
 
 
 @dataclass(frozen=True)
@@ -137,8 +131,8 @@ class AveragingRecipe:
     """
 
     kind: Literal["lookahead", "ema"]
-    every: int = 5  # steps
-    decay: float = 0.95  # of the old average, per step
+    every: Annotated[int, Range(1, example=5)] = 5  # steps
+    decay: InnerShare = 0.95  # of the old average, per step
 
 
 @dataclass(frozen=True)
@@ -147,14 +141,15 @@ class Recipe:
 
     name: str
     title: str
-    epochs: int
-    batch_size: int
-    seed: int
+    epochs: Annotated[int, Range(1, example=50)]
+    batch_size: Annotated[int, Range(2, example=500)]
+    seed: Annotated[int, Range(0, example=7)]
     network: NetworkRecipe
     optimizer: RmspropRecipe | GroupedRecipe
     augmentation: AugmentationRecipe = AugmentationRecipe()
-    probability_clip: float = 0.0  # of the softmax inside the loss; Keras clips at 1e-7
-    label_smoothing: float = 0.0
+    # Of the softmax inside the loss; Keras clips at 1e-7.
+    probability_clip: Annotated[float, Range(0, 0.5, "high", example=1e-7)] = 0.0
+    label_smoothing: ShareBelowOne = 0.0
     curriculum: tuple[ResolutionStage, ...] = ()  # full size after the last stage
     averaging: AveragingRecipe | None = None
     recalibrate: bool = False  # the statistics of the batch norms, after the last step
@@ -163,29 +158,27 @@ class Recipe:
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(self.name):
             raise RecipeError(f"name {self.name!r} must be lower-case words joined by -")
-        for limit in self._limits():
-            if limit.complaint:
-                raise RecipeError(f"recipe {self.name!r}: {limit.complaint}")
+        for complaint in (*complaints(self), *self._contradictions()):
+            raise RecipeError(f"recipe {self.name!r}: {complaint}")
 
-    def _limits(self) -> Iterator[Limit]:
-        yield from limits_of(
-            {
-                "epochs": (self.epochs, COUNT, 50),
-                "batch_size": (self.batch_size, Range(2), 500),
-                "seed": (self.seed, NOT_NEGATIVE, 7),
-                "probability_clip": (self.probability_clip, Range(0, 0.5, "high"), 1e-7),
-                "label_smoothing": (self.label_smoothing, SHARE_BELOW_ONE, 0.2),
-            }
-        )
-        yield from _optimizer_limits(self.optimizer)
-        yield from _augmentation_limits(self.augmentation)
-        yield from _curriculum_limits(self.curriculum)
-        if self.averaging is not None:
-            averaging = {
-                "every": (self.averaging.every, COUNT, 5),
-                "decay": (self.averaging.decay, INNER_SHARE, 0.95),
-            }
-            yield from limits_of(averaging, "averaging.")
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what is sound by itself and not together."""
+        optimizer, augmentation = self.optimizer, self.augmentation
+        if optimizer.kind == "muon" and optimizer.filters.weight_decay:
+            decay = optimizer.filters.weight_decay
+            yield (
+                f"optimizer.filters.weight_decay = {decay} must be 0: Muon keeps the norm of the "
+                'filters; leave it out, or take kind = "sgd"'
+            )
+        if augmentation.interpolates and augmentation.gathers:
+            yield (
+                f"max_shift = {augmentation.max_shift} and flip_probability = "
+                f"{augmentation.flip_probability} must be 0 with crop or alternating_flip; leave "
+                "out the ones or the others"
+            )
+        ends = [stage.until for stage in self.curriculum]
+        if ends != sorted(set(ends)):
+            yield f"curriculum ends at {ends}, which must rise; order the stages by until"
 
     def side_at(self, progress: float, full: int) -> int:
         """Return the side of the images at that share of the run, from 0 to 1."""
@@ -200,72 +193,6 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values."""
         return dataclasses.asdict(self)
-
-
-def _optimizer_limits(recipe: RmspropRecipe | GroupedRecipe) -> Iterator[Limit]:
-    if isinstance(recipe, RmspropRecipe):
-        numbers = {
-            "learning_rate": (recipe.learning_rate, POSITIVE, 1e-3),
-            "decay": (recipe.decay, NOT_NEGATIVE, 1e-6),
-            "rho": (recipe.rho, SHARE_BELOW_ONE, 0.9),
-            "epsilon": (recipe.epsilon, POSITIVE, 1e-7),
-        }
-        yield from limits_of(numbers, "optimizer.")
-        return
-    numbers = {
-        "momentum": (recipe.momentum, INNER_SHARE, 0.85),
-        "filters_momentum": (recipe.filters_momentum, SHARE_BELOW_ONE, 0.6),
-        "newton_schulz_steps": (recipe.newton_schulz_steps, Range(1, 20), 3),
-        "warmup": (recipe.warmup, SHARE_BELOW_ONE, 0.1),
-        "start": (recipe.start, SHARE, 0.2),
-        "end": (recipe.end, SHARE, 0.07),
-    }
-    yield from limits_of(numbers, "optimizer.")
-    for name in ("filters", "biases", "head", "whitening_bias"):
-        group: GroupRecipe = getattr(recipe, name)
-        group_numbers = {
-            "learning_rate": (group.learning_rate, POSITIVE, 0.1),
-            "weight_decay": (group.weight_decay, NOT_NEGATIVE, 0),
-            "until": (group.until, END_OF_SHARE, 1),
-        }
-        yield from limits_of(group_numbers, f"optimizer.{name}.")
-    if recipe.kind == "muon":
-        yield Limit(
-            "optimizer.filters.weight_decay",
-            recipe.filters.weight_decay,
-            NOTHING,
-            'leave it out: Muon keeps the norm of the filters; or take kind = "sgd"',
-        )
-
-
-def _augmentation_limits(recipe: AugmentationRecipe) -> Iterator[Limit]:
-    numbers = {
-        "max_shift": (recipe.max_shift, SHARE_BELOW_ONE, 0.1),
-        "flip_probability": (recipe.flip_probability, SHARE, 0.5),
-        "crop": (recipe.crop, NOT_NEGATIVE, 2),
-        "brightness": (recipe.brightness, SHARE, 0.14),
-        "contrast": (recipe.contrast, SHARE, 0.13),
-        "cutout": (recipe.cutout, NOT_NEGATIVE, 12),
-    }
-    yield from limits_of(numbers, "augmentation.")
-    if recipe.gathers:
-        for key in ("max_shift", "flip_probability"):
-            yield Limit(
-                f"augmentation.{key}",
-                getattr(recipe, key),
-                NOTHING,
-                "leave it out, or crop and alternating_flip: an image is moved by one of them",
-            )
-
-
-def _curriculum_limits(stages: tuple[ResolutionStage, ...]) -> Iterator[Limit]:
-    previous = 0.0
-    for index, stage in enumerate(stages):
-        key = f"curriculum[{index}]"
-        yield Limit(f"{key}.side", stage.side, Range(MIN_SIDE), "the networks take no smaller one")
-        remedy = "order the stages by the share of the run at which they end"
-        yield Limit(f"{key}.until", stage.until, Range(previous, 1, "low"), remedy)
-        previous = stage.until
 
 
 def available_recipes() -> list[str]:

@@ -31,7 +31,7 @@ from training.evaluation.onnx_runner import GraphRunner
 from training.evaluation.test_time_augmentation import measure_augmented
 from training.export.graph_statistics import multiply_accumulates, node_counts, parameter_count
 from training.export.served_network import INPUT_NAME, OUTPUT_NAMES
-from training.recipes.recipe import Recipe
+from training.recipes import Recipe
 from training.release.folder import GRAPH_FILES
 from training.trainer.checkpoint import Checkpoint
 

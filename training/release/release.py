@@ -22,7 +22,7 @@ from training.evaluation.latency import ROUNDS, measure_latency
 from training.export.exporter import export_onnx
 from training.export.graph_statistics import node_counts
 from training.folding.engine.report_row import Row
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model
 from training.release.folder import (
     GOLDEN_FILE,
     GRAPH_FILES,

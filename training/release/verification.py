@@ -23,7 +23,7 @@ from torch import nn
 from models.manifest import FoldProof
 from training.evaluation.onnx_runner import BATCH_SIZE, GraphRunner
 from training.export.served_network import INPUT_NAME, ServedNetwork
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model
 from training.folding.proof.adversarial import adversarial_images
 from training.folding.proof.precision import in_float64
 from training.folding.proof.reference import Reference

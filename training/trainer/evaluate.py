@@ -53,6 +53,7 @@ def evaluate_network(
     ):
         with autocast or nullcontext():
             logits = forward(scale_images(images).contiguous(memory_format=torch.channels_last))
+        # images (B, 3, H, W) uint8, logits (B, classes)
         loss_sum += cross_entropy(logits.float(), labels, probability_clip).item() * len(labels)
         correct += int((logits.argmax(dim=1) == labels).sum())
     return loss_sum / len(split.labels), correct / len(split.labels)

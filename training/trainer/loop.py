@@ -23,7 +23,7 @@ from training.data.device_split import DeviceSplit
 from training.data.seeds import Stream, stream_generator, stream_seed
 from training.data.transforms import resize
 from training.errors import CheckpointError, DivergedError
-from training.recipes.recipe import Recipe
+from training.recipes import Recipe
 from training.trainer.checkpoint import Checkpoint, Progress
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import RunResult, evaluate_network
@@ -170,7 +170,8 @@ class TrainingRun:
         progress, recipe = self.progress, self.recipe
         order_generator = stream_generator(self.seed, Stream.ORDER, progress.epoch)
         order = torch.randperm(len(train.labels), generator=order_generator).to(self.device)
-        batches = order.split(recipe.batch_size)  # the last one may be smaller, as in Keras
+        # Each (B,) int64; the last one may be smaller, as in Keras.
+        batches = order.split(recipe.batch_size)
         augmentation = self._epoch_augmentation(train)
         # Of a resumed epoch the leader holds the sums so far.
         resumed = self.workers.leads
@@ -183,7 +184,7 @@ class TrainingRun:
         for step in range(progress.step, len(batches)):
             now, steps = progress.epoch * len(batches) + step, recipe.epochs * len(batches)
             self.optimizer.set_learning_rates(now, steps)
-            images = augmentation.batch(batches[step])
+            images = augmentation.batch(batches[step])  # (B, 3, H, W) float32
             images = resize(images, recipe.side_at(now / steps, images.shape[-1]))
             batch_loss, batch_correct = self.step(images, train.labels[batches[step]])
             if self.average:
@@ -204,6 +205,8 @@ class TrainingRun:
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Take one step on this process' share of a batch.
+
+        images (B, 3, H, W) float32, labels (B,) int64, of the whole batch.
 
         Returns the share's mean loss, () float32, and its correct answers, () int64.
         """

@@ -8,7 +8,7 @@ import torch
 
 from models.networks import Network, build_network
 from training.errors import CheckpointError, RecipeError
-from training.recipes.recipe import Recipe, recipe_from_dict
+from training.recipes import Recipe, recipe_from_dict
 from training.trainer.checkpoint import Checkpoint
 
 

@@ -11,7 +11,7 @@ import torch
 from models.bundle import Bundle, BundleError
 from models.manifest import Variant
 from training.export.exporter import network_weights
-from training.recipes.recipe import recipe_from_dict
+from training.recipes import recipe_from_dict
 from training.trainer.networks import network_of
 
 

@@ -18,7 +18,7 @@ from models.history import EpochRecord
 from training.data.cifar10 import IMAGE_SHAPE, LABELS, load_cifar10
 from training.data.device_split import DeviceSplit
 from training.evaluation.environment import describe_environment
-from training.recipes.recipe import Recipe
+from training.recipes import Recipe
 from training.trainer.console import ProgressReport, run_report
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import RunResult
@@ -67,22 +67,19 @@ class TrainingSession:
         results = []
         for seed, folder in folders.items():
             with timers.measure("build"):
-                run = self._new_run(seed)
+                run = TrainingRun(
+                    self.recipe,
+                    seed,
+                    self.device,
+                    precision=self.precision,
+                    workers=self.workers,
+                    compiled=self.compiled,
+                )
             folder.open(run, resume=resumes[seed])
             self._train_run(run, train, test, folder, timers)
             if run.result:
                 results.append(run.result)
         return results
-
-    def _new_run(self, seed: int) -> TrainingRun:
-        return TrainingRun(
-            self.recipe,
-            seed,
-            self.device,
-            precision=self.precision,
-            workers=self.workers,
-            compiled=self.compiled,
-        )
 
     def _train_run(
         self,

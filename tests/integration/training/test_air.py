@@ -12,7 +12,7 @@ from training.data.cifar10 import Split
 from training.data.device_split import DeviceSplit
 from training.export.exporter import export_onnx
 from training.export.graph_statistics import node_counts
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model
 from training.recipes.recipe import NetworkRecipe, load_recipe
 from training.release.verification import verify_graphs
 from training.trainer.loop import TrainingRun, compile_step
@@ -206,8 +206,8 @@ def test_a_compiled_step_has_the_gradients_of_the_eager_one(data):
         torch.nn.functional.cross_entropy(logits, data[0].labels[:BATCH]).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
     assert gradients[1].isfinite().all()
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=0.01)
-    assert gradients[0].abs().max() > 0.05
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=0.001)
+    assert gradients[0].abs().max() > 0.01
 
 
 def test_more_epochs_are_another_run_where_the_schedule_spans_it(data, tmp_path):

@@ -18,16 +18,6 @@ CLASSES = Path(__file__).parent / "hundred-classes.toml"  # refused before data 
 FOLDNORM = Path(sys.executable).parent / "foldnorm"
 
 
-def run(*arguments, seconds=120):
-    return subprocess.run(
-        [FOLDNORM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
-
-
 def test_help_lists_every_command():
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
@@ -65,13 +55,6 @@ def test_an_error_is_one_line_and_exit_code_2(arguments, message, tmp_path, monk
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("foldnorm: ")
     assert message in line
-
-
-def test_the_process_ends_so_too():
-    result = run("train", "keras-nope", "--data-dir", "x")
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert re.fullmatch(r"foldnorm: no recipe 'keras-nope'; .*\n", result.stderr)
 
 
 def interrupted(*arguments):

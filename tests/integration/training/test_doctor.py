@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from tests.onnx_models import Builder
 from training.cli.app import app
-from training.folding.onnx_frontend.files import write_model
+from training.folding.onnx_frontend import write_model
 
 ROOT = Path(__file__).resolve().parents[3]
 ARTIFACTS = ROOT / "models" / "artifacts"

@@ -20,7 +20,7 @@ from training.errors import ExportError, RecipeError, VerificationError
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
 from training.evaluation.test_time_augmentation import measure_augmented
-from training.recipes.recipe import load_recipe
+from training.recipes import load_recipe
 from training.release.artifact_check import check_contract, check_golden
 from training.release.release import release
 from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
@@ -202,13 +202,6 @@ def test_the_proof_rejects_a_wrong_folded_graph(artifact, sample, weight, fault)
     )
     assert verification.torch.holds
     assert not verification.holds
-
-
-def test_a_release_is_never_overwritten(artifact, sample):
-    before = (artifact.path / "manifest.json").read_bytes()
-    with pytest.raises(ExportError, match=r"raise --version"):
-        release(checkpoint(artifact.name), "1.2.3", sample, artifact.path.parent, latency_rounds=1)
-    assert (artifact.path / "manifest.json").read_bytes() == before
 
 
 def test_a_run_without_an_epoch_is_not_released(sample, tmp_path):

@@ -25,7 +25,7 @@ def describe_generator() -> dict[str, object]:
 
 
 def processor_name() -> str:
-    """Return the processor's name as the system tells it."""
+    """Return the processor's name as the system states it."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 

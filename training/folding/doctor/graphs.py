@@ -12,8 +12,8 @@ from onnx_ir.passes import common
 
 from training.folding.doctor.record import NormRecord
 from training.folding.engine.report_row import Row
+from training.folding.onnx_frontend import fold_model
 from training.folding.onnx_frontend.constants import Constants
-from training.folding.onnx_frontend.folded_model import fold_model
 
 POOL_REFUSAL = "takes a maximum"  # how the rule of max pooling says no
 

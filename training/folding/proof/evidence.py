@@ -93,6 +93,7 @@ class Models:
                 truth = self._exact(0, feed, originals[0])
             except GraphError:
                 continue
+            # Lists of one array for each output; of runs, one list for each optimization level.
             algebra = self._exact(1, feed, truth)
             candidates = self._other.run(feed)
             for index, output in enumerate(self.outputs):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from training.errors import FoldError, GraphError
 from training.evaluation.onnx_runner import Optimization, first_line, open_session
-from training.folding.onnx_frontend.files import write_model
+from training.folding.onnx_frontend import write_model
 from training.folding.proof.inputs import Feed
 from training.folding.proof.precision import in_precision, lowest_precision
 

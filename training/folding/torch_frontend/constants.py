@@ -15,37 +15,11 @@ from torch import fx
 from training.folding.torch_frontend.observation import Observations
 
 _PURE_METHODS = frozenset(
-    [
-        "abs",
-        "add",
-        "clone",
-        "contiguous",
-        "detach",
-        "div",
-        "double",
-        "expand",
-        "flatten",
-        "float",
-        "mul",
-        "neg",
-        "pow",
-        "reciprocal",
-        "reshape",
-        "round",
-        "rsqrt",
-        "sqrt",
-        "square",
-        "squeeze",
-        "sub",
-        "t",
-        "to",
-        "transpose",
-        "permute",
-        "type_as",
-        "unsqueeze",
-        "view",
-        "view_as",
-    ]
+    """
+    abs add clone contiguous detach div double expand flatten float mul neg pow reciprocal
+    reshape round rsqrt sqrt square squeeze sub t to transpose permute type_as unsqueeze view
+    view_as
+    """.split()  # noqa: SIM905 - one name a line would be a page
 )
 _PURE_FUNCTIONS = frozenset(
     {

@@ -57,6 +57,7 @@ def channel_means(
     )
     sums = [np.zeros(())] * len(names)
     for first in range(0, len(images), BATCH_SIZE):
+        # each (B, channels) or (B, channels, H, W) float32
         values = session.run(None, {"image": images[first : first + BATCH_SIZE]})
         sums = [total + _sum(value) for total, value in zip(sums, values, strict=True)]
     return [total / len(images) for total in sums]
@@ -78,6 +79,7 @@ def _shift_bias(model: onnx.ModelProto, layer: onnx.NodeProto, shift: NDArray[np
     (restoring,) = [node for node in model.graph.node if layer.input[2] in node.output]
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     steps, scale = (tensors[name] for name in restoring.input[:2])
+    # The bias is an int32 in steps of scale (channels,).
     correction = np.rint(shift / numpy_helper.to_array(scale).astype(np.float64))
     corrected = numpy_helper.to_array(steps) + correction.astype(np.int32)
     steps.CopyFrom(numpy_helper.from_array(corrected, steps.name))

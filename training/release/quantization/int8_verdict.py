@@ -90,7 +90,7 @@ def weight_error_steps(model: onnx.ModelProto, quantized: onnx.ModelProto) -> fl
     restoring = {node.output[0]: node for node in quantized.graph.node}
     errors = []
     for layer, rounded in pairs:
-        weights = before[layer.input[1]].astype(np.float64)
+        weights = before[layer.input[1]].astype(np.float64)  # (O, I, kH, kW) or (O, I)
         steps, scale, _ = (after[name] for name in restoring[rounded.input[1]].input)
         if steps.shape != weights.shape:
             raise GraphError(f"{rounded.name} has weights {steps.shape}, not {weights.shape}")

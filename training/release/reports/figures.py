@@ -1,4 +1,4 @@
-"""The reference experiment's two plots, from the artifacts' learning curves alone."""
+"""The Keras experiment's two plots, from the artifacts' learning curves alone."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch.nn import functional
 
-from training.recipes.recipe import Recipe
+from training.recipes import Recipe
 
 
 def training_loss(logits: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> torch.Tensor:

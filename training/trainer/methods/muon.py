@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum_buffer"] = torch.zeros_like(gradient)
         buffer = state["momentum_buffer"]
         buffer.mul_(group["momentum"]).add_(gradient)
-        direction = gradient.add(buffer, alpha=group["momentum"])
+        direction = gradient.add(buffer, alpha=group["momentum"])  # (C_out, C_in, H, W)
         update = orthogonalize(direction.reshape(len(direction), -1), group["steps"])
         parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
         parameter.add_(update.view_as(parameter), alpha=-group["lr"])
@@ -80,7 +80,7 @@ def orthogonalize(matrix: torch.Tensor, steps: int) -> torch.Tensor:
     if matrix.shape[0] > matrix.shape[1]:
         work = work.mT
     for _ in range(steps):
-        gram = work @ work.mT
+        gram = work @ work.mT  # (R, R), R the smaller side
         work = a * work + (b * gram + c * gram @ gram) @ work
     if matrix.shape[0] > matrix.shape[1]:
         work = work.mT

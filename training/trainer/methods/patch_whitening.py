@@ -33,7 +33,8 @@ def whitening_filters(
     pixels = images[:count].cpu().double() / 255
     mean = pixels.mean(dim=(0, 2, 3))
     std = pixels.std(dim=(0, 2, 3))
-    normalized = (pixels - mean[:, None, None]) / std[:, None, None]
+    normalized = (pixels - mean[:, None, None]) / std[:, None, None]  # (N, 3, H, W)
+    # With k = 3 side**2 numbers in a patch: values (k,), vectors (k, k), one a column.
     values, vectors = torch.linalg.eigh(torch.cov(_patches(normalized, side)))
     filters = (vectors / (values + epsilon).sqrt()).T.reshape(-1, 3, side, side)
     filters = torch.cat([filters, -filters]) / std[:, None, None]

@@ -16,7 +16,7 @@ MODES = ("zeros", "reflect", "replicate", "circular")
 
 @st.composite
 def networks(draw):
-    """A batch norm before a layer, behind it, or both, and a shape of its input."""
+    """A batch norm before a layer, after it, or both, and a shape of its input."""
     dims = draw(st.integers(1, 3))
     groups = draw(st.integers(1, 3))
     channels, outputs = (groups * draw(st.integers(1, 2)) for _ in range(2))

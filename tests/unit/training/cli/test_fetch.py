@@ -11,7 +11,6 @@ from training.cli import fetch as command
 from training.cli.app import app
 from training.data.cifar10 import FOLDER
 from training.data.download import Archive, is_complete
-from training.errors import DataError
 
 FILES = {"test_batch": b"some images"}
 
@@ -85,12 +84,3 @@ def test_ctrl_c_says_that_what_has_come_is_kept(archive, tmp_path, monkeypatch):
     result = run("--data-dir", tmp_path)
     assert result.exit_code == 130
     assert result.stderr == "stopped; what has come is kept, the same command goes on from it\n"
-
-
-def test_a_damaged_dataset_is_brought_anew(archive, tmp_path):
-    run("--data-dir", tmp_path, "--archive", archive)
-    (tmp_path / FOLDER / "test_batch").write_bytes(b"damaged")
-    refused = run("--data-dir", tmp_path, "--url", command.CIFAR10.url)  # no server there
-    assert isinstance(refused.exception, DataError)
-    assert run("--data-dir", tmp_path, "--archive", archive).exit_code == 0
-    assert (tmp_path / FOLDER / "test_batch").read_bytes() == FILES["test_batch"]

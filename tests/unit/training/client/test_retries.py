@@ -36,7 +36,7 @@ def test_an_answer_is_taken_at_once(run, fake, problem):
     assert (reply.status, logged, waited) == (200, [], 0)
 
 
-def test_a_busy_server_is_asked_again_when_it_says_and_the_user_is_told(run, fake, problem):
+def test_a_busy_server_is_asked_again_when_it_says_and_says_so(run, fake, problem):
     busy = [problem(503, "the queue is full", "7"), problem(429, "slow down", "2")]
     reply, logged, waited = ask(run, fake(scripted([*busy, problem(200)])))
     assert (reply.status, waited) == (200, pytest.approx(9))

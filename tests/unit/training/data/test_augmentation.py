@@ -15,9 +15,9 @@ def images(count=4, seed=0):
     return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed)).double()
 
 
-def scipy_shift(image, x, y, order=1, mode="nearest"):
+def scipy_shift(image, x, y):
     """Move the content by x, y pixels to the left and up."""
-    planes = [ndimage.shift(plane, (-y, -x), order=order, mode=mode) for plane in image.numpy()]
+    planes = [ndimage.shift(plane, (-y, -x), order=1, mode="nearest") for plane in image.numpy()]
     return np.stack(planes)
 
 
@@ -36,28 +36,8 @@ def test_a_shift_is_bilinear_and_repeats_the_edge(x, y):
     assert np.abs(ours(image, x, y) - scipy_shift(image, x, y)).max() < TOLERANCE
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        pytest.param(lambda i, x, y: scipy_shift(i, round(x), round(y)), id="whole pixels"),
-        pytest.param(lambda i, x, y: scipy_shift(i, x, y, mode="constant"), id="zero filled"),
-        pytest.param(lambda i, x, y: scipy_shift(i, x, y, order=3), id="cubic"),
-    ],
-)
-def test_other_ways_to_shift_would_be_noticed(other):
-    (image,) = images(1)
-    assert np.abs(ours(image, 2.71, -1.4) - other(image, 2.71, -1.4)).max() > 0.05
-
-
-def test_a_flip_mirrors_left_and_right_and_nothing_else():
-    batch = images(2)
-    flipped = shift_and_flip(batch, torch.zeros(2, 2).double(), torch.tensor([True, False]))
-    torch.testing.assert_close(flipped[0], batch[0].flip(-1), rtol=0, atol=TOLERANCE)
-    torch.testing.assert_close(flipped[1], batch[1], rtol=0, atol=TOLERANCE)
-
-
 def test_every_image_draws_its_own_shift_within_a_tenth_of_the_side():
-    """A ramp tells by its middle how far it was moved."""
+    """A ramp shows by its middle how far it was moved."""
     ramp = torch.arange(32.0).expand(2000, 3, 32, 32)
     recipe = AugmentationRecipe(max_shift=0.1, flip_probability=0.0)
     moved = augment(ramp, recipe, torch.Generator().manual_seed(0))[:, 0, 16, 16] - 16

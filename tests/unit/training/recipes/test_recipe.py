@@ -1,11 +1,11 @@
-"""Recipes: those that ship are the reference's, and a wrong one says what is wrong."""
+"""Recipes: those that ship are the Keras baseline's, and a wrong one says what is wrong."""
 
 import re
 
 import pytest
 
 from training.errors import RecipeError
-from training.recipes.recipe import available_recipes, load_recipe
+from training.recipes import available_recipes, load_recipe
 
 
 def table(recipe):
@@ -20,16 +20,16 @@ def test_the_pair_ships():
     assert {"keras-baseline", "keras-bn"} <= set(available_recipes())
 
 
-def test_the_twins_differ_in_batch_norm_dropout_and_learning_rate_alone():
-    baseline, twin = table(load_recipe("keras-baseline")), table(load_recipe("keras-bn"))
-    differing = {key for key in baseline if baseline[key] != twin[key]}
+def test_the_keras_pair_differs_in_batch_norm_dropout_and_learning_rate_alone():
+    baseline, with_norms = table(load_recipe("keras-baseline")), table(load_recipe("keras-bn"))
+    differing = {key for key in baseline if baseline[key] != with_norms[key]}
     assert differing == {"name", "title", "network.options", "optimizer.learning_rate"}
     assert baseline["network.options"] == {"batch_norm": False, "dropout": True}
-    assert twin["network.options"] == {"batch_norm": True, "dropout": False}
-    assert twin["optimizer.learning_rate"] == 10 * baseline["optimizer.learning_rate"]
+    assert with_norms["network.options"] == {"batch_norm": True, "dropout": False}
+    assert with_norms["optimizer.learning_rate"] == 10 * baseline["optimizer.learning_rate"]
 
 
-def test_the_baseline_is_the_references():
+def test_the_baseline_is_that_of_keras():
     values = table(load_recipe("keras-baseline"))
     assert values["optimizer.learning_rate"] == 1e-4
     assert values["optimizer.decay"] == 1e-6
@@ -146,22 +146,22 @@ whitening_bias = { learning_rate = 0.1 }
         (
             RATE,
             GROUPED.replace("0.1 }", "0.1, weight_decay = 1 }", 1),
-            "filters.weight_decay = 1.0 must be 0; leave it out: Muon keeps the norm",
+            "filters.weight_decay = 1.0 must be 0: Muon keeps the norm of the filters; leave",
         ),
         (
             "[optimizer]",
             "[augmentation]\ncrop = 2\nmax_shift = 0.1\n[optimizer]",
-            "augmentation.max_shift = 0.1 must be 0; leave it out, or crop and alternating_flip",
+            "max_shift = 0.1 and flip_probability = 0.0 must be 0 with crop or alternating_flip;",
         ),
         (
             "seed = 1",
             "seed = 1\ncurriculum = [{ side = 8, until = 0.5 }]",
-            "curriculum[0].side = 8 must be at least 16; the networks take no smaller one",
+            "curriculum[0].side = 8 must be at least 16; write side = 24, for example",
         ),
         (
             "seed = 1",
             "seed = 1\ncurriculum = [{ side = 24, until = 0.5 }, { side = 28, until = 0.4 }]",
-            "curriculum[1].until = 0.4 must be above 0.5 and at most 1; order the stages",
+            "curriculum ends at [0.5, 0.4], which must rise; order the stages",
         ),
         (
             "seed = 1",
@@ -170,7 +170,7 @@ whitening_bias = { learning_rate = 0.1 }
         ),
     ],
 )
-def test_a_number_out_of_range_is_told_with_its_range_and_a_remedy(tmp_path, old, new, message):
+def test_a_number_out_of_range_is_reported_with_its_range_and_a_remedy(tmp_path, old, new, message):
     with pytest.raises(RecipeError, match=re.escape(message)):
         load(tmp_path, SOUND.replace(old, new, 1))
 

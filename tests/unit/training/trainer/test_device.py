@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.errors import TrainingError
-from training.recipes.recipe import load_recipe
+from training.recipes import load_recipe
 from training.trainer.device import (
     BFLOAT16_INSTRUCTIONS,
     choose_device,

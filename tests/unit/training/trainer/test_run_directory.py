@@ -8,7 +8,7 @@ import torch
 
 from models.history import EpochRecord, read_history
 from training.errors import CheckpointError
-from training.recipes.recipe import load_recipe
+from training.recipes import load_recipe
 from training.trainer.loop import TrainingRun
 from training.trainer.run_directory import RunDirectory
 

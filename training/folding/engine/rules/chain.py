@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from training.folding.algebra.affine import FoldRefused
 from training.folding.engine.graph import Affine, Graph, Norm
-from training.folding.engine.rule import Move, Onward, Rule
+from training.folding.engine.rule import Direction, Move, Onward, Rule
 
 
 class BackwardAffine(Rule):
@@ -12,41 +12,25 @@ class BackwardAffine(Rule):
 
     pattern = "bn → bn"
     operation = Affine
-    direction = "backward"
+    direction: Direction = "backward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse another axis."""
-        first = _affine(move)
-        _check(move, first)
+        _check(move, _affine(move))
         return ()
 
     def rewrite(self, move: Move, graph: Graph) -> None:
-        """Do both in the first."""
-        first = _affine(move)
-        first.map = move.map.after(first.map)
-        first.norms += _norms(move)
-        first.changed = True
+        """Do both in the one that stays."""
+        host, backward = _affine(move), self.direction == "backward"
+        host.map = move.map.after(host.map) if backward else host.map.after(move.map)
+        host.norms += _norms(move)
+        host.changed = True
 
 
-class ForwardAffine(Rule):
+class ForwardAffine(BackwardAffine):
     """The second takes up the first."""
 
-    pattern = "bn → bn"
-    operation = Affine
     direction = "forward"
-
-    def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
-        """Refuse another axis."""
-        second = _affine(move)
-        _check(move, second)
-        return ()
-
-    def rewrite(self, move: Move, graph: Graph) -> None:
-        """Do both in the second."""
-        second = _affine(move)
-        second.map = second.map.after(move.map)
-        second.norms += _norms(move)
-        second.changed = True
 
 
 def _affine(move: Move) -> Affine:

@@ -170,6 +170,7 @@ def _with_identity(
     whole = map_.broadcast(channels)
 
     def add(weight: NDArray[np.float64]) -> None:
+        # diag(s): axis 1 holds the input channels of the output's own group
         outputs = np.arange(channels)
         place: tuple[slice | int, ...] = (slice(None), slice(None), *centre)
         weight[place][outputs, outputs % weight.shape[1]] += whole.scale

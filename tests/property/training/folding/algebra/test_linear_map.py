@@ -1,4 +1,4 @@
-"""What a layer absorbs is what stood before and behind it, for every shape, against torch."""
+"""What a layer absorbs is what stood before and after it, for every shape, against torch."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def distance(left: np.ndarray, right: np.ndarray) -> float:
 
 @_every_shape
 @given(st.data(), layers(), st.integers(0, 9))
-def test_maps_behind_a_layer_become_the_layer(data, layer, seed):
+def test_maps_after_a_layer_become_the_layer(data, layer, seed):
     x, axis = input_of(layer, seed), -1 if layer.kind == "dense" else 1
     expected = outputs_of(layer, x)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -127,11 +127,11 @@ def test_a_scale_before_a_transposed_convolution_becomes_the_layer(data, layer, 
 @given(st.data(), layers(("conv", "dense")), st.integers(0, 9))
 def test_a_layer_can_absorb_on_both_sides(data, layer, seed):
     x, axis = input_of(layer, seed), -1 if layer.kind == "dense" else 1
-    before, behind = data.draw(maps(layer.channels_in)), data.draw(maps(layer.channels_out))
-    expected = applied(behind, outputs_of(layer, applied(before, x, axis)), axis)
+    before, after = data.draw(maps(layer.channels_in)), data.draw(maps(layer.channels_out))
+    expected = applied(after, outputs_of(layer, applied(before, x, axis)), axis)
     for absorb in data.draw(
         st.permutations(
-            [lambda: layer.absorb_forward(before), lambda: layer.absorb_backward(behind)]
+            [lambda: layer.absorb_forward(before), lambda: layer.absorb_backward(after)]
         )
     ):
         absorb()
@@ -157,13 +157,13 @@ def test_a_private_copy_absorbs_alone(data, layer):
 @_every_shape
 @given(st.data(), layers(), st.integers(1, 20))
 def test_rows_taken_a_few_at_a_time_are_the_same(data, layer, elements):
-    behind, before = data.draw(maps(layer.channels_out)), data.draw(maps(layer.channels_in))
+    after, before = data.draw(maps(layer.channels_out)), data.draw(maps(layer.channels_in))
 
     def folded() -> LinearMap:
         one = layer.private_copy()
         one.check_forward(before)
         one.absorb_forward(before)
-        one.absorb_backward(behind)
+        one.absorb_backward(after)
         return one
 
     whole = folded()
@@ -177,7 +177,7 @@ def test_rows_taken_a_few_at_a_time_are_the_same(data, layer, elements):
 
 @pytest.mark.parametrize("wrong", ["shift", "eps", "channel"])
 def test_a_wrong_fold_is_seen(wrong):
-    """The tolerance above tells a forgotten shift, eps or 1% of one channel."""
+    """The tolerance above shows a forgotten shift, eps or 1% of one channel."""
     rng = np.random.default_rng(0)
     weight, variance = rng.normal(size=(4, 3, 3)), np.array([1e-4, 1, 1, 1])
     layer = LinearMap("conv", lambda: weight, weight.dtype, weight.shape)

@@ -73,8 +73,8 @@ def test_an_answer_that_cannot_be_read_counts_for_each_of_its_images(references)
 
 
 def test_images_with_one_answer_are_look_alikes(run, fake):
-    twins = [*IMAGES, ImageFile("twin.png", b"5")]
-    assert run(ask_alone(fake(honest), FORM, twins, print)).look_alikes == 2
+    alike = [*IMAGES, ImageFile("other.png", b"5")]
+    assert run(ask_alone(fake(honest), FORM, alike, print)).look_alikes == 2
     assert run(ask_alone(fake(honest), FORM, IMAGES, print)).look_alikes == 0
 
 

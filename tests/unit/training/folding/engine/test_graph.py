@@ -9,7 +9,7 @@ from training.folding.engine.graph import BorderPad, Concat, Graph, Opaque, Sum
 
 
 def check_links(graph: Graph) -> None:
-    """Each value knows who reads it, once for each use, and each node stands behind its inputs."""
+    """Each value knows who reads it, once for each use, and each node stands after its inputs."""
     seen = set()
     for node in graph.nodes:
         for value in node.inputs:

@@ -14,14 +14,14 @@ def build() -> Builder:
     return Builder()
 
 
-def test_against_the_flow_comes_first(build):
+def test_backward_comes_first(build):
     y = build.norm(build.conv(build.source(2, 5), 2, name="c"))
     build.conv(y, 2, name="d")
     (row,), _ = difference(build)
     assert row.into == ("c",)
 
 
-def test_with_the_flow_a_map_goes_into_every_reader(build):
+def test_forward_a_map_goes_into_every_reader(build):
     y = build.norm(build.relu(build.source(2, 5)))
     for name in "cde":
         build.conv(y, 2, name=name)
@@ -135,7 +135,7 @@ def test_folding_twice_is_folding_once(build):
     np.testing.assert_array_equal(weight, y.producer.operation.map.weight())
 
 
-def test_a_witness_is_found_further_down_where_its_own_numbers_are_gone(build):
+def test_a_probe_is_found_further_down_where_its_own_numbers_are_gone(build):
     """The first batch norm ends in a layer whose output later takes up the second."""
     x = build.relu(build.source(2, 5))
     y = build.conv(build.norm(x, name="a"), 2, 1)

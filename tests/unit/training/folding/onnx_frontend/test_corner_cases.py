@@ -15,7 +15,7 @@ from tests.onnx_networks import (
     operators,
     served_error,
 )
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model
 
 SERVED = 2e-5
 BN = "BatchNormalization({x}, gamma, beta, mean, var)"
@@ -63,7 +63,7 @@ def test_a_product_of_rank_3_that_others_read_takes_a_shift():
 
 
 @pytest.mark.parametrize("length", [5, 7])
-def test_onnxruntime_22512_a_batch_norm_behind_a_product_of_rank_3_stays(length):
+def test_onnxruntime_22512_a_batch_norm_after_a_product_of_rank_3_stays(length):
     model = network(
         f"(float[N,{length},6] x) => (float[] y) {{ p = MatMul(x, w) y = {BN.format(x='p')} }}",
         layer(6, 5) | norm(length),
@@ -248,7 +248,7 @@ def test_a_constant_scale_of_the_logits_goes_into_the_head():
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 1, 1), (1, 1, 1), ()])
-def test_constants_behind_a_conv_are_folded(shape):
+def test_constants_after_a_conv_are_folded(shape):
     model = network(
         f"({IMAGE}) => (float[] y) {{ p = Conv(x, w) q = Mul(s, p) r = Sub(c, q) y = Div(r, d) }}",
         CONV | vector(*shape) | vector(*shape, name="c") | vector(*shape, name="d"),
@@ -313,7 +313,7 @@ def test_a_tensor_added_to_itself_takes_a_map():
     check(model, left=1)
 
 
-def test_nodes_without_names_are_told_apart():
+def test_nodes_without_names_are_distinguished():
     model = network(
         f"({IMAGE}) => (float[] y) {{ t = Conv(x, w) u = {BN.format(x='t')} r = Relu(u) "
         "v = Conv(r, k) y = BatchNormalization(v, agamma, abeta, amean, avar) }",

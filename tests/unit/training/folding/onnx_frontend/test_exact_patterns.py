@@ -15,7 +15,7 @@ from tests.onnx_networks import (
     norm,
     served_error,
 )
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model
 
 SERVED = 2e-5  # a few float32 roundings, each amplified by scales up to 170
 BN = "BatchNormalization({x}, gamma, beta, mean, var)"
@@ -199,7 +199,7 @@ FOLDED = {
         "y = Gemm(f, w) }",
         layer(12, 5) | norm(3) | {"shape": np.array([0, -1])},
     ),
-    "bn behind flatten, gemm": (
+    "bn after flatten, gemm": (
         f"(float[N,3,2,2] x) => (float[] y) {{ t = Flatten(x) u = {BN_T} y = Gemm(u, w) }}",
         layer(12, 5) | norm(12),
     ),

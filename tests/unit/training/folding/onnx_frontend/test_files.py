@@ -11,9 +11,7 @@ import pytest
 
 from tests.onnx_models import Builder, outputs
 from training.errors import FoldError
-from training.folding.onnx_frontend import files
-from training.folding.onnx_frontend.files import read_model, write_model
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import files, fold_model, read_model, write_model
 
 IMAGE = (2, 3, 7, 8)
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tests.onnx_models import Builder, norms, operators, outputs
-from training.folding.onnx_frontend.folded_model import fold_model
+from training.folding.onnx_frontend import fold_model
 from training.folding.proof.precision import in_float64
 from training.folding.proof.reference import Reference
 

@@ -11,17 +11,17 @@ import pytest
 
 from tests.onnx_models import Builder
 from training.errors import FoldError
-from training.folding.onnx_frontend.folded_model import FoldedModel, fold_model
+from training.folding.onnx_frontend import FoldedModel, fold_model
+from training.folding.proof import compare_models, prove_fold
 from training.folding.proof.evidence import Models
 from training.folding.proof.inputs import KINDS, InputSpec, feeds
 from training.folding.proof.layer_errors import layer_errors
 from training.folding.proof.precision import in_float64
-from training.folding.proof.prove import compare_models, prove_fold
 from training.folding.proof.verdict import Verdict, judge
 
 
 def network(seed: int = 0) -> ir.Model:
-    """Convolutions with borders, a residual sum, a mean and a dense layer, their norms behind."""
+    """Convolutions with borders, a residual sum, a mean and a dense layer, each with a norm."""
     builder = Builder(("N", 3, "H", "W"), seed=seed)
     builder.conv(3, 4, pads=[1, 1, 1, 1])
     builder.norm(4)
@@ -176,7 +176,7 @@ def test_nothing_compared_is_no_proof() -> None:
     assert not judge([]).holds
 
 
-def test_an_operator_without_reference_is_told(tmp_path: Path) -> None:
+def test_an_operator_without_reference_is_noted(tmp_path: Path) -> None:
     builder = Builder(("N", 5))
     builder.add("Gemm", builder.last, builder.random("g", 5, 4))
     builder.norm(4)

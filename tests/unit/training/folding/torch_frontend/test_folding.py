@@ -11,7 +11,6 @@ from tests.random_networks import (
     image,
     largest_error,
     randomize,
-    stock_fuse,
 )
 from training.errors import FoldError
 from training.folding.torch_frontend import fold_network
@@ -89,7 +88,7 @@ FORWARD = {
         Seq(nn.BatchNorm1d(3), nn.Conv1d(3, 8, 4, padding="same", dilation=3)),
         (2, 3, 9),
     ),
-    "into linear behind flatten": (
+    "into linear after flatten": (
         Seq(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 16, 4)),
         (2, 3, 4, 4),
     ),
@@ -234,12 +233,6 @@ def test_pytorch_122070_batch_norm_as_a_function_is_folded_too(network, channels
     assert largest_error(network, folded.network, x) < TOLERANCE
 
 
-def test_pytorch_122070_stock_fusion_leaves_the_function():
-    network = FUNCTIONS["conv2d"][0].double().eval()
-    fused = stock_fuse(network)
-    assert "batch_norm" in fused.code
-
-
 class FrozenBatchNorm(nn.Module):
     """Four buffers and their arithmetic, as in detection networks."""
 
@@ -326,14 +319,14 @@ class DenseBlock(nn.Module):
         return self.norm(torch.cat([self.conv1(x), self.conv2(x)], dim=1))
 
 
-def test_a_batch_norm_behind_a_concatenation_goes_into_every_branch():
+def test_a_batch_norm_after_a_concatenation_goes_into_every_branch():
     network = randomize(DenseBlock())
     folded = fold_network(network, image(2, 3, 4, 4))
     assert folded.rows[0].into == ("conv1", "conv2")
     assert largest_error(network, folded.network, image(2, 3, 4, 4)) < TOLERANCE
 
 
-def test_a_batch_norm_behind_max_pooling_is_folded_if_no_scale_is_negative():
+def test_a_batch_norm_after_max_pooling_is_folded_if_no_scale_is_negative():
     network = randomize(Seq(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4)))
     refused = fold_network(network, image(2, 3, 6, 6))
     assert "a negative scale turns into a minimum" in refused.rows[0].reason
@@ -345,7 +338,7 @@ def test_a_batch_norm_behind_max_pooling_is_folded_if_no_scale_is_negative():
     assert largest_error(network, refused.network, image(2, 3, 6, 6)) > 1000 * TOLERANCE
 
 
-def test_batch_norm_behind_batch_norm_becomes_one_where_no_layer_takes_both():
+def test_batch_norm_after_batch_norm_becomes_one_where_no_layer_takes_both():
     network = randomize(
         Seq(nn.ReLU(), nn.BatchNorm2d(3), nn.BatchNorm2d(3, affine=False), nn.ReLU())
     )

@@ -1,7 +1,7 @@
 """Public bug threads: the fault that a stock tool makes or made, and that fold_network does not.
 
 Each stock tool is run too, on torch 2.13: what it gets wrong there is the negative control, which
-shows that the network and the input would tell.
+shows that the network and the input would show.
 """
 
 import warnings
@@ -25,7 +25,7 @@ Seq = nn.Sequential
 
 
 class Reused(nn.Module):
-    """One convolution called twice, once with batch norm behind it."""
+    """One convolution called twice, once with batch norm after it."""
 
     def __init__(self):
         super().__init__()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.recipes.recipe import load_recipe
+from training.recipes import load_recipe
 from training.trainer.methods.losses import cross_entropy, training_loss
 
 

@@ -21,7 +21,7 @@ def refusal(build: Builder) -> str:
 
 
 @pytest.mark.parametrize("kind", [Sum(), Concat(1), Concat(2)])
-def test_a_map_behind_branches_enters_all_of_them(build, kind):
+def test_a_map_after_branches_enters_all_of_them(build, kind):
     x, z = build.source(2, 5), build.source(2, 5)
     joined = build.node(kind, build.conv(x, 3, name="c"), build.conv(z, 3, name="d"))
     build.norm(joined)
@@ -64,7 +64,7 @@ def test_a_sum_of_different_ranks_is_left_alone(build):
 
 
 def test_a_sum_that_broadcasts_other_axes_takes_a_map(build):
-    """A gate of one place added to all places, before and behind a map."""
+    """A gate of one place added to all places, before and after a map."""
     x, z = build.source(3, 5), build.source(3, 5)
     one = build.conv(z, 3, 5)  # (2, 3, 1)
     build.norm(build.node(Sum(), one, build.conv(x, 3, 1)))

@@ -22,7 +22,7 @@ def test_a_map_before_flattening_goes_into_the_dense_layer(build):
     assert distance < 1e-12
 
 
-def test_a_map_of_the_features_goes_into_the_dense_layer_behind(build):
+def test_a_map_of_the_features_goes_into_the_dense_layer_after_it(build):
     y = build.node(Flatten(), build.conv(build.source(3, 4), 2))
     build.dense(build.norm(y), 4, name="d")
     (row,), distance = difference(build)

@@ -1,4 +1,4 @@
-"""Maps that end in a layer, behind it and before it."""
+"""Maps that end in a layer, after it and before it."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_scaling_the_wrong_axis_of_a_transposed_convolution_is_seen(build):
 
 @pytest.mark.parametrize("pad", [0, 1])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_a_batch_norm_goes_into_the_convolution_behind_it(build, pad, groups):
+def test_a_batch_norm_goes_into_the_convolution_after_it(build, pad, groups):
     x = build.relu(build.source(4, 5, 5))
     build.conv(build.norm(x), 6, 3, groups=groups, pad=pad, name="c")
     (row,), distance = difference(build)
@@ -130,7 +130,7 @@ def test_constants_fold_where_that_is_exact(build):
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
-def test_only_a_scale_goes_into_the_transposed_convolution_behind_it(build, shift):
+def test_only_a_scale_goes_into_the_transposed_convolution_after_it(build, shift):
     x = build.relu(build.source(2, 4))
     build.transposed(build.norm(x, ChannelMap(np.array([2.0, -3.0]), np.full(2, shift))), 3)
     (row,), distance = difference(build)
@@ -191,8 +191,8 @@ def test_one_layer_at_two_places_is_folded_as_two_or_not_at_all(build, clones):
     """pytorch 104593 and 197539: the second fold would change the first again."""
     x = build.source(2, 5)
     y = build.norm(build.conv(x, 2, 3, pad=1, name="c"))
-    twin = build.node(y.producer.inputs[0].producer.operation, y, name="d")
-    build.norm(twin)
+    other = build.node(y.producer.inputs[0].producer.operation, y, name="d")
+    build.norm(other)
     build.graph.clones = clones
     rows, distance = difference(build)
     assert [row.folded for row in rows] == [clones, clones]

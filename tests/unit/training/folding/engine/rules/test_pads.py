@@ -24,11 +24,11 @@ def before(build: Builder, pad: Pad, map_: ChannelMap | None = None) -> None:
     build.conv(build.node(pad, build.norm(x, map_), name="pad"), 2, 3)
 
 
-def behind(build: Builder, pad: Pad) -> None:
+def after(build: Builder, pad: Pad) -> None:
     build.norm(build.node(pad, build.conv(build.source(2, 5), 3), name="pad"))
 
 
-@pytest.mark.parametrize("pattern", [before, behind])
+@pytest.mark.parametrize("pattern", [before, after])
 def test_values_of_the_image_commute(build, pattern):
     pattern(build, Pad(None, ((1, 2),)))
     (row,), distance = difference(build)
@@ -38,7 +38,7 @@ def test_values_of_the_image_commute(build, pattern):
 
 
 @pytest.mark.parametrize("value", [0.0, 1.5])
-@pytest.mark.parametrize("pattern", [before, behind])
+@pytest.mark.parametrize("pattern", [before, after])
 def test_a_constant_becomes_one_for_each_channel(build, pattern, value):
     pattern(build, Pad(value, ((1, 2),)))
     (row,), distance = difference(build)
@@ -48,7 +48,7 @@ def test_a_constant_becomes_one_for_each_channel(build, pattern, value):
     assert "pad" in [node.name for node in build.graph.bypassed]
 
 
-@pytest.mark.parametrize("pattern", [before, behind])
+@pytest.mark.parametrize("pattern", [before, after])
 def test_the_numbers_of_the_border_matter(build, pattern):
     def zero(graph):
         for border in borders(build):

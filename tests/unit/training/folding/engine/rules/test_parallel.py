@@ -47,7 +47,7 @@ def test_a_block_of_repvgg_becomes_one_convolution(build, groups, sizes, nested)
 
 @pytest.mark.parametrize("spoilt", ["centre", "group", "shift"])
 def test_the_place_of_the_identity_matters(build, spoilt):
-    """The negative control: the identity beside the centre, in another group, or without shift."""
+    """The negative control: the identity next to the centre, in another group, or without shift."""
     x = build.relu(build.source(4, 5))
     y = build.conv(x, 4, 3, pad=1, groups=2)
     map_ = build.map(4)
@@ -74,7 +74,7 @@ def test_a_dilated_kernel_has_its_centre_too(build):
     assert distance < 1e-12
 
 
-def test_a_dense_layer_takes_the_identity_beside_it(build):
+def test_a_dense_layer_takes_the_parallel_identity(build):
     x = build.relu(build.source(4))
     add_branches(build, build.dense(x, 4, name="d"), build.norm(x))
     (row,), distance = difference(build)

@@ -14,7 +14,7 @@ def build() -> Builder:
     return Builder()
 
 
-def behind(build: Builder, operation: object, scale: list[float], shift: float = 1.0) -> None:
+def after(build: Builder, operation: object, scale: list[float], shift: float = 1.0) -> None:
     """Build conv, the operation, batch norm."""
     size = len(scale)
     y = build.node(operation, build.conv(build.source(2, 6), size), name="between")
@@ -28,7 +28,7 @@ def before(build: Builder, operation: object, scale: list[float], shift: float =
     build.conv(build.node(operation, y, name="between"), 2, 1)
 
 
-@pytest.mark.parametrize("pattern", [behind, before])
+@pytest.mark.parametrize("pattern", [after, before])
 def test_max_pooling_lets_scales_pass_that_are_not_negative(build, pattern):
     pattern(build, Maximum(), [0.5, 2.0, 0.0])
     (row,), distance = difference(build)
@@ -36,7 +36,7 @@ def test_max_pooling_lets_scales_pass_that_are_not_negative(build, pattern):
     assert distance < 1e-12
 
 
-@pytest.mark.parametrize("pattern", [behind, before])
+@pytest.mark.parametrize("pattern", [after, before])
 def test_max_pooling_names_the_negative_scales(build, pattern):
     pattern(build, Maximum(), [0.5, -2.0, 1.0, -0.1])
     (row,) = fold(build.done())
@@ -46,7 +46,7 @@ def test_max_pooling_names_the_negative_scales(build, pattern):
 
 def test_the_sign_matters_to_a_maximum(build):
     """The negative control: what folding past the maximum would return."""
-    behind(build, Maximum(), [0.5, -2.0, 1.0, -0.1])
+    after(build, Maximum(), [0.5, -2.0, 1.0, -0.1])
     maps = [node.operation for node in build.graph.affines()]
     maps[0].map = ChannelMap(np.abs(maps[0].map.scale), maps[0].map.shift)
 
@@ -57,7 +57,7 @@ def test_the_sign_matters_to_a_maximum(build):
     assert difference(build, with_signs)[1] > 0.1
 
 
-@pytest.mark.parametrize("pattern", [behind, before])
+@pytest.mark.parametrize("pattern", [after, before])
 def test_a_mean_lets_any_map_pass(build, pattern):
     pattern(build, Average(), [0.5, -2.0])
     (row,), distance = difference(build)
@@ -65,7 +65,7 @@ def test_a_mean_lets_any_map_pass(build, pattern):
     assert distance < 1e-12
 
 
-@pytest.mark.parametrize("pattern", [behind, before])
+@pytest.mark.parametrize("pattern", [after, before])
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_a_mean_that_counts_padding_lets_only_scales_pass(build, pattern, shift):
     pattern(build, Average(attenuates=True), [0.5, -2.0], shift)
@@ -75,7 +75,7 @@ def test_a_mean_that_counts_padding_lets_only_scales_pass(build, pattern, shift)
     assert row.folded or "between counts the zeros of its padding" in row.reason
 
 
-@pytest.mark.parametrize("pattern", [behind, before])
+@pytest.mark.parametrize("pattern", [after, before])
 def test_the_identity_lets_everything_pass(build, pattern):
     pattern(build, Same(), [0.5, -2.0])
     (row,), distance = difference(build)
@@ -91,7 +91,7 @@ def test_a_map_on_another_axis_does_not_pass(build):
 
 
 def test_the_value_between_loses_its_meaning_and_the_last_takes_that_of_the_batch_norm(build):
-    behind(build, Maximum(), [0.5, 2.0])
+    after(build, Maximum(), [0.5, 2.0])
     conv, pool, norm = build.graph.nodes
     (row,) = fold(build.done())
     assert conv.output.original_name is None

@@ -63,7 +63,8 @@ class Reference:
             with np.errstate(all="ignore"):
                 return [np.asarray(one) for one in self._evaluator.run(None, exact)]
         except Exception as error:
-            raise GraphError(f"ONNX's reference implementation cannot compute it: {first_line(error)}") from error
+            reason = first_line(error)
+            raise GraphError(f"ONNX's reference cannot compute it: {reason}") from error
 
 
 def _is_float(array: Array) -> bool:

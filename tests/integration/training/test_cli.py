@@ -36,7 +36,6 @@ def test_help_lists_every_command():
         (("evaluate", "no-such.onnx", "--data-dir", "x"), "cannot read no-such.onnx"),
         (("export", "no-such", "--data-dir", "x"), "no checkpoint at no-such/checkpoint.pt"),
         (("report", "--artifacts", "no-such"), "in no-such"),
-        (("train", "keras-bn", "--data-dir", "x", "--device", "meta"), "try --device cpu"),
         (("train", str(CLASSES), "--data-dir", "x"), "write num_classes = 10 in the network's"),
         (("train", "no-such.toml", "--data-dir", "x"), "no recipe 'no-such.toml'"),
         (("train", "keras-bn", "--data-dir", "x", "--resume"), "start the run without --resume"),

@@ -64,9 +64,7 @@ class Reference:
                 return [np.asarray(one) for one in self._evaluator.run(None, exact)]
         except Exception as error:
             reason = first_line(error)
-            raise GraphError(
-                f"ONNX's reference implementation cannot compute it: {reason}"
-            ) from error
+            raise GraphError(f"ONNX's reference cannot compute it: {reason}") from error
 
 
 def _is_float(array: Array) -> bool:

@@ -28,13 +28,12 @@ if TYPE_CHECKING:  # slow to import, and most of it is not in the base install
     import torch
 
     from service.registry.local_model import LocalModel
-    from training.folding.doctor.report import Diagnosis
+    from training.folding.doctor.diagnosis import Diagnosis
     from training.folding.engine.report_row import Row
-    from training.folding.onnx_frontend.folding import FoldedModel
+    from training.folding.onnx_frontend.folded_model import FoldedModel
     from training.folding.proof.verdict import Verdict
     from training.folding.torch_frontend import FoldedNetwork
-    from training.release.quantization.verdict import QuantizationVerdict
-    from training.release.verification import Verification
+    from training.release.artifact_check import ArtifactVerdict
 
 __all__ = ["doctor", "fold", "fold_onnx", "load", "verify"]
 
@@ -69,24 +68,6 @@ class FoldedOnnx:
     def rows(self) -> tuple[Row, ...]:
         """What became of every batch norm: which layers took it up, or the reason why it stays."""
         return self.folded.rows
-
-
-@dataclass(frozen=True)
-class ArtifactVerdict:
-    """The verdict on an artifact.
-
-    Attributes:
-        verification: whether torch network, unfolded graph and folded graph are the same network.
-        int8: whether the int8 graph is their rounding; None where there is none.
-    """
-
-    verification: Verification
-    int8: QuantizationVerdict | None
-
-    @property
-    def holds(self) -> bool:
-        """Whether every part of it holds."""
-        return self.verification.holds and (self.int8 is None or self.int8.holds)
 
 
 def fold(
@@ -137,15 +118,15 @@ def fold_onnx(
 
     Raises:
         MissingExtraError: onnx is not installed.
-        ShadowedPackageError: another `training` or `models` hides Foldnorm's.
+        ShadowedPackageError: another `training` hides Foldnorm's.
         training.errors.FoldError: the model cannot be read or run, or the output not be written.
         training.errors.VerificationError: the proof fails; nothing was written.
     """
-    with _imports("fold_onnx", "fold", "training", "models"):
+    with _imports("fold_onnx", "fold", "training"):
         from training.cli.fold import check_output
         from training.errors import VerificationError
         from training.folding.onnx_frontend.files import write_model
-        from training.folding.onnx_frontend.folding import fold_model
+        from training.folding.onnx_frontend.folded_model import fold_model
         from training.folding.proof.prove import prove_fold
     original = _read_onnx(model)
     if output is not None:
@@ -193,7 +174,7 @@ def verify(
     Raises:
         TypeError: there is neither another model nor a `data_dir`, or both.
         MissingExtraError: onnx, or for an artifact torch, is not installed.
-        ShadowedPackageError: another `training` or `models` hides Foldnorm's.
+        ShadowedPackageError: another `training`, or for an artifact `models`, hides Foldnorm's.
         training.errors.TrainingError: a model or the data cannot be read, or a model not be run.
         models.bundle.BundleError: the artifact is missing or damaged.
     """
@@ -201,7 +182,7 @@ def verify(
         return _verify_artifact(Path(model), Path(data_dir))
     if other is None or data_dir is not None:
         raise TypeError("give two ONNX models, or the path of an artifact and its data_dir")
-    with _imports("verify", "fold", "training", "models"):
+    with _imports("verify", "fold", "training"):
         from training.folding.proof.prove import compare_models
     models = _read_onnx(model), _read_onnx(other)
     return compare_models(*models, data=_optional(data), seed=seed)
@@ -283,12 +264,8 @@ def _verify_artifact(artifact: Path, data_dir: Path) -> ArtifactVerdict:
     with _imports("verify", "train", "training", "models"):
         from models.bundle import load_bundle
         from training.data.cifar10 import load_test_split
-        from training.release.artifact_check import verify_bundle
-        from training.release.quantization.verdict import judge_quantization
-    bundle = load_bundle(artifact)
-    bundle.verify()
-    test = load_test_split(data_dir)
-    return ArtifactVerdict(verify_bundle(bundle, test), judge_quantization(bundle, test))
+        from training.release.artifact_check import judge_artifact
+    return judge_artifact(load_bundle(artifact), load_test_split(data_dir))
 
 
 def _read_onnx(model: StrPath | onnx.ModelProto) -> onnx_ir.Model:

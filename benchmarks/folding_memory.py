@@ -27,7 +27,7 @@ from onnx import helper, numpy_helper
 
 from benchmarks.rig.environment import describe_machine
 from training.folding.onnx_frontend.files import read_model, write_model
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from training.data.cifar10 import Split
+from training.data.device_split import DeviceSplit
 from training.recipes.recipe import (
     AugmentationRecipe,
     GroupedRecipe,
@@ -22,7 +23,7 @@ from training.recipes.recipe import (
     Recipe,
 )
 from training.trainer.distributed import Workers
-from training.trainer.loop import DeviceSplit, TrainingRun
+from training.trainer.loop import TrainingRun
 
 CPU = torch.device("cpu")
 NETWORKS = {

@@ -264,8 +264,8 @@ def difference(
     by_name = {value.name: array for value, array in before.items()}
     pairs = [(before[value], after[carrier(graph, value)]) for value in outputs]
     pairs += [
-        (by_name[value.meaning], array)
+        (by_name[value.original_name], array)
         for value, array in after.items()
-        if value.meaning is not None
+        if value.original_name is not None
     ]
     return rows, max(float(np.abs(left - right).max(initial=0)) for left, right in pairs)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 from training.folding.proof.evidence import input_specs
 from training.folding.proof.inputs import feeds
 from training.folding.proof.precision import in_float64

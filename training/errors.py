@@ -7,7 +7,7 @@
     ├── DivergedError      the loss stopped being a number
     ├── GraphError         an ONNX file cannot be loaded, or is no graph of ours
     ├── FoldError          a network cannot be read by the folding engine
-    ├── ExportError        a network cannot be written as the graph that was promised
+    ├── ExportError        a run or a network cannot become an artifact
     ├── VerificationError  a proof failed: two networks that must agree do not
     └── ClientError        asking a server failed; `training.client.errors` has its tree
 
@@ -50,7 +50,7 @@ class FoldError(TrainingError):
 
 
 class ExportError(TrainingError):
-    """The exported graph would not be the one that DESIGN promises."""
+    """A run has nothing to release, or its graph would hold unexpected operators."""
 
 
 class VerificationError(TrainingError):

@@ -144,7 +144,7 @@ def folded_by_us(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
     """Return what `foldnorm fold` makes of a model."""
     import onnx_ir
 
-    from training.folding.onnx_frontend.folding import fold_model
+    from training.folding.onnx_frontend.folded_model import fold_model
 
     return onnx_ir.to_proto(fold_model(onnx_ir.from_proto(model), **options).model)
 

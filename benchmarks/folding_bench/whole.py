@@ -21,7 +21,7 @@ import torch
 from benchmarks.folding_bench.networks import Network, built
 from benchmarks.folding_bench.tools import ON_MODELS, exported, exported_by_tracing
 from training.errors import TrainingError
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 from training.folding.proof.prove import prove_fold
 from training.folding.proof.reference import Reference
 from training.folding.proof.tolerances import FourLogits

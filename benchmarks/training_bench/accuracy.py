@@ -20,9 +20,10 @@ import torch
 from benchmarks.training_bench.cell import CPU, ROOT, Quiet
 from benchmarks.training_bench.tutorial import TutorialLoop
 from training.data.cifar10 import Split, load_cifar10
+from training.data.device_split import DeviceSplit
 from training.recipes.recipe import load_recipe
 from training.trainer.device import choose_precision, keep_freed_memory
-from training.trainer.loop import DeviceSplit, TrainingRun
+from training.trainer.loop import TrainingRun
 
 TUTORIAL_BATCH = 128
 MOST_EPOCHS = 12

@@ -20,9 +20,10 @@ import torch
 from benchmarks.training_bench.systems import SYSTEMS
 from benchmarks.training_bench.tutorial import TutorialLoop
 from training.data.cifar10 import Split, load_cifar10
+from training.data.device_split import DeviceSplit
 from training.recipes.recipe import ResolutionStage, load_recipe
 from training.trainer.device import choose_precision, keep_freed_memory
-from training.trainer.loop import DeviceSplit, TrainingRun
+from training.trainer.loop import TrainingRun
 
 if TYPE_CHECKING:
     from benchmarks.training_bench.systems import System

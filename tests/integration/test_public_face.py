@@ -60,7 +60,7 @@ def test_an_artifact_is_verified_as_the_command_does(
     monkeypatch.setattr("training.data.cifar10.load_test_split", lambda _: test)
     judged: list[Split] = []
     monkeypatch.setattr(
-        "training.release.quantization.verdict.judge_quantization",
+        "training.release.artifact_check.judge_quantization",
         lambda _, split: judged.append(split),
     )
     verdict = foldnorm.verify(released_artifacts / "keras-bn-1.1.0", data_dir="data")

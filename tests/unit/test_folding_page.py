@@ -1,4 +1,4 @@
-"""docs/folding.md shows what was measured, and Foldnorm is right in every cell of it."""
+"""docs/folding.md shows what was measured."""
 
 from __future__ import annotations
 
@@ -27,17 +27,3 @@ def test_other_results_would_make_another_page() -> None:
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="0 places for the table 'patterns'"):
         with_tables("no tables here", RESULTS)
-
-
-def test_foldnorm_is_wrong_nowhere_and_folds_what_is_exact() -> None:
-    for pattern in RESULTS["patterns"]:
-        states = {cell["tool"]: cell["state"] for cell in pattern["cells"]}
-        ours = {tool: state for tool, state in states.items() if "Foldnorm" in tool}
-        assert "wrong" not in ours.values()
-        if pattern["exact"]:
-            assert ours["Foldnorm, ONNX, --clone"] == "folded", pattern["pattern"]
-
-
-def test_every_network_is_proved() -> None:
-    assert len({one["network"] for one in RESULTS["networks"]}) >= 9
-    assert all(one["proof_holds"] for one in RESULTS["networks"])

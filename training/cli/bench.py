@@ -15,14 +15,14 @@ from rich.console import Console
 
 from training.client.connection import DEFAULT_URL
 from training.client.errors import MismatchError, RequestError
-from training.client.images import MOST_IMAGES, ImageFile, expand, read_images
+from training.client.images import MAX_IMAGES, ImageFile, expand, read_images
 from training.client.load.arrivals import Arrivals
-from training.client.load.environment import describe_generator
 from training.client.load.event_loop import new_event_loop
-from training.client.load.generator import MOST_OPEN
+from training.client.load.generator import MAX_OPEN
+from training.client.load.machine import describe_generator
 from training.client.load.open_files import allow_open_files
-from training.client.load.report import Step
 from training.client.load.run import Bench, BenchReport, run_bench
+from training.client.load.step_report import Step
 from training.client.requests import InferFormat, PayloadFormat, PredictFormat
 from training.client.tables import load_table
 
@@ -32,11 +32,11 @@ def bench(
     image: Annotated[str | None, typer.Option(help="Send this file over and over.")] = None,
     images: Annotated[str | None, typer.Option(help="Send the images of this folder.")] = None,
     model: Annotated[str | None, typer.Option(help="NAME or NAME@VERSION; v2 needs one.")] = None,
-    batch: Annotated[int, typer.Option(min=1, max=MOST_IMAGES, help="Images a request.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=MAX_IMAGES, help="Images a request.")] = 1,
     protocol: Annotated[str, typer.Option(help="v1 (/v1/predict) or v2 (/v2/…/infer).")] = "v1",
     pixels: Annotated[
         bool,
-        typer.Option("--pixels", help="v2: send pixels of 32 by 32 images."),
+        typer.Option("--pixels", help="v2: send pixels, of images of the model's size."),
     ] = False,
     rate: Annotated[
         str | None, typer.Option(help="Open loop: requests/s, one step for each: 100,200,400.")
@@ -59,7 +59,7 @@ def bench(
     ] = False,
     max_open: Annotated[
         int, typer.Option(min=1, help="Unanswered requests at once in an open loop.")
-    ] = MOST_OPEN,
+    ] = MAX_OPEN,
     json_file: Annotated[
         str | None, typer.Option("--json", help="Write the figures there, - for standard output.")
     ] = None,
@@ -82,11 +82,11 @@ def bench(
         arrivals=_arrivals(arrivals),
         seed=seed,
         verify=verify,
-        most_open=max_open,
+        max_open=max_open,
     )
     environment = {"arguments": sys.argv[1:], **describe_generator()}
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        report = runner.run(run_bench(plan, steps, _tell))
+        report = runner.run(run_bench(plan, steps, _log))
     _publish(report, environment, json_file, deadline_ms)
     if report.mismatches:
         raise MismatchError(
@@ -174,13 +174,13 @@ def _publish(
         Path(json_file).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     for number, step in enumerate(report.steps, 1):
         for warning in step.warnings:
-            _tell(f"warning: step {number}: {warning}")
+            _log(f"warning: step {number}: {warning}")
     if report.look_alikes:
-        _tell(
+        _log(
             f"warning: {report.look_alikes:,} images are answered like another one; a swap among "
             "them would not be seen"
         )
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     typer.echo(f"foldnorm: {line}", err=True)

@@ -23,7 +23,7 @@ EXTRAS = {
     "fold": "fold",
     "doctor": "fold",
     "quantize": "train",
-    "verify": "fold",  # its artefact form needs train
+    "verify": "fold",  # its artifact form needs train
     "evaluate": "train",
     "report": "train",
     "predict": "client",

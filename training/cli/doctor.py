@@ -18,10 +18,10 @@ from models.manifest import Variant
 from training.cli.commands import missing_package
 from training.errors import CheckpointError, FoldError
 from training.folding.doctor.checks import examine
+from training.folding.doctor.diagnosis import Diagnosis, doctor_report, doctor_table, worst_first
 from training.folding.doctor.finding import Finding
 from training.folding.doctor.graphs import norms_of_model
 from training.folding.doctor.record import NormRecord
-from training.folding.doctor.report import Diagnosis, doctor_report, doctor_table, worst_first
 from training.folding.onnx_frontend.files import read_model
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -30,12 +30,12 @@ WEIGHTS = (".pt", ".pth")
 
 def doctor(
     model: Annotated[
-        Path, typer.Argument(help="An ONNX file, an artefact, a run, or torch weights (.pt, .pth).")
+        Path, typer.Argument(help="An ONNX file, an artifact, a run, or torch weights (.pt, .pth).")
     ],
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            help="For an artefact or a run: the folder that holds cifar-10-batches-py/, to measure."
+            help="For an artifact or a run: the folder that holds cifar-10-batches-py/, to measure."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -69,7 +69,7 @@ def diagnose(model: Path, data_dir: Path | None) -> Diagnosis:
         if network is None:
             raise FoldError(
                 f"{model}: what its inputs mean is not known, so nothing can be measured; leave "
-                "--data-dir away, or name an artefact or a run"
+                "--data-dir away, or name an artifact or a run"
             )
         measured, measurements = _measure(network, norms, data_dir)
         findings += measured
@@ -79,14 +79,14 @@ def diagnose(model: Path, data_dir: Path | None) -> Diagnosis:
 def _read(model: Path) -> tuple[str, list[NormRecord], Any]:
     """Return what a path is, its batch norms, and what makes its torch network."""
     if (model / MANIFEST_FILE).is_file():
-        bundle = load_bundle(model)
-        variant: Variant = "unfolded" if "unfolded" in bundle.manifest.graphs else "plain"
-        graph = ir.from_proto(onnx.load_from_string(bundle.read_graph(variant)))
-        return f"artefact, its {variant} graph", norms_of_model(graph), bundle
+        artifact = load_bundle(model)
+        variant: Variant = "unfolded" if "unfolded" in artifact.manifest.graphs else "plain"
+        graph = ir.from_proto(onnx.load_from_string(artifact.read_graph(variant)))
+        return f"artifact, its {variant} graph", norms_of_model(graph), artifact
     if model.is_dir():
         if not (model / CHECKPOINT_FILE).is_file():
             raise CheckpointError(
-                f"{model} holds neither {MANIFEST_FILE} nor {CHECKPOINT_FILE}; name an artefact "
+                f"{model} holds neither {MANIFEST_FILE} nor {CHECKPOINT_FILE}; name an artifact "
                 "or a run"
             )
         model = model / CHECKPOINT_FILE
@@ -109,12 +109,12 @@ def _measure(
         measure_staleness,
         staleness_findings,
     )
-    from training.trainer.networks import network_from_bundle
+    from training.trainer.released_network import network_from_artifact
 
     if not norms or not all(norm.sound for norm in norms):
         return [], {}  # nothing to measure, or broken already
     if isinstance(network, Bundle):
-        network = network_from_bundle(network)
+        network = network_from_artifact(network)
     train, test = load_cifar10(data_dir)
     gap, layers = measure_gap(network, test), measure_staleness(network, train)
     measurements = {
@@ -139,7 +139,7 @@ def _print(diagnosis: Diagnosis) -> None:
                 f"{escape(layer['layer'])}: mean off by {layer['shift']:.2g} standard deviations, "
                 f"variance by a factor of {layer['ratio']:.3g} (medians over channels)"
             )
-    outcome = {0: "healthy", 1: "warnings", 3: "ERRORS"}[diagnosis.exit_code]
+    verdict = {0: "healthy", 1: "warnings", 3: "ERRORS"}[diagnosis.exit_code]
     console.print(
-        f"{diagnosis.batch_norms} batch norms, {len(diagnosis.findings)} findings: {outcome}"
+        f"{diagnosis.batch_norms} batch norms, {len(diagnosis.findings)} findings: {verdict}"
     )

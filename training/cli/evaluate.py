@@ -17,11 +17,11 @@ from training.data.cifar10 import LABELS, load_test_split
 from training.errors import VerificationError
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
-from training.evaluation.test_time_augmentation import measure_six_views
+from training.evaluation.test_time_augmentation import measure_augmented
 
 
 def evaluate(
-    artefact: Annotated[Path, typer.Argument(help="The artefact's folder, or an .onnx file.")],
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder, or an .onnx file.")],
     data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
     variant: Annotated[
         str | None, typer.Option(help=f"{', '.join(get_args(Variant))}; default: as served.")
@@ -32,41 +32,41 @@ def evaluate(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
-    """Measure a graph on the test set and compare with the artefact's manifest.
+    """Measure a graph on the test set and compare with the artifact's manifest.
 
     Exit code 3 if the manifest states another number of correct answers.
     """
-    if artefact.suffix == ".onnx" and variant:
-        raise typer.BadParameter("an .onnx file has no variants; name the artefact's folder")
-    if artefact.suffix == ".onnx":
-        content, stated, stated_views = _read(artefact), None, None
+    if artifact.suffix == ".onnx" and variant:
+        raise typer.BadParameter("an .onnx file has no variants; name the artifact's folder")
+    if artifact.suffix == ".onnx":
+        content, stated, stated_views = _read(artifact), None, None
     else:
-        bundle = load_bundle(artefact)
-        chosen = _variant(variant) or bundle.served_variant
-        content = bundle.read_graph(chosen)
-        stated, stated_views = _stated_metrics(bundle, chosen), _stated_views(bundle, chosen)
+        released = load_bundle(artifact)
+        chosen = _variant(variant) or released.served_variant
+        content = released.read_graph(chosen)
+        stated, stated_views = _stated_metrics(released, chosen), _stated_views(released, chosen)
     test = load_test_split(data_dir)
     runner = GraphRunner(content, threads=threads)
     measured = measure(runner.logits(test.images), test.labels, LABELS)
-    views = measure_six_views(runner, test) if six_views else None
+    views = measure_augmented(runner, test) if six_views else None
     if as_json:
-        beside = {"test_time_augmentation": asdict(views)} if views else {}
-        typer.echo(json.dumps({**asdict(measured), **beside}, indent=1))
+        augmented = {"test_time_augmentation": asdict(views)} if views else {}
+        typer.echo(json.dumps({**asdict(measured), **augmented}, indent=1))
     else:
         _print_metrics(measured, stated, views, stated_views)
-    _check_correct(artefact, "", measured, stated)
-    _check_correct(artefact, " over six views", views, stated_views)
+    _check_correct(artifact, "", measured, stated)
+    _check_correct(artifact, " with test-time augmentation", views, stated_views)
 
 
 def _check_correct(
-    artefact: Path,
+    artifact: Path,
     how: str,
     measured: TestMetrics | AugmentedMetrics | None,
     stated: TestMetrics | AugmentedMetrics | None,
 ) -> None:
     if measured and stated and measured.correct != stated.correct:
         raise VerificationError(
-            f"{artefact}: measured {measured.correct:,} correct{how}, its manifest says "
+            f"{artifact}: measured {measured.correct:,} correct{how}, its manifest says "
             f"{stated.correct:,}; the graph or the manifest is not the released one"
         )
 
@@ -78,17 +78,17 @@ def _read(path: Path) -> bytes:
         raise BundleError(f"cannot read {path} ({exc.strerror}); name an .onnx file") from exc
 
 
-def _stated_metrics(bundle: Bundle, variant: Variant) -> TestMetrics | None:
+def _stated_metrics(artifact: Bundle, variant: Variant) -> TestMetrics | None:
     """Return what the manifest says of a graph; of an unfolded one it says nothing."""
-    report = bundle.manifest.quantization
+    report = artifact.manifest.quantization
     if variant == "int8" and report is not None:
         return report.effect.test
-    return bundle.manifest.metrics.test if variant == bundle.served_variant else None
+    return artifact.manifest.metrics.test if variant == artifact.served_variant else None
 
 
-def _stated_views(bundle: Bundle, variant: Variant) -> AugmentedMetrics | None:
-    served = variant == bundle.served_variant
-    return bundle.manifest.metrics.test_time_augmentation if served else None
+def _stated_views(artifact: Bundle, variant: Variant) -> AugmentedMetrics | None:
+    served = variant == artifact.served_variant
+    return artifact.manifest.metrics.test_time_augmentation if served else None
 
 
 def _variant(name: str | None) -> Variant | None:
@@ -123,7 +123,7 @@ def _print_metrics(
         rows.append((name, f"{share:.1%}", there))
     if views:
         there = f"{stated_views.accuracy:.2%}" if stated_views else ""
-        rows.append(("accuracy over six views", f"{views.accuracy:.2%}", there))
+        rows.append(("accuracy, test-time augmentation", f"{views.accuracy:.2%}", there))
     table = Table("metric", "measured", "manifest", title=f"{measured.images:,} test images")
     for row in rows:
         table.add_row(*row)

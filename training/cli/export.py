@@ -1,4 +1,4 @@
-"""`foldnorm export`: a trained run becomes an artefact."""
+"""`foldnorm export`: a trained run becomes an artifact."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from training.trainer.run_directory import RunDirectory
 def export(
     run_dir: Annotated[Path, typer.Argument(help="The run's folder, as `train` made it.")],
     data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
-    version: Annotated[str, typer.Option(help="Version of the artefact.")] = "1.0.0",
+    version: Annotated[str, typer.Option(help="Version of the artifact.")] = "1.0.0",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder that will hold NAME-VERSION.")
     ] = Path("models/artifacts"),
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default all.")] = None,
 ) -> None:
-    """Fold RUN_DIR's network, prove the fold, measure it and write the artefact.
+    """Fold RUN_DIR's network, prove the fold, measure it and write the artifact.
 
     Run times are measured on one thread: leave the machine idle meanwhile.
     """
     if threads:
         torch.set_num_threads(threads)
     checkpoint = load_checkpoint(RunDirectory(run_dir).checkpoint_file)
-    bundle = release(checkpoint, version, load_test_split(data_dir), output)
-    test = bundle.manifest.metrics.test
-    typer.echo(f"wrote {bundle.path}: {test.accuracy:.2%} of {test.images:,} test images")
+    artifact = release(checkpoint, version, load_test_split(data_dir), output)
+    test = artifact.manifest.metrics.test
+    typer.echo(f"wrote {artifact.path}: {test.accuracy:.2%} of {test.images:,} test images")

@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 
 from training.errors import FoldError, VerificationError
+from training.folding.fold_report import fold_report, fold_table, verdict_table
 from training.folding.onnx_frontend.files import read_model, write_model
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 from training.folding.proof.evidence import input_specs
 from training.folding.proof.inputs import feeds
-from training.folding.proof.layers import layer_errors
+from training.folding.proof.layer_errors import layer_errors
 from training.folding.proof.prove import prove_fold
-from training.folding.reports import fold_report, fold_table, verdict_table
 
 
 def fold(
@@ -44,7 +44,7 @@ def fold(
     folded = fold_model(original, clones=clone)
     verdict = prove_fold(original, folded, clones=clone, data=data, seed=seed)
     first = next(feeds(input_specs(original), seed))
-    errors = layer_errors(original, folded.model, folded.witnesses, first)
+    errors = layer_errors(original, folded.model, folded.probes, first)
     document = fold_report(model, output, original, folded, errors, verdict)
     if report is not None and str(report) == "-":
         typer.echo(json.dumps(document, indent=1))

@@ -41,7 +41,7 @@ def predict(
         Console().print(predictions_table(rows))
     refused = [row for row in rows if row.refusal is not None]
     for row in refused:
-        _tell(f"{row.file}: {row.refusal}")
+        _log(f"{row.file}: {row.refusal}")
     if refused:
         raise RequestError(
             f"{len(refused):,} of {len(rows):,} files were refused; mend them or leave them out"
@@ -60,7 +60,7 @@ class _Request:
         """Return what became of each file."""
         rows = []
         async with connect(url, timeout_s) as connection:
-            classifier = Classifier(connection, self.form, self.retries, _tell)
+            classifier = Classifier(connection, self.form, self.retries, _log)
             async for row in classifier.classify(read_images(names)):
                 rows.append(row)
                 if self.as_json:
@@ -68,5 +68,5 @@ class _Request:
         return rows
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     typer.echo(f"foldnorm: {line}", err=True)

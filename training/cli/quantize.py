@@ -1,4 +1,4 @@
-"""`foldnorm quantize`: the next version of an artefact, with an int8 graph beside its others."""
+"""`foldnorm quantize`: the next version of an artifact, with an int8 graph beside its others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from models.bundle import Bundle, load_bundle
 from training.data.cifar10 import load_cifar10
 from training.evaluation.latency import ROUNDS
-from training.release.quantization.quantized import (
+from training.release.quantization.quantized_release import (
     CALIBRATION_IMAGES,
     CALIBRATION_SEED,
     next_version,
@@ -21,14 +21,14 @@ from training.release.quantization.quantized import (
 
 
 def quantize(
-    artefact: Annotated[Path, typer.Argument(help="The artefact's folder.")],
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
     data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
     version: Annotated[
-        str | None, typer.Option(help="Version of the new artefact; default: the next minor one.")
+        str | None, typer.Option(help="Version of the new artifact; default: the next minor one.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for NAME-VERSION; default: beside ARTEFACT."),
+        typer.Option("--output", "-o", help="Folder for NAME-VERSION; default: beside ARTIFACT."),
     ] = None,
     calibration_images: Annotated[
         int, typer.Option(min=1, help="Training images that the ranges are taken from.")
@@ -36,18 +36,18 @@ def quantize(
     seed: Annotated[int, typer.Option(min=0, help="Chooses those images.")] = CALIBRATION_SEED,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the timing.")] = ROUNDS,
 ) -> None:
-    """Quantize the served graph of ARTEFACT, measure it and write the artefact's next version.
+    """Quantize the served graph of ARTIFACT, measure it and write the artifact's next version.
 
     Run times are measured on one thread: leave the machine idle meanwhile.
     """
-    bundle = load_bundle(artefact)
+    released = load_bundle(artifact)
     train, test = load_cifar10(data_dir)
     quantized = release_quantized(
-        bundle,
+        released,
         train,
         test,
-        version or next_version(bundle.version),
-        output or artefact.resolve().parent,
+        version or next_version(released.version),
+        output or artifact.resolve().parent,
         calibration_images=calibration_images,
         seed=seed,
         latency_rounds=rounds,
@@ -56,12 +56,12 @@ def quantize(
     typer.echo(f"wrote {quantized.path}")
 
 
-def _print_report(bundle: Bundle) -> None:
-    report = bundle.manifest.quantization
+def _print_report(artifact: Bundle) -> None:
+    report = artifact.manifest.quantization
     assert report is not None, "a quantized release has a report"
     effect = report.effect
     low, high = effect.test.accuracy_interval_95
-    table = Table("measured", "value", title=f"{bundle.name} {bundle.version}, int8")
+    table = Table("measured", "value", title=f"{artifact.name} {artifact.version}, int8")
     table.add_row("accuracy", f"{effect.test.accuracy:.2%} ({low:.2%} to {high:.2%})")
     table.add_row(
         "accuracy, int8 minus float32", f"{effect.accuracy_difference_points:+.2f} points"

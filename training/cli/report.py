@@ -1,4 +1,4 @@
-"""`foldnorm report`: draw the learning curves of artefacts side by side."""
+"""`foldnorm report`: draw the learning curves of artifacts side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.release.reports.results_table import results_table
 
 
 def report(
-    artifacts: Annotated[Path, typer.Option(help="Folder of artefacts.")] = Path(
+    artifacts: Annotated[Path, typer.Option(help="Folder of artifacts.")] = Path(
         "models/artifacts"
     ),
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figures.")] = Path(
@@ -21,13 +21,13 @@ def report(
     ),
 ) -> None:
     """Draw accuracy, and training against test loss, per epoch as SVG; write the results' table."""
-    bundles = load_catalogue(artifacts)
+    released = load_catalogue(artifacts)
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in (
-        ("accuracy.svg", accuracy_figure(bundles)),
-        ("loss.svg", loss_figure(bundles)),
+        ("accuracy.svg", accuracy_figure(released)),
+        ("loss.svg", loss_figure(released)),
     ):
         save_figure(figure, output / name)
         typer.echo(f"wrote {output / name}")
-    (output / "results.md").write_text(results_table(bundles), encoding="utf-8")
+    (output / "results.md").write_text(results_table(released), encoding="utf-8")
     typer.echo(f"wrote {output / 'results.md'}")

@@ -1,4 +1,4 @@
-"""`foldnorm verify`: prove that two models, or the graphs of an artefact, are the same network."""
+"""`foldnorm verify`: prove that two models, or the graphs of an artifact, are the same network."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from rich.console import Console
 
 from training.cli.commands import missing_package
 from training.errors import VerificationError
+from training.folding.fold_report import verdict_report, verdict_table
 from training.folding.onnx_frontend.files import read_model
 from training.folding.proof.prove import compare_models
-from training.folding.reports import verdict_report, verdict_table
 
 SCHEMA = 1
 
 
 def verify(
-    model: Annotated[Path, typer.Argument(help="An artefact's folder, or an ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="An artifact's folder, or an ONNX file.")],
     other: Annotated[
         Path | None, typer.Argument(help="An ONNX file that must be the same network.")
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="For an artefact: the folder that holds cifar-10-batches-py/."),
+        typer.Option(help="For an artifact: the folder that holds cifar-10-batches-py/."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="For an artefact: CPU threads; default all.")
+        int | None, typer.Option(min=1, help="For an artifact: CPU threads; default all.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="For two files: own inputs, .npz by input name, or .npy.")
@@ -36,33 +36,33 @@ def verify(
     seed: Annotated[int, typer.Option(help="For two files: of the inputs.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
-    """Prove two ONNX files the same but for rounding, or an artefact's graphs on the test set.
+    """Prove two ONNX files the same but for rounding, or an artifact's graphs on the test set.
 
-    Of an artefact: torch = unfolded = folded; an int8 graph is checked to be their rounding, and
+    Of an artifact: torch = unfolded = folded; an int8 graph is checked to be their rounding, and
     measured again. Exit code 0 if the proof holds, 3 if it fails, 2 for bad input.
     """
     if other is None:
         if data is not None:
-            raise typer.BadParameter("--data is for two ONNX files; an artefact needs --data-dir")
-        _verify_artefact(model, data_dir, threads, as_json=as_json)
+            raise typer.BadParameter("--data is for two ONNX files; an artifact needs --data-dir")
+        _verify_artifact(model, data_dir, threads, as_json=as_json)
     elif data_dir is not None or threads is not None:
-        raise typer.BadParameter("--data-dir and --threads are for an artefact, not for two files")
+        raise typer.BadParameter("--data-dir and --threads are for an artifact, not for two files")
     else:
         _verify_files(model, other, data, seed, as_json=as_json)
 
 
-def _verify_artefact(
-    artefact: Path, data_dir: Path | None, threads: int | None, *, as_json: bool
+def _verify_artifact(
+    artifact: Path, data_dir: Path | None, threads: int | None, *, as_json: bool
 ) -> None:
-    if artefact.suffix == ".onnx" and not artefact.is_dir():
-        raise typer.BadParameter(f"{artefact} is one model; name a second one to compare it with")
+    if artifact.suffix == ".onnx" and not artifact.is_dir():
+        raise typer.BadParameter(f"{artifact} is one model; name a second one to compare it with")
     if data_dir is None:
-        raise typer.BadParameter("an artefact is proved on the test set: Missing option --data-dir")
+        raise typer.BadParameter("an artifact is proved on the test set: Missing option --data-dir")
     try:
-        from training.release.artifact_check import prove_artefact
+        from training.release.artifact_check import prove_artifact
     except ModuleNotFoundError as error:
         raise missing_package("verify", error, "train") from error
-    prove_artefact(artefact, data_dir, threads, as_json=as_json)
+    prove_artifact(artifact, data_dir, threads, as_json=as_json)
 
 
 def _verify_files(model: Path, other: Path, data: Path | None, seed: int, *, as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """The client's side of the service: classify image files, and measure a server honestly.
 
-    images ─► payloads ─► connection ─► answers           foldnorm predict
-    arrivals ─► load ─► samples ─► step report ─► table    foldnorm bench
+    images ─► requests ─► connection ─► answers                 foldnorm predict
+    arrivals ─► load ─► samples ─► step report ─► table          foldnorm bench
 
-Needs aiohttp, rich and typer: neither torch nor onnx.
+Needs aiohttp, Pillow, rich and typer. Neither torch nor onnx may be imported here, nor anything
+that knows a network: what a server takes is read from its metadata.
 """

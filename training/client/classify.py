@@ -12,7 +12,7 @@ from training.client.connection import Connection, Reply
 from training.client.errors import RequestError, ServerError
 from training.client.images import ImageFile, halves, requests_of
 from training.client.requests import PredictFormat
-from training.client.retries import Tell, post_patiently
+from training.client.retries import Log, post_patiently
 
 # These may be the fault of one image, or of how many come at once.
 FAULTS_OF_IMAGES = (
@@ -45,7 +45,7 @@ class Classifier:
     connection: Connection
     form: PredictFormat
     retries: int
-    tell: Tell
+    log: Log
 
     async def classify(self, images: Iterable[ImageFile]) -> AsyncIterator[Classified]:
         """Yield what became of each image, in their order.
@@ -55,12 +55,12 @@ class Classifier:
             ServerError: no answer, or a failure of the server.
         """
         for group in requests_of(images):
-            for outcome in await self._ask(group):
-                yield outcome
+            for result in await self._ask(group):
+                yield result
 
     async def _ask(self, images: Sequence[ImageFile]) -> list[Classified]:
         payload = self.form.build([image.content for image in images])
-        reply = await post_patiently(self.connection, payload, self.retries, self.tell)
+        reply = await post_patiently(self.connection, payload, self.retries, self.log)
         if reply.status == HTTPStatus.OK:
             return _predictions(images, reply)
         if reply.status not in FAULTS_OF_IMAGES:

@@ -20,7 +20,7 @@ from training.client.requests import Payload
 DEFAULT_URL = "http://127.0.0.1:8000"
 # Below the 5 s after which uvicorn closes an idle connection: a request must not meet the closing.
 KEEP_ALIVE_S = 4.0
-LONGEST_SHOWN = 500
+MAX_SHOWN_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Reply:
         if isinstance(problem, dict):
             said = problem.get("detail") or problem.get("error")
             if isinstance(said, str) and said:
-                return said[:LONGEST_SHOWN]
+                return said[:MAX_SHOWN_CHARS]
         known = self.status in {status.value for status in HTTPStatus}
         phrase = HTTPStatus(self.status).phrase if known else "an unknown status"
         return f"the server answered {self.status} {phrase} and gave no reason"
@@ -49,6 +49,9 @@ class Reply:
 
 class Connection(Protocol):
     """Where requests are sent to."""
+
+    async def get(self, target: str) -> Reply:
+        """Return the answer to a question without a body; raises like `post`."""
 
     async def post(self, payload: Payload) -> Reply:
         """Return the answer, whatever its status.
@@ -66,11 +69,22 @@ class HttpConnection:
         self._url = url
         self._timeout_s = timeout_s
 
+    async def get(self, target: str) -> Reply:
+        """Ask without a body; see `Connection`."""
+        return await self._send("GET", Payload(target, {}, b""))
+
     async def post(self, payload: Payload) -> Reply:
         """Send a request; see `Connection`."""
+        return await self._send("POST", payload)
+
+    async def _send(self, method: str, payload: Payload) -> Reply:
         try:
-            async with self._session.post(
-                payload.target, data=payload.body, headers=payload.headers, allow_redirects=False
+            async with self._session.request(
+                method,
+                payload.target,
+                data=payload.body or None,
+                headers=payload.headers,
+                allow_redirects=False,
             ) as answer:
                 return Reply(answer.status, answer.headers, await answer.read())
         except (TimeoutError, OSError, aiohttp.ClientError) as exc:

@@ -11,8 +11,8 @@ from training.client.errors import RequestError
 
 STANDARD_INPUT = "-"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
-MOST_IMAGES = 64  # in one request, as the server's default has it
-MOST_BYTES = 16 * 1024 * 1024  # of one request's body, as the server's default has it
+MAX_IMAGES = 64  # in one request, as the server's default has it
+MAX_BYTES = 16 * 1024 * 1024  # of one request's body, as the server's default has it
 ENVELOPE_BYTES = 256  # an image's share of the form around the images, rounded up
 
 
@@ -64,17 +64,17 @@ def read_images(names: Iterable[str]) -> Iterator[ImageFile]:
 def _content(name: str) -> bytes:
     try:
         if name == STANDARD_INPUT:
-            content = sys.stdin.buffer.read(MOST_BYTES + 1)
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with Path(name).open("rb") as file:
-                content = file.read(MOST_BYTES + 1)
+                content = file.read(MAX_BYTES + 1)
     except OSError as exc:
         raise RequestError(f"cannot read {name} ({exc.strerror}); leave it out") from exc
     if not content:
         raise RequestError(f"{name} is empty; leave it out")
-    if len(content) > MOST_BYTES - ENVELOPE_BYTES:
+    if len(content) > MAX_BYTES - ENVELOPE_BYTES:
         raise RequestError(
-            f"{name} has more than {MOST_BYTES - ENVELOPE_BYTES:,} bytes, the most that fits into "
+            f"{name} has more than {MAX_BYTES - ENVELOPE_BYTES:,} bytes, the most that fits into "
             "one request; send a smaller one"
         )
     return content
@@ -86,7 +86,7 @@ def requests_of(images: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
     size = 0
     for image in images:
         cost = len(image.content) + ENVELOPE_BYTES
-        if group and (len(group) == MOST_IMAGES or size + cost > MOST_BYTES):
+        if group and (len(group) == MAX_IMAGES or size + cost > MAX_BYTES):
             yield group
             group, size = [], 0
         group.append(image)

@@ -2,7 +2,8 @@
 
 v1   POST /v1/predict: the file as it is, or several as a multipart form
 v2   POST /v2/models/MODEL/infer: Open Inference Protocol with binary tensors, either
-BYTES [N] with files or UINT8 [N, 32, 32, 3] with pixels
+     BYTES [N] with files, or UINT8 [N, H, W, 3] with pixels of the size that the model's
+     metadata states
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import secrets
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
@@ -21,7 +22,6 @@ from PIL import Image, UnidentifiedImageError
 from training.client.answers import Answer, answer_of
 from training.client.errors import RequestError, ServerError
 
-SIDE = 32
 HEADER = "Inference-Header-Content-Length"
 FLOAT_BYTES = 4
 
@@ -98,21 +98,44 @@ def _form(contents: Sequence[bytes], boundary: str) -> bytes:
 
 @dataclass(frozen=True)
 class InferFormat:
-    """`/v2/models/MODEL/infer`; `deadline_ms` goes along as the request's timeout."""
+    """`/v2/models/MODEL/infer`; `deadline_ms` goes along as the request's timeout.
+
+    With `pixels`, `size` (height, width) is needed: `sized` takes it from the model's metadata.
+    """
 
     model: str
     pixels: bool = False
     deadline_ms: float | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def metadata_target(self) -> str:
+        """Where the server describes the model."""
+        return f"/v2/models/{quote(self.model, safe='@')}"
+
+    def sized(self, metadata: bytes) -> InferFormat:
+        """Return the format for images of the size that the model takes.
+
+        Raises:
+            ServerError: the metadata does not state an input (N, H, W, 3).
+        """
+        try:
+            (spec,) = json.loads(metadata)["inputs"]
+            _, height, width, _ = map(int, spec["shape"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise _not_understood("v2") from exc
+        return replace(self, size=(height, width))
 
     def build(self, contents: Sequence[bytes]) -> Payload:
         """Return JSON, and after it the files or the pixels as they are.
 
         Raises:
-            RequestError: pixels are asked for, and an image is not 32 by 32 or no image.
+            RequestError: pixels are asked for, and an image has another size or is none.
         """
         if self.pixels:
-            tensor = b"".join(_pixels(content, index) for index, content in enumerate(contents))
-            datatype, shape = "UINT8", [len(contents), SIDE, SIDE, 3]
+            assert self.size is not None, "pixels are sent after `sized`"
+            tensor = b"".join(_pixels(one, index, self.size) for index, one in enumerate(contents))
+            datatype, shape = "UINT8", [len(contents), *self.size, 3]
         else:
             tensor = b"".join(struct.pack("<I", len(content)) + content for content in contents)
             datatype, shape = "BYTES", [len(contents)]
@@ -131,7 +154,7 @@ class InferFormat:
             table["parameters"] = {"timeout": max(1, round(self.deadline_ms * 1000))}
         text = json.dumps(table, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/octet-stream", HEADER: str(len(text))}
-        return Payload(f"/v2/models/{quote(self.model, safe='@')}/infer", headers, text + tensor)
+        return Payload(f"{self.metadata_target}/infer", headers, text + tensor)
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> list[Answer]:
         """Return all classes of each image, from the tensor `probabilities` (N, classes) FP32."""
@@ -149,17 +172,18 @@ class InferFormat:
         return answers
 
 
-def _pixels(content: bytes, index: int) -> bytes:
-    """Return an image's 3,072 bytes, rows of RGB pixels."""
+def _pixels(content: bytes, index: int, size: tuple[int, int]) -> bytes:
+    """Return an image (H, W, 3) as bytes, rows of RGB pixels."""
+    height, width = size
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if image.size == (SIDE, SIDE):
+            if image.size == (width, height):
                 return image.convert("RGB").tobytes()
             finding = f"is {image.width} by {image.height} pixels"
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as exc:
         raise RequestError(f"image {index} cannot be decoded; leave it out") from exc
     raise RequestError(
-        f"image {index} {finding}; only {SIDE} by {SIDE} go as pixels; send files instead"
+        f"image {index} {finding}, and the model takes {width} by {height}; send files instead"
     )
 
 

@@ -14,14 +14,12 @@ from training.client.requests import Payload
 
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 UNSTATED_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
+MAX_WAIT_S = 60.0
 
-Tell = Callable[[str], None]  # takes a line for the person who waits
+Log = Callable[[str], None]  # writes a line for the person who waits
 
 
-async def post_patiently(
-    connection: Connection, payload: Payload, retries: int, tell: Tell
-) -> Reply:
+async def post_patiently(connection: Connection, payload: Payload, retries: int, log: Log) -> Reply:
     """Return the answer; a busy server is asked again after its `Retry-After`.
 
     Raises:
@@ -32,15 +30,15 @@ async def post_patiently(
         if reply.status not in BUSY:
             break
         wait_s = retry_after_s(reply)
-        if wait_s is not None and wait_s > LONGEST_WAIT_S:
+        if wait_s is not None and wait_s > MAX_WAIT_S:
             raise ServerError(
                 f"{reply.detail}; the server asks to wait {wait_s:,.0f} s, at most "
-                f"{LONGEST_WAIT_S:g} are waited; try again then"
+                f"{MAX_WAIT_S:g} are waited; try again then"
             )
         if attempt > retries:
             raise ServerError(f"{reply.detail} (asked {attempt} times; --retries allows more)")
         wait_s = UNSTATED_WAIT_S if wait_s is None else wait_s
-        tell(f"{reply.detail}; trying again in {wait_s:g} s (retry {attempt} of {retries})")
+        log(f"{reply.detail}; trying again in {wait_s:g} s (retry {attempt} of {retries})")
         await asyncio.sleep(wait_s)
     if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise ServerError(reply.detail)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from training.client.classify import Classified
-from training.client.load.report import Counts, Percentiles, StepReport
+from training.client.load.step_report import Counts, Percentiles, StepReport
 
 RUNNERS_UP_SHOWN = 4
 

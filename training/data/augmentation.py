@@ -1,13 +1,14 @@
 """Augmentation on whole batches, where the data lives.
 
 Keras' `ImageDataGenerator` shifts by a *real* number of pixels and interpolates: bilinear,
-`fill_mode="nearest"`. The shift therefore blurs, which a whole-pixel crop (`views.py`) would not.
+`fill_mode="nearest"`. The shift therefore blurs, which a whole-pixel crop (`transforms`) would not.
 """
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional
+
 from training.data.seeds import Stream, stream_generator
 from training.data.transforms import crop
 from training.recipes.recipe import AugmentationRecipe

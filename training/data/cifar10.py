@@ -13,10 +13,11 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
 import numpy as np
-from training.errors import DataError
 from numpy.typing import NDArray
 
+from training.errors import DataError
 
 FOLDER = "cifar-10-batches-py"
 TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -43,11 +44,13 @@ LABELS = (
     "truck",
 )
 IMAGES_PER_FILE = 10_000
+SIDE = 32
+IMAGE_SHAPE = (SIDE, SIDE, 3)  # height, width, RGB
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, 32, 32, 3) uint8 RGB and their class indices (N,) int64."""
+    """Images (N, H, W, 3) uint8 RGB and their class indices (N,) int64."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -117,7 +120,7 @@ def read_verified(path: Path) -> bytes:
         raise DataError(
             f"cannot read {path} ({exc.strerror}); 'foldnorm fetch' restores the dataset"
         ) from exc
-    # The published checksum is MD5: it tells a damaged file, and needs no secrecy.
+    # The published checksum is MD5: it shows a damaged file, and needs no secrecy.
     actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
     expected = PUBLISHED_MD5[path.name]
     if actual != expected:
@@ -141,8 +144,8 @@ def unpickle_arrays(content: bytes, source: Path) -> dict[bytes, Any]:
 
 def _read_batch(path: Path) -> Split:
     batch = unpickle_arrays(read_verified(path), path)
-    planes = np.asarray(batch[b"data"], dtype=np.uint8)  # (10000, 3072), channel planes
-    images = planes.reshape(IMAGES_PER_FILE, 3, 32, 32).transpose(0, 2, 3, 1)
+    planes = np.asarray(batch[b"data"], dtype=np.uint8)  # (10000, 3 * 32 * 32)
+    images = planes.reshape(IMAGES_PER_FILE, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     labels = np.asarray(batch[b"labels"], dtype=np.int64)
     return Split(np.ascontiguousarray(images), labels)
 

@@ -1,6 +1,6 @@
 """CIFAR-10 from its official place, or from an archive at hand, to a folder that is whole.
 
-    archive ─► size and MD5 ─► unpacked beside its place ─► MD5 of each file ─► renamed
+    archive ─► size and MD5 ─► unpacked in a temporary folder ─► MD5 of each file ─► renamed
 
 A download that breaks off is kept under a temporary name and resumed by the next call. Nothing
 stands under a final name before it was verified.
@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
 from training.data.cifar10 import FOLDER, PUBLISHED_MD5
 from training.errors import DataError
-from pathlib import Path
-
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60
@@ -46,7 +46,7 @@ CIFAR10 = Archive(
     files=PUBLISHED_MD5,
 )
 
-Report = Callable[[int], None]  # told how many bytes of the archive are here
+Report = Callable[[int], None]  # called with the bytes of the archive that are here
 
 # What urllib raises for a line that breaks off; a bare OSError is of the disk.
 NETWORK_ERRORS = (
@@ -223,6 +223,6 @@ def _check_archive(path: Path, archive: Archive, kept: str | None) -> None:
 
 def _file_md5(path: Path) -> str:
     with path.open("rb") as file:
-        # The published checksum is MD5: it tells a damaged file, and needs no secrecy.
+        # The published checksum is MD5: it shows a damaged file, and needs no secrecy.
         digest: Any = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
         return str(digest.hexdigest())

@@ -1,25 +1,25 @@
-"""Crops and mirrored views of whole batches, each by one gather, and test-time augmentation.
+"""Crops and mirrored copies of whole batches, each by one gather, and test-time augmentation.
 
 An image is read beyond its border by reflection: row i of a crop shifted by d is row
 r(i + d) of the image, r(j) = L - |L - |j||, L the last row. Mirroring reads the columns backwards,
 so a crop and a mirroring are one lookup and no padded copy of the dataset is kept.
 
 Reference:
-    alternating flip, crops of the whole epoch and the six views at test time:
+    alternating flip, crops of the whole epoch and test-time augmentation:
     github.com/KellerJordan/cifar10-airbench (MIT).
 """
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
 from collections.abc import Callable
 
+import torch
+from torch.nn import functional
 
-# Weights of the views at test time: the image and its shifts by one pixel, each also mirrored.
-VIEWS = ((0, 0, 0.5), (-1, -1, 0.25), (1, 1, 0.25))
-VIEW_COUNT = 2 * len(VIEWS)
-VIEWS_METHOD = (
+# Test-time augmentation: rows and columns of each shift and its weight, each also mirrored.
+TEST_TIME_SHIFTS = ((0, 0, 0.5), (-1, -1, 0.25), (1, 1, 0.25))
+TEST_TIME_PASSES = 2 * len(TEST_TIME_SHIFTS)  # of the network, for each image
+TEST_TIME_METHOD = (
     "logits averaged over the image (weight 1/2) and its shifts by one pixel up and left and down "
     "and right, reflected at the border (1/4 each), each half as itself and half mirrored"
 )
@@ -57,14 +57,14 @@ def resize(images: torch.Tensor, side: int) -> torch.Tensor:
 def averaged_logits(
     network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
 ) -> torch.Tensor:
-    """Return the logits (N, 10) averaged over six views of images (N, 3, H, W) of any type."""
+    """Return the logits (N, classes) averaged over the augmented images of (N, 3, H, W)."""
     height, width = images.shape[2:]
     total = torch.zeros((), device=images.device)
-    for down, right, weight in VIEWS:
+    for down, right, weight in TEST_TIME_SHIFTS:
         rows = _reflected(torch.arange(height, device=images.device) + down, height)
         columns = _reflected(torch.arange(width, device=images.device) + right, width)
-        view = images[:, :, rows][:, :, :, columns]
-        for mirrored in (view, view.flip(3)):
-            logits = network(mirrored.contiguous(memory_format=torch.channels_last))
+        shifted = images[:, :, rows][:, :, :, columns]  # (N, 3, H, W)
+        for augmented in (shifted, shifted.flip(3)):
+            logits = network(augmented.contiguous(memory_format=torch.channels_last))
             total = total + weight / 2 * logits
     return total

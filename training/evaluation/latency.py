@@ -35,7 +35,10 @@ def measure_latency(
         (variant, level): GraphRunner(graphs[variant], level, threads=1)
         for variant, level in product(graphs, LEVELS)
     }
-    images = np.random.default_rng(0).integers(0, 256, (max(batch_sizes), 32, 32, 3), np.uint8)
+    image_shape = next(iter(runners.values())).image_shape
+    images = np.random.default_rng(0).integers(
+        0, 256, (max(batch_sizes), *image_shape), np.uint8
+    )  # (N, H, W, C)
     times: dict[tuple[Variant, Optimization, int], list[float]] = {
         (variant, level, size): [] for (variant, level), size in product(runners, batch_sizes)
     }

@@ -53,19 +53,24 @@ class GraphRunner:
     ) -> None:
         self._session = open_session(content, optimization, threads)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of the images that the graph takes."""
+        return tuple(self._session.get_inputs()[0].shape[1:])
+
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return logits and probabilities, each (N, 10), of images (N, 32, 32, 3)."""
+        """Return logits and probabilities, each (N, classes), of images (N, H, W, C) uint8."""
         try:
             logits, probabilities = self._session.run(OUTPUTS, {"image": images})
         except Exception as exc:
             raise GraphError(
-                f"the graph does not take 'image' (N, 32, 32, 3) uint8 and give {OUTPUTS}: "
+                f"the graph does not take 'image' {images.shape} uint8 and give {OUTPUTS}: "
                 f"{first_line(exc)}; export it with 'foldnorm export'"
             ) from exc
         return logits, probabilities
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits (N, 10) of any number of images, in batches of `BATCH_SIZE`."""
+        """Return the logits (N, classes) of any number of images, in batches of `BATCH_SIZE`."""
         batches = range(0, len(images), BATCH_SIZE)
         return np.concatenate(
             [self.run(images[first : first + BATCH_SIZE])[0] for first in batches]

@@ -48,10 +48,12 @@ EXPECTED_OPERATORS = frozenset(
 )
 
 
-def export_onnx(network: nn.Module) -> onnx.ModelProto:
+def export_onnx(network: nn.Module, image_shape: tuple[int, ...]) -> onnx.ModelProto:
     """Return the graph from image bytes to probabilities, with a free batch size.
 
-    image (N, 32, 32, 3) uint8 RGB -> logits (N, 10), probabilities (N, 10) float32
+    image (N, H, W, C) uint8 RGB -> logits (N, classes), probabilities (N, classes) float32
+
+    `image_shape` is (H, W, C), which stands in the graph.
 
     Raises:
         ExportError: the graph has other operators than it should, or is in training mode.
@@ -59,7 +61,7 @@ def export_onnx(network: nn.Module) -> onnx.ModelProto:
     if network.training:
         raise ExportError("the network is in training mode; call eval() before exporting it")
     served = ServedNetwork(network).eval()
-    example = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *image_shape, dtype=torch.uint8)
     with _quiet_exporter():
         program = torch.onnx.export(
             served,

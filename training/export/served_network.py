@@ -12,7 +12,7 @@ OUTPUT_NAMES = ("logits", "probabilities")
 class ServedNetwork(nn.Module):
     """Preprocessing, network and softmax in one graph, so that serving cannot skew from training.
 
-    image (N, 32, 32, 3) uint8 RGB -> logits (N, 10), probabilities (N, 10)
+    image (N, H, W, C) uint8 RGB -> logits (N, classes), probabilities (N, classes)
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -22,6 +22,6 @@ class ServedNetwork(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits and probabilities in the dtype of the network's weights."""
         dtype = next(self.network.parameters()).dtype
-        pixels = image.permute(0, 3, 1, 2).to(dtype)  # (N, 3, 32, 32)
+        pixels = image.permute(0, 3, 1, 2).to(dtype)  # (N, C, H, W)
         logits = self.network(pixels / 255)
         return logits, torch.softmax(logits, dim=1)

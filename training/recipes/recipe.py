@@ -7,8 +7,8 @@ that no dataclass has is an error (`models.records`).
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,20 @@ from typing import Any, Literal
 from models.bundle import NAME_PATTERN
 from models.records import RecordError, record_from_dict
 from training.errors import RecipeError
+from training.recipes.limits import (
+    COUNT,
+    END_OF_SHARE,
+    INNER_SHARE,
+    MIN_SIDE,
+    NOT_NEGATIVE,
+    NOTHING,
+    POSITIVE,
+    SHARE,
+    SHARE_BELOW_ONE,
+    Limit,
+    Range,
+    limits_of,
+)
 
 RECIPES = Path(__file__).parent
 
@@ -149,19 +163,29 @@ class Recipe:
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(self.name):
             raise RecipeError(f"name {self.name!r} must be lower-case words joined by -")
-        for name, value, sound in (
-            ("epochs", self.epochs, self.epochs >= 1),
-            ("batch_size", self.batch_size, self.batch_size >= 2),
-            ("seed", self.seed, self.seed >= 0),
-            ("probability_clip", self.probability_clip, 0 <= self.probability_clip < 0.5),
-            ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1),
-            *_optimizer_limits(self.optimizer),
-            *_augmentation_limits(self.augmentation),
-            *_curriculum_limits(self.curriculum),
-            *_averaging_limits(self.averaging),
-        ):
-            if not sound or not math.isfinite(value):
-                raise RecipeError(f"recipe {self.name!r}: {name} = {value} is out of range")
+        for limit in self._limits():
+            if limit.complaint:
+                raise RecipeError(f"recipe {self.name!r}: {limit.complaint}")
+
+    def _limits(self) -> Iterator[Limit]:
+        yield from limits_of(
+            {
+                "epochs": (self.epochs, COUNT, 50),
+                "batch_size": (self.batch_size, Range(2), 500),
+                "seed": (self.seed, NOT_NEGATIVE, 7),
+                "probability_clip": (self.probability_clip, Range(0, 0.5, "high"), 1e-7),
+                "label_smoothing": (self.label_smoothing, SHARE_BELOW_ONE, 0.2),
+            }
+        )
+        yield from _optimizer_limits(self.optimizer)
+        yield from _augmentation_limits(self.augmentation)
+        yield from _curriculum_limits(self.curriculum)
+        if self.averaging is not None:
+            averaging = {
+                "every": (self.averaging.every, COUNT, 5),
+                "decay": (self.averaging.decay, INNER_SHARE, 0.95),
+            }
+            yield from limits_of(averaging, "averaging.")
 
     def side_at(self, progress: float, full: int) -> int:
         """Return the side of the images at that share of the run, from 0 to 1."""
@@ -178,76 +202,70 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-Limit = tuple[str, float, bool]
-
-
-def _optimizer_limits(recipe: RmspropRecipe | GroupedRecipe) -> list[Limit]:
+def _optimizer_limits(recipe: RmspropRecipe | GroupedRecipe) -> Iterator[Limit]:
     if isinstance(recipe, RmspropRecipe):
-        return [
-            ("learning_rate", recipe.learning_rate, recipe.learning_rate > 0),
-            ("decay", recipe.decay, recipe.decay >= 0),
-            ("rho", recipe.rho, 0 <= recipe.rho < 1),
-            ("epsilon", recipe.epsilon, recipe.epsilon > 0),
-        ]
-    steps = recipe.newton_schulz_steps
-    limits: list[Limit] = [
-        ("momentum", recipe.momentum, 0 < recipe.momentum < 1),
-        ("filters_momentum", recipe.filters_momentum, 0 <= recipe.filters_momentum < 1),
-        ("newton_schulz_steps", steps, 1 <= steps <= 20),
-        ("warmup", recipe.warmup, 0 <= recipe.warmup < 1),
-        ("start", recipe.start, 0 <= recipe.start <= 1),
-        ("end", recipe.end, 0 <= recipe.end <= 1),
-    ]
+        numbers = {
+            "learning_rate": (recipe.learning_rate, POSITIVE, 1e-3),
+            "decay": (recipe.decay, NOT_NEGATIVE, 1e-6),
+            "rho": (recipe.rho, SHARE_BELOW_ONE, 0.9),
+            "epsilon": (recipe.epsilon, POSITIVE, 1e-7),
+        }
+        yield from limits_of(numbers, "optimizer.")
+        return
+    numbers = {
+        "momentum": (recipe.momentum, INNER_SHARE, 0.85),
+        "filters_momentum": (recipe.filters_momentum, SHARE_BELOW_ONE, 0.6),
+        "newton_schulz_steps": (recipe.newton_schulz_steps, Range(1, 20), 3),
+        "warmup": (recipe.warmup, SHARE_BELOW_ONE, 0.1),
+        "start": (recipe.start, SHARE, 0.2),
+        "end": (recipe.end, SHARE, 0.07),
+    }
+    yield from limits_of(numbers, "optimizer.")
     for name in ("filters", "biases", "head", "whitening_bias"):
         group: GroupRecipe = getattr(recipe, name)
-        limits += [
-            (f"{name}.learning_rate", group.learning_rate, group.learning_rate > 0),
-            (f"{name}.weight_decay", group.weight_decay, group.weight_decay >= 0),
-            (f"{name}.until", group.until, 0 < group.until <= 1),
-        ]
-    # Muon keeps the norm of the filters, which a decay would have nothing to do with.
+        group_numbers = {
+            "learning_rate": (group.learning_rate, POSITIVE, 0.1),
+            "weight_decay": (group.weight_decay, NOT_NEGATIVE, 0),
+            "until": (group.until, END_OF_SHARE, 1),
+        }
+        yield from limits_of(group_numbers, f"optimizer.{name}.")
     if recipe.kind == "muon":
-        decay = recipe.filters.weight_decay
-        limits.append(("filters.weight_decay, with muon,", decay, decay == 0))
-    return limits
-
-
-def _augmentation_limits(recipe: AugmentationRecipe) -> list[Limit]:
-    probability = recipe.flip_probability
-    return [
-        ("max_shift", recipe.max_shift, 0 <= recipe.max_shift < 1),
-        ("flip_probability", probability, 0 <= probability <= 1),
-        ("flip_probability, with alternating_flip or crop,", probability, not _both(recipe)),
-        ("crop", recipe.crop, 0 <= recipe.crop < 32),
-        ("brightness", recipe.brightness, 0 <= recipe.brightness <= 1),
-        ("contrast", recipe.contrast, 0 <= recipe.contrast <= 1),
-        ("cutout", recipe.cutout, 0 <= recipe.cutout <= 32),
-    ]
-
-
-def _both(recipe: AugmentationRecipe) -> bool:
-    return recipe.interpolates and recipe.gathers
-
-
-def _curriculum_limits(stages: tuple[ResolutionStage, ...]) -> list[Limit]:
-    before = [0.0, *(stage.until for stage in stages)]
-    return [
-        limit
-        for previous, stage in zip(before, stages, strict=False)
-        for limit in (
-            ("curriculum side", stage.side, 16 <= stage.side <= 32),
-            ("curriculum until", stage.until, previous < stage.until <= 1),
+        yield Limit(
+            "optimizer.filters.weight_decay",
+            recipe.filters.weight_decay,
+            NOTHING,
+            'leave it out: Muon keeps the norm of the filters; or take kind = "sgd"',
         )
-    ]
 
 
-def _averaging_limits(recipe: AveragingRecipe | None) -> list[Limit]:
-    if recipe is None:
-        return []
-    return [
-        ("averaging every", recipe.every, recipe.every >= 1),
-        ("averaging decay", recipe.decay, 0 < recipe.decay < 1),
-    ]
+def _augmentation_limits(recipe: AugmentationRecipe) -> Iterator[Limit]:
+    numbers = {
+        "max_shift": (recipe.max_shift, SHARE_BELOW_ONE, 0.1),
+        "flip_probability": (recipe.flip_probability, SHARE, 0.5),
+        "crop": (recipe.crop, NOT_NEGATIVE, 2),
+        "brightness": (recipe.brightness, SHARE, 0.14),
+        "contrast": (recipe.contrast, SHARE, 0.13),
+        "cutout": (recipe.cutout, NOT_NEGATIVE, 12),
+    }
+    yield from limits_of(numbers, "augmentation.")
+    if recipe.gathers:
+        for key in ("max_shift", "flip_probability"):
+            yield Limit(
+                f"augmentation.{key}",
+                getattr(recipe, key),
+                NOTHING,
+                "leave it out, or crop and alternating_flip: an image is moved by one of them",
+            )
+
+
+def _curriculum_limits(stages: tuple[ResolutionStage, ...]) -> Iterator[Limit]:
+    previous = 0.0
+    for index, stage in enumerate(stages):
+        key = f"curriculum[{index}]"
+        yield Limit(f"{key}.side", stage.side, Range(MIN_SIDE), "the networks take no smaller one")
+        remedy = "order the stages by the share of the run at which they end"
+        yield Limit(f"{key}.until", stage.until, Range(previous, 1, "low"), remedy)
+        previous = stage.until
 
 
 def available_recipes() -> list[str]:

@@ -1,4 +1,5 @@
 """A run becomes an artifact: graphs, proof, metrics and model card, whole or not at all.
 
-The only place that writes artifacts. Serving reads them by `models.bundle`.
+The only place that writes artifacts, and that checks them whole. Serving reads them by
+`models.bundle`; no module here may be imported by the rooms below.
 """

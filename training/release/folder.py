@@ -1,4 +1,4 @@
-"""Writing an artefact: into a temporary folder beside its place, flushed to disk and renamed.
+"""An artifact's folder: written under a temporary name, flushed to disk and renamed.
 
 So a folder of that name is always whole, and an existing one is never written to.
 """
@@ -15,15 +15,25 @@ from dataclasses import asdict
 from pathlib import Path
 
 from models.bundle import MANIFEST_FILE, VERSION_PATTERN
-from models.manifest import FileRecord, Manifest
+from models.manifest import FileRecord, Manifest, Variant
 from training.errors import ExportError
+
+GRAPH_FILES: dict[Variant, str] = {
+    "folded": "model.onnx",
+    "plain": "model.onnx",
+    "unfolded": "model.unfolded.onnx",
+    "int8": "model.int8.onnx",
+}
+GOLDEN_FILE = "golden.npz"
+INT8_GOLDEN_FILE = "golden.int8.npz"
+HISTORY_FILE = "history.jsonl"
 
 
 def free_place(folder: Path, name: str, version: str) -> Path:
-    """Return where the artefact will be.
+    """Return where the artifact will be.
 
     Raises:
-        ExportError: the version cannot be read back, or the artefact exists already.
+        ExportError: the version cannot be read back, or the artifact exists already.
     """
     if not VERSION_PATTERN.fullmatch(version):
         raise ExportError(f"version {version!r} must be like 1.0.0")
@@ -58,7 +68,7 @@ def file_record(path: Path) -> FileRecord:
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write the manifest into the artefact's folder."""
+    """Write the manifest into the artifact's folder."""
     text = json.dumps(asdict(manifest), indent=1) + "\n"
     (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
 

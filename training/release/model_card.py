@@ -1,4 +1,4 @@
-"""The model card: an artefact's README.md, generated from its manifest alone."""
+"""The model card: an artifact's README.md, generated from its manifest alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from models.manifest import FoldReport, Manifest, QuantizationReport
 CARD_FILE = "README.md"
 
 
-def write_model_card(bundle: Bundle) -> None:
-    """Write the card into the artefact's folder."""
-    (bundle.path / CARD_FILE).write_text(model_card(bundle.manifest), encoding="utf-8")
+def write_model_card(artifact: Bundle) -> None:
+    """Write the card into the artifact's folder."""
+    (artifact.path / CARD_FILE).write_text(model_card(artifact.manifest), encoding="utf-8")
 
 
 def model_card(manifest: Manifest) -> str:
@@ -33,12 +33,16 @@ def model_card(manifest: Manifest) -> str:
 
 def _use(manifest: Manifest) -> str:
     labels = ", ".join(manifest.labels)
+    shape = ", ".join(map(str, manifest.input.shape))
+    _, height, width, _ = manifest.input.shape
+    outputs = " and ".join(f"`{output.name}`" for output in manifest.outputs)
     return (
         "## Use\n\n"
-        f"Input `{manifest.input.name}`: {manifest.input.dtype} `[N, 32, 32, 3]`, RGB, 0 to 255; "
-        "the graph scales it. Outputs `logits` and `probabilities`: float32 `[N, 10]`. "
+        f"Input `{manifest.input.name}`: {manifest.input.dtype} `[{shape}]`, RGB, 0 to 255; "
+        f"the graph scales it. Outputs {outputs}: float32 `[N, {len(manifest.labels)}]`. "
         f"Classes in order: {labels}.\n\n"
-        "Trained on CIFAR-10 photographs of 32 by 32 pixels; it names one of the ten classes for "
+        f"Trained on CIFAR-10 photographs of {height} by {width} pixels; it names one of the ten "
+        "classes for "
         "anything it is shown, and was measured on nothing else."
     )
 
@@ -54,13 +58,13 @@ def _accuracy(manifest: Manifest) -> str:
         f"Loss {test.loss:.4f}, expected calibration error {test.expected_calibration_error:.4f}. "
         f"The epoch that did best on the test set was {best.epoch} with {best.test_accuracy:.2%}; "
         "it was picked by looking at that set, so it estimates nothing.\n\n"
-        f"{_beside(manifest)}"
+        f"{_below_headline(manifest)}"
         f"| class | accuracy |\n|---|---|\n{rows}"
     )
 
 
-def _beside(manifest: Manifest) -> str:
-    """Return what is known beside the headline: more views, and the statistics as trained."""
+def _below_headline(manifest: Manifest) -> str:
+    """Return what stands below the headline: test-time augmentation, and the norms as trained."""
     text = ""
     views = manifest.metrics.test_time_augmentation
     if views:

@@ -1,4 +1,4 @@
-"""torch = unfolded graph = folded graph, on the whole test set: the evidence behind an artefact.
+"""torch = unfolded graph = folded graph, on the whole test set: the evidence behind an artifact.
 
 The algebra of the fold is proved twice, once with each front end of the folding engine. On the test
 images the torch network is folded in float64 and compared with itself unfolded: that is the network
@@ -23,7 +23,7 @@ from torch import nn
 from models.manifest import FoldProof
 from training.evaluation.onnx_runner import BATCH_SIZE, GraphRunner
 from training.export.served_network import INPUT_NAME, ServedNetwork
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 from training.folding.proof.adversarial import adversarial_images
 from training.folding.proof.precision import in_float64
 from training.folding.proof.reference import Reference
@@ -31,10 +31,10 @@ from training.folding.proof.tolerances import (
     FourLogits,
     label_changes,
     largest_difference,
-    prove,
     rounding_allowance,
 )
 from training.folding.torch_frontend import fold_network
+from training.release.fold_proof import prove
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TorchAgreement:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was proved of an artefact: its graph is the torch network, its fold changed nothing."""
+    """What was proved of an artifact: its graph is the torch network, its fold changed nothing."""
 
     torch: TorchAgreement
     fold: FoldProof | None
@@ -76,7 +76,7 @@ def verify_graphs(
     folded: bytes | None,
     images: NDArray[np.uint8],
 ) -> Verification:
-    """Compare a torch network in inference mode with its graphs on images (N, 32, 32, 3).
+    """Compare a torch network in inference mode with its graphs on images (N, H, W, 3).
 
     `unfolded` is the graph that was exported as the network stands; `folded` the one without
     batch norm, None for a network that has none. Both run unoptimized but for the folded one,
@@ -88,21 +88,22 @@ def verify_graphs(
     agreement = _torch_agreement(truth, float32_logits(network, images), unfolded_logits)
     if folded is None:
         return Verification(agreement, None)
-    example = torch.zeros(2, 3, 32, 32, dtype=torch.float64)
+    height, width, channels = images.shape[1:]
+    example = torch.zeros(2, channels, height, width, dtype=torch.float64)
     algebra = fold_network(double(network), example).network
     folded_runner = GraphRunner(folded, "enable_all")
     test = FourLogits(
         truth, exact_logits(algebra, images), unfolded_logits, folded_runner.logits(images)
     )
-    hostile = adversarial_images()
+    adversarial = adversarial_images(images.shape[1:])
     exact = in_float64(onnx_ir.from_proto(onnx.load_from_string(unfolded)))
-    adversarial = FourLogits(
-        _reference_logits(exact, hostile),
-        _reference_logits(fold_model(exact).model, hostile),
-        unfolded_runner.logits(hostile),
-        folded_runner.logits(hostile),
+    adversarial_logits = FourLogits(
+        _reference_logits(exact, adversarial),
+        _reference_logits(fold_model(exact).model, adversarial),
+        unfolded_runner.logits(adversarial),
+        folded_runner.logits(adversarial),
     )
-    return Verification(agreement, prove(test, adversarial))
+    return Verification(agreement, prove(test, adversarial_logits))
 
 
 def double(network: nn.Module) -> nn.Module:
@@ -111,18 +112,18 @@ def double(network: nn.Module) -> nn.Module:
 
 
 def exact_logits(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the logits (N, 10) float64 of the network computed in float64."""
+    """Return the logits (N, classes) float64 of the network computed in float64."""
     return _logits(double(network), images).double().numpy()
 
 
 def _reference_logits(model: onnx_ir.Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the logits (N, 10) float64 of a graph as the reference implementation computes it."""
+    """Return the logits (N, classes) float64 of a graph by the reference implementation."""
     logits: NDArray[np.float64] = Reference(model).run({INPUT_NAME: images})[0]
     return logits
 
 
 def float32_logits(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the logits (N, 10) float32 of a network as torch computes them."""
+    """Return the logits (N, classes) float32 of a network as torch computes them."""
     return _logits(network, images).float().numpy()
 
 

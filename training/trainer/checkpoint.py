@@ -1,6 +1,6 @@
 """Checkpoints: everything that a killed run needs to go on as if nothing had happened.
 
-A checkpoint is one file, written beside its place, flushed to disk and then renamed, so there is
+A checkpoint is one file, written under a temporary name, flushed to disk and renamed, so there is
 always a whole one. It is read with torch's restricted loader, which executes no pickle code.
 """
 
@@ -59,7 +59,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the checkpoint so that `path` holds either the old one or the new one, never a part."""
+    """Write the checkpoint so that `path` holds either the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     shallow = {**vars(checkpoint), "progress": asdict(checkpoint.progress), "format": FORMAT}

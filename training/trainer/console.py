@@ -15,7 +15,8 @@ from rich.progress import (
 )
 
 from models.history import EpochRecord
-from training.trainer.result import Outcome, Statistics, statistics_of
+from training.evaluation.seed_statistics import Statistics, statistics_of
+from training.trainer.evaluate import RunResult
 
 
 class ProgressReport:
@@ -83,24 +84,25 @@ class ProgressReport:
         )
 
 
-def run_report(outcome: Outcome, phases: dict[str, float]) -> str:
+def run_report(result: RunResult, timers: dict[str, float]) -> str:
     """Return the two lines that a finished run ends with."""
-    accuracy = f"single view {outcome.single_view_accuracy:.2%}"
-    if outcome.accuracy_before_recalibration is not None:
-        accuracy += f" ({outcome.accuracy_before_recalibration:.2%} before recalibration)"
-    times = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in phases.items())
+    accuracy = f"single view {result.single_view_accuracy:.2%}"
+    if result.accuracy_before_recalibration is not None:
+        accuracy += f" ({result.accuracy_before_recalibration:.2%} before PreciseBN)"
+    times = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in timers.items())
     return (
-        f"seed {outcome.seed}: test accuracy {accuracy}, six views {outcome.six_view_accuracy:.2%}"
-        f"\n{times}  train {outcome.train_seconds:.1f} s"
+        f"seed {result.seed}: test accuracy {accuracy}, "
+        f"test-time augmentation {result.six_view_accuracy:.2%}\n"
+        f"{times}  train {result.train_seconds:.1f} s"
     )
 
 
-def runs_report(outcomes: Sequence[Outcome]) -> str:
+def runs_report(results: Sequence[RunResult]) -> str:
     """Return mean and spread over several seeds."""
     rows = (
-        ("single view, %", [100 * outcome.single_view_accuracy for outcome in outcomes]),
-        ("six views, %", [100 * outcome.six_view_accuracy for outcome in outcomes]),
-        ("train, s", [outcome.train_seconds for outcome in outcomes]),
+        ("single view, %", [100 * result.single_view_accuracy for result in results]),
+        ("augmented, %", [100 * result.six_view_accuracy for result in results]),
+        ("train, s", [result.train_seconds for result in results]),
     )
     return "\n".join(f"{name:<15}{_spread(statistics_of(values))}" for name, values in rows)
 

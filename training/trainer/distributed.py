@@ -72,7 +72,7 @@ class Workers:
         return DistributedDataParallel(network)
 
     def share(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return this process' part of a batch."""
+        """Return this process' share of a batch."""
         return batch.tensor_split(self.size)[self.rank]
 
     def share_size(self, batch_size: int) -> int:

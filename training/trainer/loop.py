@@ -11,61 +11,45 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
 
 from models.history import EpochRecord
 from models.networks import AirNet
-from training.data.augmentation import EpochAugmentation, scale_images
-from training.data.cifar10 import Split
+from training.data.augmentation import EpochAugmentation
+from training.data.device_split import DeviceSplit
 from training.data.seeds import Stream, stream_generator, stream_seed
-from training.data.transforms import averaged_logits, resize
+from training.data.transforms import resize
 from training.errors import CheckpointError, DivergedError
 from training.recipes.recipe import Recipe
 from training.trainer.checkpoint import Checkpoint, Progress
 from training.trainer.distributed import Workers
-from training.trainer.methods.bn_recalibration import recalibrate_batch_norms
-from training.trainer.methods.optimizers import OptimizerSet, cross_entropy, training_loss
+from training.trainer.evaluate import RunResult, evaluate_network
+from training.trainer.methods.losses import training_loss
+from training.trainer.methods.optimizers import OptimizerSet
 from training.trainer.methods.patch_whitening import whitening_filters
+from training.trainer.methods.precise_bn import apply_precise_bn
 from training.trainer.methods.weight_averaging import WeightAverage
 from training.trainer.networks import network_of
-from training.trainer.result import Outcome
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
-EVALUATION_BATCH = 500
 # A sync per step would idle a GPU; this often is soon enough to notice a loss that is not a number.
 # A CPU waits for each of its long steps anyway, and so may a person who stops it.
 STEPS_BETWEEN_REPORTS = {"cuda": 25, "cpu": 1}
 
 
 class Observer(Protocol):
-    """Told what happens; may raise `KeyboardInterrupt` at a step to stop the run there."""
+    """Watches a run; may raise `KeyboardInterrupt` at a step to stop it there."""
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Take note of steps done; `epoch` and `step` count from 1, `loss` is the last step's."""
+        """Receive the steps done: `epoch` and `step` count from 1, `loss` is the last step's."""
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Take note of a finished and measured epoch."""
-
-
-@dataclass(frozen=True)
-class DeviceSplit:
-    """A dataset split on the device: images (N, 3, 32, 32) uint8, labels (N,) int64."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-    @classmethod
-    def place(cls, split: Split, device: torch.device) -> DeviceSplit:
-        """Copy a split to the device."""
-        images = torch.from_numpy(split.images).permute(0, 3, 1, 2)  # still NHWC in memory
-        return cls(images.to(device), torch.from_numpy(split.labels).to(device))
+        """Receive a finished and measured epoch."""
 
 
 class TrainingRun:
@@ -101,10 +85,11 @@ class TrainingRun:
         self.forward: Forward = compile_step(replica) if compiled else replica
         self.optimizer = OptimizerSet(self.network, recipe.optimizer)
         self.average = recipe.averaging and WeightAverage(self.network, recipe.averaging)
+        self.steps_between_reports = STEPS_BETWEEN_REPORTS.get(device.type, 1)
         self.progress = Progress()
         self.history: list[EpochRecord] = []
         self.sessions: list[dict[str, Any]] = []
-        self.outcome: Outcome | None = None
+        self.result: RunResult | None = None
 
     def prepare(self, train: DeviceSplit) -> None:
         """Fit what is computed from the data before the first step."""
@@ -119,8 +104,8 @@ class TrainingRun:
     def train_epoch(self, train: DeviceSplit, test: DeviceSplit, observer: Observer) -> EpochRecord:
         """Finish the epoch under way, measure it on the test split and return its record.
 
-        The last epoch also takes over the average, recalibrates the batch norms, if the recipe
-        says so, and measures the outcome.
+        The last epoch also takes over the average, applies PreciseBN, if the recipe says so, and
+        measures the result.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -146,12 +131,12 @@ class TrainingRun:
         )
         self.history.append(record)
         self.progress = Progress(epoch=progress.epoch + 1)
-        self.outcome = self._measured_outcome(record, before, test) if self.finished else None
+        self.result = self._measure_result(record, before, test) if self.finished else None
         observer.on_epoch(record)
         return record
 
     def _complete(self, train: DeviceSplit, test: DeviceSplit) -> float | None:
-        """Do what comes after the last step; return the accuracy before the recalibration."""
+        """Do what comes after the last step; return the accuracy before PreciseBN, if it ran."""
         started = time.perf_counter()
         if self.average:
             self.average.take_over()
@@ -160,15 +145,15 @@ class TrainingRun:
             return None
         _, accuracy = self.evaluate(test)
         started = time.perf_counter()
-        recalibrate_batch_norms(self.network, train.images, self.autocast)
+        apply_precise_bn(self.network, train.images, self.autocast)
         self.progress.seconds += time.perf_counter() - started
         return accuracy
 
-    def _measured_outcome(
+    def _measure_result(
         self, record: EpochRecord, before: float | None, test: DeviceSplit
-    ) -> Outcome:
-        _, averaged = evaluate_network(self.network, test, 0.0, self.autocast, six_views=True)
-        return Outcome(
+    ) -> RunResult:
+        _, averaged = evaluate_network(self.network, test, 0.0, self.autocast, augmented=True)
+        return RunResult(
             seed=self.seed,
             epochs=record.epoch,
             single_view_accuracy=record.test_accuracy,
@@ -193,7 +178,6 @@ class TrainingRun:
             progress.loss_sum * resumed, dtype=torch.float64, device=self.device
         )
         correct = torch.tensor(progress.correct * resumed, dtype=torch.int64, device=self.device)
-        between_reports = STEPS_BETWEEN_REPORTS.get(self.device.type, 1)
         started = time.perf_counter() - progress.seconds
         self.network.train()
         for step in range(progress.step, len(batches)):
@@ -201,12 +185,12 @@ class TrainingRun:
             self.optimizer.set_learning_rates(now, steps)
             images = augmentation.batch(batches[step])
             images = resize(images, recipe.side_at(now / steps, images.shape[-1]))
-            batch_loss, batch_correct = self._step(images, train.labels[batches[step]])
+            batch_loss, batch_correct = self.step(images, train.labels[batches[step]])
             if self.average:
                 self.average.after_step(now, steps)
             loss_sum += batch_loss.double() * self.workers.share_size(len(batches[step]))
             correct += batch_correct
-            if (step + 1) % between_reports and step + 1 < len(batches):
+            if (step + 1) % self.steps_between_reports and step + 1 < len(batches):
                 continue
             progress.step = step + 1
             progress.loss_sum = self.workers.total(loss_sum).item()
@@ -218,9 +202,7 @@ class TrainingRun:
             self._check_finite(progress.loss_sum)
             observer.on_step(progress.epoch + 1, step + 1, len(batches), batch_loss.item())
 
-    def _step(
-        self, images: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Take one step on this process' share of a batch.
 
         Returns the share's mean loss, () float32, and its correct answers, () int64.
@@ -279,7 +261,7 @@ class TrainingRun:
             history=[asdict(record) for record in self.history],
             sessions=self.sessions,
             average=self.average.average if self.average else None,
-            outcome=asdict(self.outcome) if self.outcome else None,
+            outcome=asdict(self.result) if self.result else None,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -310,7 +292,7 @@ class TrainingRun:
         self.progress = checkpoint.progress
         self.history = [EpochRecord(**row) for row in checkpoint.history]
         self.sessions = checkpoint.sessions
-        self.outcome = Outcome(**checkpoint.outcome) if checkpoint.outcome else None
+        self.result = RunResult(**checkpoint.outcome) if checkpoint.outcome else None
         if self.average and checkpoint.average:
             self.average.restore(checkpoint.average)
 
@@ -324,29 +306,3 @@ def compile_step(network: torch.nn.Module) -> Forward:
     options: dict[str, Any] = {"emulate_precision_casts": True}
     compiled: Forward = torch.compile(network, dynamic=False, options=options)
     return compiled
-
-
-@torch.no_grad()
-def evaluate_network(
-    network: torch.nn.Module,
-    split: DeviceSplit,
-    probability_clip: float,
-    autocast: torch.autocast | None = None,
-    *,
-    six_views: bool = False,
-) -> tuple[float, float]:
-    """Return mean loss and accuracy of a network in inference mode on un-augmented images.
-
-    With `six_views` the logits are averaged over views of each image (`views.py`).
-    """
-    network.eval()
-    forward = partial(averaged_logits, network) if six_views else network
-    loss_sum, correct = 0.0, 0
-    for images, labels in zip(
-        split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
-    ):
-        with autocast or nullcontext():
-            logits = forward(scale_images(images).contiguous(memory_format=torch.channels_last))
-        loss_sum += cross_entropy(logits.float(), labels, probability_clip).item() * len(labels)
-        correct += int((logits.argmax(dim=1) == labels).sum())
-    return loss_sum / len(split.labels), correct / len(split.labels)

@@ -29,8 +29,8 @@ class RunDirectory:
         return self.path / history.FILE_NAME
 
     @property
-    def outcome_file(self) -> Path:
-        """What the finished run came to."""
+    def result_file(self) -> Path:
+        """What the finished run came to: a `RunResult`."""
         return self.path / "outcome.json"
 
     @property
@@ -71,9 +71,9 @@ class RunDirectory:
         """Write the run's checkpoint, then its learning curve."""
         checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
         history.write_history(run.history, self.history_file)
-        if run.outcome:
-            text = json.dumps(asdict(run.outcome), indent=1) + "\n"
-            self.outcome_file.write_text(text, encoding="utf-8")
+        if run.result:
+            text = json.dumps(asdict(run.result), indent=1) + "\n"
+            self.result_file.write_text(text, encoding="utf-8")
 
     def _create(self) -> None:
         """Make the folder now: an epoch later its work would be lost."""

@@ -4,20 +4,18 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import onnx_ir
-import onnxruntime
 import pytest
 import torch
-from onnxscript.rewriter import rewrite
 
 from training.data.cifar10 import Split
+from training.data.device_split import DeviceSplit
 from training.export.exporter import export_onnx
 from training.export.graph_statistics import node_counts
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 from training.recipes.recipe import NetworkRecipe, load_recipe
 from training.release.verification import verify_graphs
-from training.trainer.loop import DeviceSplit, TrainingRun
+from training.trainer.loop import TrainingRun, compile_step
 from training.trainer.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
@@ -109,17 +107,17 @@ def run(request, data):
 
 @pytest.fixture(scope="module")
 def exported(run):
-    return export_onnx(run.network.eval())
+    return export_onnx(run.network.eval(), (32, 32, 3))
 
 
-def test_a_run_learns_and_ends_with_an_outcome(run):
-    outcome = run.outcome
-    assert outcome.single_view_accuracy == run.history[-1].test_accuracy
+def test_a_run_learns_and_ends_with_a_result(run):
+    result = run.result
+    assert result.single_view_accuracy == run.history[-1].test_accuracy
     assert run.history[-1].train_loss < run.history[0].train_loss
     if run.recipe.name == "air94":  # the other is residual and too narrow here to get far
-        assert min(outcome.single_view_accuracy, outcome.six_view_accuracy) > 0.5
-    assert outcome.accuracy_before_recalibration is not None
-    assert outcome.train_seconds == pytest.approx(sum(r.train_seconds for r in run.history))
+        assert min(result.single_view_accuracy, result.six_view_accuracy) > 0.5
+    assert result.accuracy_before_recalibration is not None
+    assert result.train_seconds == pytest.approx(sum(r.train_seconds for r in run.history))
 
 
 def test_every_batch_norm_folds_away_and_the_proof_holds(run, exported, data):
@@ -134,23 +132,8 @@ def test_every_batch_norm_folds_away_and_the_proof_holds(run, exported, data):
     assert verify_graphs(run.network.eval(), *contents, images).holds
 
 
-def test_stock_tools_leave_the_batch_norms_behind_the_pools(run, exported, tmp_path):
-    """One in each of the three groups: neither looks through a max-pool."""
-    rewritten = onnx_ir.to_proto(rewrite(onnx_ir.from_proto(exported)))
-    assert node_counts(rewritten)["BatchNormalization"] == 3
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    onnxruntime.InferenceSession(
-        exported.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    optimized = onnx.load(tmp_path / "optimized.onnx")
-    assert node_counts(optimized)["BatchNormalization"] == 3
-
-
-@pytest.mark.parametrize("name", ["air94", "air96"])
-def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(name, data, tmp_path):
-    recipe = narrow(name)
+def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(data, tmp_path):
+    recipe = narrow("air96")  # with lookahead, whose average goes on too
     whole, stopped = trained(recipe, data), TrainingRun(recipe, 7, CPU)
     stopped.prepare(data[0])
     with pytest.raises(KeyboardInterrupt):
@@ -162,7 +145,7 @@ def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(name, data, tmp_p
     resumed.prepare(data[0])
     finish(resumed, data)
     assert same(whole, resumed)
-    assert resumed.outcome.single_view_accuracy == whole.outcome.single_view_accuracy
+    assert resumed.result.single_view_accuracy == whole.result.single_view_accuracy
 
 
 def test_the_whitening_is_set_once_and_stays(data):
@@ -187,14 +170,26 @@ def test_the_curriculum_grows_from_24_to_32_pixels(data):
     hook.remove()
     steps = EPOCHS * IMAGES // BATCH
     assert sides[:steps] == [24] * 6 + [28] * 5 + [32] * 4  # until .4 and .7 of 15 steps
-    assert set(sides[steps:]) == {32}  # the recalibration
+    assert set(sides[steps:]) == {32}  # PreciseBN and test-time augmentation
 
 
 def test_bfloat16_learns_with_weights_and_statistics_in_float32(data):
     run = trained(narrow("air94"), data, precision=torch.bfloat16)
-    assert run.outcome.single_view_accuracy > 0.5
+    assert run.result.single_view_accuracy > 0.5
     assert {t.dtype for t in run.network.state_dict().values()} == {torch.float32, torch.int64}
     assert not same(run, trained(narrow("air94"), data))
+
+
+class Narrow(torch.nn.Module):
+    """What an air network has at its end: a maximum over the map, whose gradient looks for ties."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3)
+        self.head = torch.nn.Linear(8, 10, bias=False)
+
+    def forward(self, x):
+        return self.head(torch.nn.functional.gelu(self.conv(x)).amax(dim=(2, 3)))
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
@@ -203,17 +198,16 @@ def test_a_compiled_step_has_the_gradients_of_the_eager_one(data):
     images = data[0].images[:BATCH].float().contiguous(memory_format=torch.channels_last) / 255
     gradients = []
     for compiled in (False, True):
-        run = TrainingRun(narrow("air94"), 7, CPU, precision=torch.bfloat16, compiled=compiled)
-        run.prepare(data[0])
-        run._step(images, data[0].labels[:BATCH])
-        gradients.append(torch.cat([g.grad.flatten() for g in trainable(run.network)]))
+        torch.manual_seed(0)
+        network = Narrow()
+        forward = compile_step(network) if compiled else network
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = forward(images).float()
+        torch.nn.functional.cross_entropy(logits, data[0].labels[:BATCH]).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
     assert gradients[1].isfinite().all()
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=0.01)
-    assert gradients[0].abs().max() > 0.1
-
-
-def trainable(network):
-    return [p for p in network.parameters() if p.requires_grad]
+    assert gradients[0].abs().max() > 0.05
 
 
 def test_more_epochs_are_another_run_where_the_schedule_spans_it(data, tmp_path):

@@ -21,11 +21,11 @@ from training.client.errors import ClientError
 from training.client.load.samples import Recording, Sample, Window
 from training.client.requests import Payload
 
-MOST_OPEN = 900  # a process may open 1,024 files as a rule, and has others open
+MAX_OPEN = 900  # a process may open 1,024 files as a rule, and has others open
 
 
 @dataclass(frozen=True)
-class Shot:
+class PreparedRequest:
     """A request to send, and how many of its answers are wrong, asked of each accepted reply."""
 
     payload: Payload
@@ -38,22 +38,22 @@ class Load:
 
     Args:
         connection: where to send.
-        shots: endless, taken one after the other.
+        requests: endless, sent one after the other.
         duration_s: how long requests count, after `warmup_s` seconds in which they do not.
-        most_open: requests of an open loop that may be under way at once. Further ones wait for one
+        max_open: requests of an open loop that may be under way at once. Further ones wait for one
             to end: their latency goes on counting, and how many waited is recorded.
     """
 
     connection: Connection
-    shots: Iterator[Shot]
+    requests: Iterator[PreparedRequest]
     duration_s: float
     warmup_s: float = 0.0
-    most_open: int = MOST_OPEN
+    max_open: int = MAX_OPEN
 
     async def open_loop(self, arrivals: Iterator[float]) -> Recording:
         """Send at the times that are given, in seconds from now; return when all are answered."""
         loop = asyncio.get_running_loop()
-        places = asyncio.Semaphore(self.most_open)
+        places = asyncio.Semaphore(self.max_open)
         start = loop.time()
         recording = self._recording(start)
         cpu = _CpuMeter()
@@ -66,7 +66,7 @@ class Load:
                 await asyncio.sleep(max(0.0, scheduled - loop.time()))
                 recording.held_back += places.locked()
                 await places.acquire()
-                task = tasks.create_task(self._send(recording, scheduled, next(self.shots)))
+                task = tasks.create_task(self._send(recording, scheduled, next(self.requests)))
                 task.add_done_callback(lambda _task: places.release())
             recording.cpu_share = cpu.share()
         return recording
@@ -79,7 +79,7 @@ class Load:
 
         async def keep_asking() -> None:
             while (now := loop.time()) < recording.window.end:
-                await self._send(recording, now, next(self.shots))
+                await self._send(recording, now, next(self.requests))
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(connections):
@@ -91,19 +91,19 @@ class Load:
         begin = start + self.warmup_s
         return Recording(Window(begin, begin + self.duration_s))
 
-    async def _send(self, recording: Recording, scheduled: float, shot: Shot) -> None:
+    async def _send(self, recording: Recording, scheduled: float, request: PreparedRequest) -> None:
         clock = asyncio.get_running_loop().time
         sent = clock()
         try:
-            reply = await self.connection.post(shot.payload)
+            reply = await self.connection.post(request.payload)
         except ClientError as exc:
             failure = _name_of(exc)
             recording.samples.append(Sample(scheduled, sent, clock(), None, failure))
             return
         ended = clock()
         mismatches = 0
-        if shot.mismatches is not None and reply.status == HTTPStatus.OK:
-            mismatches = shot.mismatches(reply)
+        if request.mismatches is not None and reply.status == HTTPStatus.OK:
+            mismatches = request.mismatches(reply)
         retry_after = reply.headers.get("Retry-After")
         recording.samples.append(
             Sample(scheduled, sent, ended, reply.status, None, retry_after, mismatches)

@@ -15,9 +15,9 @@ from training.client.answers import Answer, count_look_alikes
 from training.client.connection import Connection, Reply
 from training.client.errors import RequestError, ServerError
 from training.client.images import ImageFile
-from training.client.load.generator import Shot
+from training.client.load.generator import PreparedRequest
 from training.client.requests import PayloadFormat
-from training.client.retries import Tell, post_patiently
+from training.client.retries import Log, post_patiently
 
 RETRIES = 5
 
@@ -35,7 +35,7 @@ class References:
 
 
 async def ask_alone(
-    connection: Connection, form: PayloadFormat, images: Sequence[ImageFile], tell: Tell
+    connection: Connection, form: PayloadFormat, images: Sequence[ImageFile], log: Log
 ) -> References:
     """Return the answers to the images, one request each, one after the other.
 
@@ -45,7 +45,7 @@ async def ask_alone(
     """
     answers = []
     for image in images:
-        reply = await post_patiently(connection, form.build([image.content]), RETRIES, tell)
+        reply = await post_patiently(connection, form.build([image.content]), RETRIES, log)
         if reply.status != HTTPStatus.OK:
             raise RequestError(f"{image.name}: {reply.detail}")
         read = form.read(reply.body, reply.headers)
@@ -55,32 +55,32 @@ async def ask_alone(
     return References(tuple(answers))
 
 
-def build_shots(
+def prepare_requests(
     form: PayloadFormat,
     images: Sequence[ImageFile],
     batch: int,
     references: References | None = None,
-) -> list[Shot]:
+) -> list[PreparedRequest]:
     """Return requests of `batch` images each that bring every image at least once.
 
     With `references` each counts the answers that are not those of its images.
     """
     starts = range(0, len(images), batch)
     return [
-        _shot(form, images, [(start + k) % len(images) for k in range(batch)], references)
+        _prepare(form, images, [(start + k) % len(images) for k in range(batch)], references)
         for start in starts
     ]
 
 
-def _shot(
+def _prepare(
     form: PayloadFormat,
     images: Sequence[ImageFile],
     chosen: Sequence[int],
     references: References | None,
-) -> Shot:
+) -> PreparedRequest:
     payload = form.build([images[index].content for index in chosen])
     if references is None:
-        return Shot(payload)
+        return PreparedRequest(payload)
     expected = [references.answers[index] for index in chosen]
 
     def mismatches(reply: Reply) -> int:
@@ -92,11 +92,11 @@ def _shot(
             return len(expected)
         return sum(not a.agrees(b) for a, b in zip(answers, expected, strict=True))
 
-    return Shot(payload, mismatches)
+    return PreparedRequest(payload, mismatches)
 
 
-def shuffled(shots: Sequence[Shot], seed: int) -> Iterator[Shot]:
+def shuffled(requests: Sequence[PreparedRequest], seed: int) -> Iterator[PreparedRequest]:
     """Yield the requests endlessly, each round in another order."""
     chance = random.Random(seed)  # noqa: S311 - an order, not a secret
     while True:
-        yield from chance.sample(shots, len(shots))
+        yield from chance.sample(requests, len(requests))

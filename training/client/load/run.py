@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 from training.client.connection import Connection, connect
+from training.client.errors import RequestError
 from training.client.images import ImageFile
 from training.client.load.arrivals import Arrivals, arrival_times
-from training.client.load.generator import MOST_OPEN, Load, Shot
-from training.client.load.report import Step, StepReport, summarize
-from training.client.load.request_pool import ask_alone, build_shots, shuffled
-from training.client.requests import PayloadFormat
-from training.client.retries import Tell
+from training.client.load.generator import MAX_OPEN, Load, PreparedRequest
+from training.client.load.request_pool import ask_alone, prepare_requests, shuffled
+from training.client.load.step_report import Step, StepReport, summarize
+from training.client.requests import InferFormat, PayloadFormat
+from training.client.retries import Log
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Bench:
     arrivals: Arrivals = "poisson"
     seed: int = 0
     verify: bool = False
-    most_open: int = MOST_OPEN
+    max_open: int = MAX_OPEN
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class BenchReport:
         return sum(step.mismatches or 0 for step in self.steps)
 
 
-async def run_bench(bench: Bench, steps: Sequence[Step], tell: Tell) -> BenchReport:
+async def run_bench(bench: Bench, steps: Sequence[Step], log: Log) -> BenchReport:
     """Measure the steps in their order, each over connections of its own.
 
     Raises:
@@ -53,23 +55,34 @@ async def run_bench(bench: Bench, steps: Sequence[Step], tell: Tell) -> BenchRep
     """
     asked = bench.images if bench.verify else bench.images[:1]
     async with connect(bench.url, bench.timeout_s) as connection:
-        references = await ask_alone(connection, bench.form, asked, tell)
+        bench = replace(bench, form=await _sized(connection, bench.form))
+        references = await ask_alone(connection, bench.form, asked, log)
     reports = []
     for number, step in enumerate(steps, 1):
-        tell(f"step {number} of {len(steps)}: {describe(step)}, {_seconds(bench)}")
-        shots = build_shots(
+        log(f"step {number} of {len(steps)}: {describe(step)}, {_seconds(bench)}")
+        requests = prepare_requests(
             bench.form, bench.images, step.images_per_request, references if bench.verify else None
         )
         async with connect(bench.url, bench.timeout_s) as connection:
-            reports.append(await run_step(connection, bench, step, shuffled(shots, bench.seed)))
+            reports.append(await run_step(connection, bench, step, shuffled(requests, bench.seed)))
     return BenchReport(tuple(reports), references.look_alikes if bench.verify else None)
 
 
+async def _sized(connection: Connection, form: PayloadFormat) -> PayloadFormat:
+    """Return a format that sends pixels with the size that the model's metadata states."""
+    if not isinstance(form, InferFormat) or not form.pixels:
+        return form
+    reply = await connection.get(form.metadata_target)
+    if reply.status != HTTPStatus.OK:
+        raise RequestError(reply.detail)
+    return form.sized(reply.body)
+
+
 async def run_step(
-    connection: Connection, bench: Bench, step: Step, shots: Iterator[Shot]
+    connection: Connection, bench: Bench, step: Step, requests: Iterator[PreparedRequest]
 ) -> StepReport:
     """Measure one step."""
-    load = Load(connection, shots, bench.duration_s, bench.warmup_s, bench.most_open)
+    load = Load(connection, requests, bench.duration_s, bench.warmup_s, bench.max_open)
     if step.rate is not None:
         recording = await load.open_loop(arrival_times(bench.arrivals, step.rate, bench.seed))
     else:

@@ -1,4 +1,4 @@
-"""What is remembered of each request of a load."""
+"""What is recorded of each request of a load."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a load that counts: what comes before it only warms up."""
+    """The time of a load that counts: what comes before it only warms up."""
 
     start: float
     end: float

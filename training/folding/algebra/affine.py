@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NAMED_CHANNELS = 8  # in a refusal; of more than that only the number is told
+NAMED_CHANNELS = 8  # in a refusal; of more than that only the number is named
 
 
 class FoldRefused(Exception):  # noqa: N818 - a refusal by design is not an error
@@ -71,8 +71,8 @@ class ChannelMap:
         ends = np.cumsum(sizes)
         whole = self.broadcast(int(ends[-1]))
         for end, size in zip(ends, sizes, strict=True):
-            part = slice(end - size, end)
-            yield ChannelMap(whole.scale[part], whole.shift[part])
+            chunk = slice(end - size, end)
+            yield ChannelMap(whole.scale[chunk], whole.shift[chunk])
 
     def without_shift(self) -> ChannelMap:
         """Return the map that only scales."""

@@ -3,8 +3,8 @@
 With the axes of W named o (output channels), i (input channels) and k (kernel positions), a map
 per channel is absorbed exactly
 
-    behind the layer    s (W x + b) + t       W'_oik = s_o W_oik      b'_o = s_o b_o + t_o
-    before the layer    W (s x + t) + b       W'_oik = W_oik s_i      b'_o = b_o + sum_ik W_oik t_i
+    backward, from the output   s (W x + b) + t   W'_oik = s_o W_oik   b'_o = s_o b_o + t_o
+    forward, from the input     W (s x + t) + b   W'_oik = W_oik s_i   b'_o = b_o + sum_ik W_oik t_i
 
 where every output sums over all kernel positions. That holds for a dense layer, and for a
 convolution without padding; zero padding breaks the second row at the border.
@@ -70,8 +70,8 @@ class LinearMap:
     locked: str | None = None
     shared: str | None = None
     changed: bool = False
-    _behind: NDArray[np.float64] | None = field(default=None, repr=False)
-    _before: NDArray[np.float64] | None = field(default=None, repr=False)
+    _output_scale: NDArray[np.float64] | None = field(default=None, repr=False)
+    _input_scale: NDArray[np.float64] | None = field(default=None, repr=False)
     _largest: float | None = field(default=None, repr=False)
     _sum: tuple[NDArray[np.float64], NDArray[np.float64]] | None = field(default=None, repr=False)
 
@@ -92,42 +92,42 @@ class LinearMap:
     @property
     def is_scaled(self) -> bool:
         """Whether the weights are others than `read_weight` returns."""
-        return self._behind is not None or self._before is not None
+        return self._output_scale is not None or self._input_scale is not None
 
-    def check_behind(self, behind: ChannelMap) -> None:
-        """Refuse a map behind the layer that cannot be absorbed in its dtype.
+    def check_backward(self, map_: ChannelMap) -> None:
+        """Refuse a map of the layer's output that cannot be absorbed in its dtype.
 
         Raises:
             FoldRefused: the channels do not match, or a weight or the bias would overflow.
         """
-        behind = behind.broadcast(self.channels_out)
-        self._check_range(_product(self._behind, behind.scale), self._before)
-        self.check_bias(behind.scale * self._bias() + behind.shift)
+        map_ = map_.broadcast(self.channels_out)
+        self._check_range(_product(self._output_scale, map_.scale), self._input_scale)
+        self.check_bias(map_.scale * self._bias() + map_.shift)
 
-    def absorb_behind(self, behind: ChannelMap) -> None:
+    def absorb_backward(self, map_: ChannelMap) -> None:
         """Become this layer followed by the map."""
-        behind = behind.broadcast(self.channels_out)
-        self.bias = behind.scale * self._bias() + behind.shift
-        self._behind = _product(self._behind, behind.scale)
+        map_ = map_.broadcast(self.channels_out)
+        self.bias = map_.scale * self._bias() + map_.shift
+        self._output_scale = _product(self._output_scale, map_.scale)
         self._sum, self.changed = None, True
 
-    def check_before(self, before: ChannelMap) -> None:
-        """Refuse a map before the layer that cannot be absorbed in its dtype.
+    def check_forward(self, map_: ChannelMap) -> None:
+        """Refuse a map of the layer's input that cannot be absorbed in its dtype.
 
         Raises:
             FoldRefused: the channels do not match, or a weight or the bias would overflow.
         """
-        before = before.broadcast(self.channels_in)
-        self._check_range(self._behind, _product(self._before, before.scale))
-        if before.shifts:
-            self.check_bias(self._bias() + self._sum_over_inputs(before.shift))
+        map_ = map_.broadcast(self.channels_in)
+        self._check_range(self._output_scale, _product(self._input_scale, map_.scale))
+        if map_.shifts:
+            self.check_bias(self._bias() + self._sum_over_inputs(map_.shift))
 
-    def absorb_before(self, before: ChannelMap) -> None:
+    def absorb_forward(self, map_: ChannelMap) -> None:
         """Become the map followed by this layer; what padding adds is the caller's to rule out."""
-        before = before.broadcast(self.channels_in)
-        if before.shifts:
-            self.bias = self._bias() + self._sum_over_inputs(before.shift)
-        self._before = _product(self._before, before.scale)
+        map_ = map_.broadcast(self.channels_in)
+        if map_.shifts:
+            self.bias = self._bias() + self._sum_over_inputs(map_.shift)
+        self._input_scale = _product(self._input_scale, map_.scale)
         self._sum, self.changed = None, True
 
     def check_weight(self, read_weight: Callable[[], NDArray[np.float64]]) -> None:
@@ -137,7 +137,7 @@ class LinearMap:
             FoldRefused: one would.
         """
         dataclasses.replace(
-            self, read_weight=read_weight, _behind=None, _before=None, _largest=None
+            self, read_weight=read_weight, _output_scale=None, _input_scale=None, _largest=None
         )._check_range(None, None)
 
     def check_bias(self, bias: NDArray[np.float64]) -> None:
@@ -158,21 +158,21 @@ class LinearMap:
     ) -> None:
         """Take other weights of the same shape, and another bias."""
         self.read_weight, self.bias = read_weight, bias
-        self._behind = self._before = self._largest = self._sum = None
+        self._output_scale = self._input_scale = self._largest = self._sum = None
         self.changed = True
 
     def weight(self) -> NDArray[np.float64]:
         """Return the weights with all that was absorbed, in float64."""
         weight = np.empty(self.weight_shape)
-        for part, rows in self._rows():
-            weight[part] = rows
+        for chunk, rows in self._rows():
+            weight[chunk] = rows
         return weight
 
     def rounded_weight(self) -> NDArray[np.floating]:
         """Return the weights with all that was absorbed, rounded once to their dtype."""
         weight = np.empty(self.weight_shape, self.dtype)
-        for part, rows in self._rows():
-            weight[part] = rounded(rows, self.dtype)
+        for chunk, rows in self._rows():
+            weight[chunk] = rounded(rows, self.dtype)
         return weight
 
     def rounded_bias(self) -> NDArray[np.floating] | None:
@@ -191,38 +191,38 @@ class LinearMap:
         weight = self.read_weight()
         rows = max(1, CHUNK_ELEMENTS // max(1, int(np.prod(weight.shape[1:]))))
         for start in range(0, len(weight), rows):
-            part = slice(start, min(start + rows, len(weight)))
-            yield part, weight[part]
+            chunk = slice(start, min(start + rows, len(weight)))
+            yield chunk, weight[chunk]
 
     def _rows(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Yield the current weights, a few rows of axis 0 at a time."""
-        for part, chunk in self._chunks():
-            rows = chunk.astype(np.float64)
-            if self._behind is not None:
-                rows *= self._along_outputs(self._behind, part)
-            if self._before is not None:
-                rows *= self._along_inputs(self._before, part)
-            yield part, rows
+        for chunk, values in self._chunks():
+            rows = values.astype(np.float64)
+            if self._output_scale is not None:
+                rows *= self._along_outputs(self._output_scale, chunk)
+            if self._input_scale is not None:
+                rows *= self._along_inputs(self._input_scale, chunk)
+            yield chunk, rows
 
-    def _along_outputs(self, factor: NDArray[np.float64], part: slice) -> NDArray[np.float64]:
+    def _along_outputs(self, factor: NDArray[np.float64], chunk: slice) -> NDArray[np.float64]:
         """Return a factor per output channel, shaped to multiply rows of the weights."""
         if self.kind == "conv_transpose":
-            return self._per_group(factor, part)
-        return self._trailing(factor[part, None])
+            return self._per_group(factor, chunk)
+        return self._trailing(factor[chunk, None])
 
-    def _along_inputs(self, factor: NDArray[np.float64], part: slice) -> NDArray[np.float64]:
+    def _along_inputs(self, factor: NDArray[np.float64], chunk: slice) -> NDArray[np.float64]:
         """Return a factor per input channel, shaped to multiply rows of the weights."""
         if self.kind == "conv_transpose":
-            return self._trailing(factor[part, None])
-        return self._per_group(factor, part)
+            return self._trailing(factor[chunk, None])
+        return self._per_group(factor, chunk)
 
-    def _per_group(self, factor: NDArray[np.float64], part: slice) -> NDArray[np.float64]:
+    def _per_group(self, factor: NDArray[np.float64], chunk: slice) -> NDArray[np.float64]:
         """Return for each row the factors of axis 1, which are those of the row's own group."""
-        return self._trailing(factor.reshape(self.groups, -1)[self._group_of(part)])
+        return self._trailing(factor.reshape(self.groups, -1)[self._group_of(chunk)])
 
-    def _group_of(self, part: slice) -> NDArray[np.intp]:
+    def _group_of(self, chunk: slice) -> NDArray[np.intp]:
         """Return the group of each of some rows of axis 0."""
-        return np.arange(part.start, part.stop) * self.groups // self.weight_shape[0]
+        return np.arange(chunk.start, chunk.stop) * self.groups // self.weight_shape[0]
 
     def _trailing(self, factor: NDArray[np.float64]) -> NDArray[np.float64]:
         return factor.reshape(factor.shape + (1,) * (len(self.weight_shape) - 2))
@@ -235,36 +235,36 @@ class LinearMap:
 
     def _summed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         total = np.zeros(self.channels_out)
-        for part, rows in self._rows():
-            rows *= self._along_inputs(values, part)
+        for chunk, rows in self._rows():
+            rows *= self._along_inputs(values, chunk)
             kernel = tuple(range(2, rows.ndim))
             if self.kind == "conv_transpose":
                 sums = rows.sum(axis=kernel)  # (rows, O/groups)
-                np.add.at(total.reshape(self.groups, -1), self._group_of(part), sums)
+                np.add.at(total.reshape(self.groups, -1), self._group_of(chunk), sums)
             else:
-                total[part] = rows.sum(axis=(1, *kernel))
+                total[chunk] = rows.sum(axis=(1, *kernel))
         return total
 
     def _largest_weight(self) -> float:
         """Return the largest absolute weight as it was; not a number if one is none."""
         if self._largest is None:
-            tops = [np.abs(chunk).max(initial=0) for _, chunk in self._chunks()]
+            tops = [np.abs(values).max(initial=0) for _, values in self._chunks()]
             self._largest = float(np.max(np.array(tops, np.float64), initial=0.0))
         return self._largest
 
     def _check_range(
-        self, behind: NDArray[np.float64] | None, before: NDArray[np.float64] | None
+        self, output_scale: NDArray[np.float64] | None, input_scale: NDArray[np.float64] | None
     ) -> None:
         """Refuse factors that make a weight infinite in its dtype."""
         limit = largest(self.dtype)
         top = self._largest_weight()
         if not np.isfinite(top):
             raise FoldRefused("its weights are not all finite")
-        for factor in (behind, before):
+        for factor in (output_scale, input_scale):
             top *= 1.0 if factor is None else float(np.abs(factor).max(initial=0.0))
         if top <= limit:
             return
-        grown = dataclasses.replace(self, _behind=behind, _before=before)
+        grown = dataclasses.replace(self, _output_scale=output_scale, _input_scale=input_scale)
         top = max(float(np.abs(rows).max(initial=0.0)) for _, rows in grown._rows())
         if not top <= limit:
             raise FoldRefused(

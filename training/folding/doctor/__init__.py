@@ -7,5 +7,7 @@ graphs.py       records of an ONNX model; no torch
 states.py       records of torch weights by name; no torch
 weights.py      files of torch weights; needs torch
 measured.py     how a network's statistics fit its data; needs torch
-report.py       findings as one JSON document, and as a table
+diagnosis.py    findings as one JSON document, and as a table
+
+Nothing is changed or written here.
 """

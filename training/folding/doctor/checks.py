@@ -1,7 +1,7 @@
 """Every check of one batch norm.
 
 A check returns a finding, or None. Those of scales are asked of sound norms only: what is broken
-is told once.
+is reported once.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from training.folding.doctor.record import NormRecord
 
 DEAD_SHARE = 1e-4  # of the layer's largest |gamma|: that much less than the others says nothing
 LARGE_SCALE = 100.0  # float16 then has two digits less than the layer's output needs
-FLOAT16_LARGEST = 65504.0
+MAX_FLOAT16 = 65504.0
 FLOAT16_UNIT, BFLOAT16_UNIT = 2.0**-11, 2.0**-8  # largest relative rounding error of a weight
-RECALIBRATE = "recompute the statistics on training data before it is used"
+RECOMPUTE = "recompute the statistics on training data before it is used"
 
 
 def training_mode(norm: NormRecord) -> Finding | None:
@@ -46,7 +46,7 @@ def missing_statistics(norm: NormRecord) -> Finding | None:
         "missing_statistics",
         norm.name,
         f"no constant {' and no constant '.join(missing)}",
-        f"build the layer with track_running_stats=True; {RECALIBRATE}",
+        f"build the layer with track_running_stats=True; {RECOMPUTE}",
     )
 
 
@@ -64,10 +64,10 @@ def never_updated(norm: NormRecord) -> Finding | None:
         "never_updated",
         norm.name,
         counted + values,
-        f"{RECALIBRATE}, or train with the layer in train mode"
+        f"{RECOMPUTE}, or train with the layer in train mode"
         if initial
         else "nothing if the weights come from before torch 0.4.1, which did not count; else "
-        + RECALIBRATE,
+        + RECOMPUTE,
     )
 
 
@@ -191,13 +191,13 @@ def float16_overflow(norm: NormRecord) -> Finding | None:
     else:
         largest = float(max(np.abs(norm.scale).max(initial=0), np.abs(norm.shift).max(initial=0)))
         what = "its scale and shift are"
-    if largest <= FLOAT16_LARGEST:
+    if largest <= MAX_FLOAT16:
         return None
     return Finding(
         "warning",
         "float16_overflow",
         norm.name,
-        f"{what} up to {largest:.4g}, and float16 holds at most {FLOAT16_LARGEST:g}",
+        f"{what} up to {largest:.4g}, and float16 holds at most {MAX_FLOAT16:g}",
         "fold in float32 and keep the layer in float32 or bfloat16",
     )
 

@@ -13,7 +13,7 @@ from onnx_ir.passes import common
 from training.folding.doctor.record import NormRecord
 from training.folding.engine.report_row import Row
 from training.folding.onnx_frontend.constants import Constants
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 
 POOL_REFUSAL = "takes a maximum"  # how the rule of max pooling says no
 
@@ -28,7 +28,7 @@ def norms_of_model(model: ir.Model) -> list[NormRecord]:
     weights = dict(_largest_weights(folded.model))
     opset = copy.opset_imports.get("", 1)
     return [
-        _with_outcome(_record(node, opset), rows, weights)
+        _with_fold(_record(node, opset), rows, weights)
         for graph in [*copy.graph.subgraphs(), copy.graph]
         for node in graph
         if node.op_type == "BatchNormalization"
@@ -58,7 +58,7 @@ def _vector(node: ir.Node, index: int, constants: Constants) -> NDArray[np.float
     return np.asarray(constants.array(value), np.float64).reshape(-1)
 
 
-def _with_outcome(norm: NormRecord, rows: dict[str, Row], weights: dict[str, float]) -> NormRecord:
+def _with_fold(norm: NormRecord, rows: dict[str, Row], weights: dict[str, float]) -> NormRecord:
     row = rows.get(norm.name)
     if row is None:
         return norm

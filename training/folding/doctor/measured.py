@@ -90,7 +90,7 @@ def measure_staleness(network: nn.Module, train: Split) -> list[Staleness]:
     """Compare every batch norm's statistics with those of evenly spaced training images.
 
     Each layer's inputs come from layers that use the statistics of their batch, so that a stale
-    layer does not make the layers behind it look stale.
+    layer does not make the layers after it look stale.
     """
     step = max(1, len(train) // (BATCH * BATCHES))
     fresh = _with_batch_statistics(network)

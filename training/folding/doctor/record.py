@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TORCH_EPS = 1e-5  # the default of torch: weights in a file do not tell theirs
+TORCH_EPS = 1e-5  # the default of torch: files of weights do not state theirs
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +17,8 @@ class NormRecord:
     Attributes:
         name: of the layer.
         gamma: None where the layer has no scale, which is a scale of one.
-        eps: None where the file does not tell.
-        batches: num_batches_tracked, None where the file does not tell.
+        eps: None where the file does not state it.
+        batches: num_batches_tracked, None where the file does not state it.
         trains: whether the graph makes it take statistics of its own batch.
         kept: why it cannot be folded; None where it can, or where this is not known.
         blocks_pool: whether that is a max pool that its negative scales cannot pass.
@@ -45,7 +45,7 @@ class NormRecord:
     @property
     def named_eps(self) -> str:
         """Its eps as text, which says if it was assumed."""
-        assumed = " (assumed, the file does not tell)" if self.eps is None else ""
+        assumed = " (assumed, the file does not state it)" if self.eps is None else ""
         return f"eps {self.used_eps:g}{assumed}"
 
     @property

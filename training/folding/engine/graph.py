@@ -1,12 +1,12 @@
 """What folding sees of a network: values, and nodes that are one of a few operations.
 
-Both front ends, `onnx_graphs` and `torch_networks`, build such a graph from theirs, let the planner
-work on it, and carry the outcome back: which nodes became the identity (`bypassed`), which are gone
-(`removed`), which are copies (`clone_of`), which weights changed, which sums have fewer inputs, and
-what was put in between (`BorderPad`). The rules know nothing of torch or ONNX.
+Both front ends, `onnx_frontend` and `torch_frontend`, build such a graph from theirs, let the
+planner work on it, and carry the result back: which nodes became the identity (`bypassed`), which
+are gone (`removed`), which are copies (`clone_of`), which weights changed, which sums have fewer
+inputs, and what was put in between (`BorderPad`). The rules know nothing of torch or ONNX.
 
-Each value of the result keeps its `meaning`: the value of the original network whose numbers it
-carries. A proof compares the two, layer by layer.
+Each value of the result keeps its `original_name`: that of the value of the original network whose
+numbers it carries. A proof compares the two, layer by layer.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Value:
         producer: the node whose output it is, None for an input of the network or a constant.
         consumers: the nodes that read it, one entry for each use.
         is_output: whether the network returns it, or something outside of the graph reads it.
-        meaning: name of the original value with the same numbers, None where there is none.
+        original_name: of the original value with the same numbers, None where there is none.
     """
 
     name: str
@@ -181,7 +181,7 @@ class Value:
     producer: Node | None = None
     consumers: list[Node] = field(default_factory=list)
     is_output: bool = False
-    meaning: str | None = None
+    original_name: str | None = None
 
     def size(self, axis: int) -> int | None:
         """Return the size of one axis, None where it is not known."""
@@ -243,7 +243,7 @@ class Graph:
             self._names.add(value.name)
         for value in node.outputs:
             value.producer = node
-            value.meaning = value.name
+            value.original_name = value.name
             self._names.add(value.name)
         return node
 
@@ -261,7 +261,7 @@ class Graph:
             consumer.inputs = [source if one is node.output else one for one in consumer.inputs]
             source.consumers.append(consumer)
         node.output.consumers = []
-        node.output.meaning = None
+        node.output.original_name = None
         source.is_output |= node.output.is_output
 
     def clone(self, node: Node, consumer: Node) -> Node:
@@ -286,7 +286,7 @@ class Graph:
             self.remove_unused(value.producer)
         if len(node.inputs) == 1:
             (source,) = node.inputs
-            source.meaning = node.output.meaning
+            source.original_name = node.output.original_name
             self.bypass(node)
 
     def remove_unused(self, node: Node) -> None:
@@ -300,7 +300,7 @@ class Graph:
             self.nodes.remove(unused)
             self.removed.append(unused)
             for value in unused.outputs:
-                value.meaning = None
+                value.original_name = None
             for value in unused.inputs:
                 value.consumers.remove(unused)
             producers = dict.fromkeys(value.producer for value in unused.inputs)

@@ -1,9 +1,10 @@
 """Plans and carries out folds until nothing more can go.
 
 For each map per channel the planner asks the rules, operation by operation, until every part of
-the map has ended in a layer: only then anything changes. First against the flow, then with it, then
-beside it; a fold may make room for another, so all are asked again until a round changes nothing.
-Only then layers are copied, if that was asked for. Folding what was folded changes nothing.
+the map has ended in a layer: only then anything changes. First backward, into what the map reads,
+then forward, into what reads it, then into a parallel layer. A fold may make room for another, so
+all are asked again until a round changes nothing. Only then layers are copied, if that was asked
+for. Folding what was folded changes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 
 from training.folding.algebra.affine import ChannelMap, FoldRefused
 from training.folding.engine.graph import Affine, Graph, KeptNorm, Linear, Node, Opaque, Value
-from training.folding.engine.report_builder import Ledger
+from training.folding.engine.report_builder import ReportBuilder
 from training.folding.engine.report_row import Row
 from training.folding.engine.rule import Move, Onward, Rule
 from training.folding.engine.rules import RULES
@@ -32,18 +33,18 @@ Plan = Callable[[Graph, Node], list[Step]]
 def fold(graph: Graph) -> list[Row]:
     """Fold all that can be folded exactly, and return what became of every batch norm."""
     _separate(graph)
-    ledger = Ledger(graph)
+    report = ReportBuilder(graph)
     wanted = graph.clones
     for clones in sorted({False, wanted}):
         graph.clones = clones
-        while _fold_some(graph, ledger) or _merge_some(graph, ledger):
+        while _fold_some(graph, report) or _merge_some(graph, report):
             pass
-    _tell_refusals(graph, ledger)
-    return ledger.rows()
+    _report_refusals(graph, report)
+    return report.rows()
 
 
 def _separate(graph: Graph) -> None:
-    """Give each node an operation of its own, and tell layers that others have their weights."""
+    """Give each node an operation of its own, and note at layers that others have their weights."""
     first_with: dict[int, Node] = {}
     for node in graph.nodes:
         operation = node.operation
@@ -57,61 +58,60 @@ def _separate(graph: Graph) -> None:
                 operation.map.shared = operation.map.shared or node.name
 
 
-def _fold_some(graph: Graph, ledger: Ledger) -> bool:
+def _fold_some(graph: Graph, report: ReportBuilder) -> bool:
     """Try every map in every direction; return whether any has gone.
 
-    Against the flow the first map of a chain goes first, with it the last, so that chains go at
-    once.
+    Backward the first map of a chain goes first, forward the last, so that chains go at once.
     """
-    behind = [_move(graph, node, _behind, ledger) for node in graph.affines()]
-    before = [_move(graph, node, _before, ledger) for node in reversed(graph.affines())]
-    beside = [_move_beside(graph, node, ledger) for node in graph.affines()]
-    return any(behind + before + beside)
+    backward = [_move(graph, node, _plan_backward, report) for node in graph.affines()]
+    forward = [_move(graph, node, _plan_forward, report) for node in reversed(graph.affines())]
+    parallel = [_move_parallel(graph, node, report) for node in graph.affines()]
+    return any(backward + forward + parallel)
 
 
-def _merge_some(graph: Graph, ledger: Ledger) -> bool:
+def _merge_some(graph: Graph, report: ReportBuilder) -> bool:
     """Make one of layers side by side; return whether there were any."""
     known = len(graph.merged)
     merge_layers(graph)
     for kept, gone in graph.merged[known:]:
-        ledger.merged(kept, gone)
+        report.merged(kept, gone)
     return len(graph.merged) > known
 
 
-def _move(graph: Graph, origin: Node, plan: Plan, ledger: Ledger) -> bool:
-    """Fold a map along the flow, if all of it can go; return whether it has gone."""
+def _move(graph: Graph, origin: Node, plan: Plan, report: ReportBuilder) -> bool:
+    """Fold a map backward or forward, if all of it can go; return whether it has gone."""
     try:
         steps = plan(graph, origin)
     except FoldRefused:
         return False
-    against_flow = steps[0][1].side == "behind"
+    backward = steps[0][1].direction == "backward"
     pattern = steps[0][0].pattern
-    meaning = origin.output.meaning
+    original_name = origin.output.original_name
     reached = [_carry_out(graph, *step) for step in steps]
     ends = sorted(filter(_ends_map, reached), key=graph.nodes.index)
     source = origin.inputs[0]
     graph.bypass(origin)
-    if against_flow:
-        source.meaning = meaning
-    ledger.folded(origin, ends, pattern, source if against_flow else ends[0].output)
+    if backward:
+        source.original_name = original_name
+    report.folded(origin, ends, pattern, source if backward else ends[0].output)
     return True
 
 
-def _move_beside(graph: Graph, origin: Node, ledger: Ledger) -> bool:
-    """Fold a map into a layer beside it; return whether it has gone."""
+def _move_parallel(graph: Graph, origin: Node, report: ReportBuilder) -> bool:
+    """Fold a map into a parallel layer; return whether it has gone."""
     try:
-        sibling = _beside(graph, origin)
+        sibling = _plan_parallel(graph, origin)
     except FoldRefused:
         return False
     if sibling is None:
         return False
     absorb(sibling, graph)
-    ledger.folded(origin, [sibling.node], PATTERN, sibling.node.output)
+    report.folded(origin, [sibling.node], PATTERN, sibling.node.output)
     return True
 
 
-def _behind(graph: Graph, origin: Node) -> list[Step]:
-    """Return the steps that move a map against the flow, the first ones of the network first.
+def _plan_backward(graph: Graph, origin: Node) -> list[Step]:
+    """Return the steps that move a map backward, the first ones of the network first.
 
     Raises:
         FoldRefused: a part of it would have no exact place.
@@ -122,18 +122,20 @@ def _behind(graph: Graph, origin: Node) -> list[Step]:
     while pending:
         one, downstream = pending.pop()
         node = _producer(one.value, downstream, origin)
-        rule = RULES.get((type(node.operation), "behind"))
+        rule = RULES.get((type(node.operation), "backward"))
         if rule is None:
-            raise FoldRefused(f"{_subject(downstream, origin, 'input')} comes from {_told(node)}")
+            raise FoldRefused(
+                f"{_subject(downstream, origin, 'input')} comes from {_described(node)}"
+            )
         _check_readers(one.value, node, graph)
-        move = Move(one.map, one.axis, node, "behind", one.value, origin, downstream)
+        move = Move(one.map, one.axis, node, "backward", one.value, origin, downstream)
         pending += [(onward, node) for onward in rule.check(move, graph)]
         steps.append((rule, move))
     return steps[::-1]
 
 
-def _before(graph: Graph, origin: Node) -> list[Step]:
-    """Return the steps that move a map with the flow into every reader, the last ones first.
+def _plan_forward(graph: Graph, origin: Node) -> list[Step]:
+    """Return the steps that move a map forward into every reader, the last ones first.
 
     Raises:
         FoldRefused: a part of it would have no exact place, or it would reach a node twice.
@@ -150,20 +152,20 @@ def _before(graph: Graph, origin: Node) -> list[Step]:
         if not one.value.consumers:
             raise FoldRefused(f"{subject} is not used")
         for node in dict.fromkeys(one.value.consumers):
-            rule = RULES.get((type(node.operation), "before"))
+            rule = RULES.get((type(node.operation), "forward"))
             if rule is None:
-                raise FoldRefused(f"{subject} goes to {_told(node)}")
+                raise FoldRefused(f"{subject} goes to {_described(node)}")
             if node in reached:
                 raise FoldRefused(f"it would reach {node.name} on two ways")
             reached.add(node)
-            move = Move(one.map, one.axis, node, "before", one.value, origin)
+            move = Move(one.map, one.axis, node, "forward", one.value, origin)
             pending += [(onward, node) for onward in rule.check(move, graph)]
             steps.append((rule, move))
     return steps[::-1]
 
 
-def _beside(graph: Graph, origin: Node) -> Sibling | None:
-    """Return the layer beside a map that can take it up, None where there is none.
+def _plan_parallel(graph: Graph, origin: Node) -> Sibling | None:
+    """Return the parallel layer that can take up a map, None where there is none.
 
     Raises:
         FoldRefused: there is one, but it would not be exact.
@@ -212,7 +214,7 @@ def _subject(node: Node, origin: Node, end: str) -> str:
     return f"its {end}" if node is origin else f"the {end} of {node.name}"
 
 
-def _told(node: Node) -> str:
+def _described(node: Node) -> str:
     """Return a node that is in the way, as text."""
     operation = node.operation
     if isinstance(operation, KeptNorm):
@@ -229,35 +231,35 @@ def _ends_map(node: Node) -> bool:
 def _carry_out(graph: Graph, rule: Rule, move: Move) -> Node:
     """Carry out one step; return the node, or its copy."""
     node = move.node
-    if move.side == "before":
+    if move.direction == "forward":
         if not _ends_map(node):
-            node.output.meaning = None
+            node.output.original_name = None
     elif len(move.value.consumers) + move.value.is_output > 1:
-        assert move.downstream is not None, "a map behind a node has a reader"
+        assert move.downstream is not None, "a map that moves backward has a reader"
         node = graph.clone(node, move.downstream)
         move = replace(move, node=node, value=node.output)
     else:
-        move.value.meaning = None  # its numbers are now those of what comes later
+        move.value.original_name = None  # its numbers are now those of what comes later
     rule.rewrite(move, graph)
     return node
 
 
-def _tell_refusals(graph: Graph, ledger: Ledger) -> None:
+def _report_refusals(graph: Graph, report: ReportBuilder) -> None:
     """Note every batch norm that has stayed."""
     for node in graph.nodes:
         operation = node.operation
         if isinstance(operation, KeptNorm):
-            ledger.refused(operation.norm, operation.reason)
+            report.refused(operation.norm, operation.reason)
         elif isinstance(operation, Affine) and operation.norms:
-            ledger.refused(operation.norms[0], operation.locked or _reasons(graph, node))
+            report.refused(operation.norms[0], operation.locked or _reasons(graph, node))
 
 
 def _reasons(graph: Graph, origin: Node) -> str:
     """Return why a map can move nowhere."""
     reasons = (
-        ("not into what comes before", _reason(_behind, graph, origin)),
-        ("nor into what follows", _reason(_before, graph, origin)),
-        ("nor into what is beside it", _reason(_beside, graph, origin)),
+        ("not into what comes before", _reason(_plan_backward, graph, origin)),
+        ("nor into what follows", _reason(_plan_forward, graph, origin)),
+        ("nor into what is parallel to it", _reason(_plan_parallel, graph, origin)),
     )
     return "; ".join(f"{where}: {reason}" for where, reason in reasons if reason)
 

@@ -9,7 +9,7 @@ from training.folding.engine.graph import Affine, Graph, KeptNorm, Node, Norm, V
 from training.folding.engine.report_row import Row
 
 
-class Ledger:
+class ReportBuilder:
     """One row for each batch norm, in network order, and one for each constant that was folded.
 
     A batch norm that several nodes share gets one row, and counts as folded if it is at each.
@@ -19,7 +19,7 @@ class Ledger:
         self._rows: dict[Norm, Row | None] = {}  # in network order
         self._scales: dict[Norm, float] = {}
         self._carried: dict[Node, list[Norm]] = {}  # what each map is made of by now
-        self._twins: dict[Norm, Norm] = {}  # one use of a shared batch norm: the batch norm
+        self._duplicates: dict[Norm, Norm] = {}  # further use of a batch norm: the batch norm
         self._constants: set[Norm] = set()
         for node in graph.nodes:
             if isinstance(node.operation, KeptNorm):
@@ -27,7 +27,7 @@ class Ledger:
             elif isinstance(node.operation, Affine):
                 self._open(node, node.operation)
 
-    def folded(self, origin: Node, ends: list[Node], pattern: str, witness: Value | None) -> None:
+    def folded(self, origin: Node, ends: list[Node], pattern: str, probe: Value | None) -> None:
         """Note that a map has gone into other nodes, and with it what had gone into the map."""
         names = [end.name for end in ends]
         norms = self._carried.pop(origin)
@@ -40,7 +40,7 @@ class Ledger:
                 pattern=pattern,
                 largest_scale=self._scales[norm],
                 is_norm=norm not in self._constants,
-                witness=witness,
+                probe=probe,
             )
         for end in ends:
             if end in self._carried:
@@ -51,8 +51,8 @@ class Ledger:
         for norm, row in self._rows.items():
             if row is not None and gone.name in row.into:
                 into = dict.fromkeys(_substituted(row.into, gone.name, [kept.name]))
-                witness = kept.output if row.witness is gone.output else row.witness
-                self._rows[norm] = replace(row, into=tuple(into), witness=witness)
+                probe = kept.output if row.probe is gone.output else row.probe
+                self._rows[norm] = replace(row, into=tuple(into), probe=probe)
 
     def refused(self, norm: Norm, reason: str) -> None:
         """Note that a batch norm has stayed."""
@@ -60,14 +60,14 @@ class Ledger:
 
     def rows(self) -> list[Row]:
         """Return the rows."""
-        told: dict[Norm, Row] = {}
+        rows: dict[Norm, Row] = {}
         for norm, row in self._rows.items():
             if row is None:
                 continue
-            whole = self._twins.get(norm, norm)
-            one = replace(row, norm=whole, witness=_meaningful(row.witness))
-            told[whole] = _both(told[whole], one) if whole in told else one
-        return list(told.values())
+            whole = self._duplicates.get(norm, norm)
+            one = replace(row, norm=whole, probe=_named(row.probe))
+            rows[whole] = _both(rows[whole], one) if whole in rows else one
+        return list(rows.values())
 
     def _open(self, node: Node, operation: Affine) -> None:
         operation.norms = tuple(self._own(norm) for norm in operation.norms)
@@ -80,12 +80,12 @@ class Ledger:
         self._scales.update(dict.fromkeys(norms, operation.map.largest_scale))
 
     def _own(self, norm: Norm) -> Norm:
-        """Return a batch norm, or for each further use of it a twin."""
+        """Return a batch norm, or for each further use of it a duplicate."""
         if norm not in self._rows:
             return norm
-        twin = Norm(norm.name, norm.channels)
-        self._twins[twin] = norm
-        return twin
+        duplicate = Norm(norm.name, norm.channels)
+        self._duplicates[duplicate] = norm
+        return duplicate
 
 
 def _substituted(names: tuple[str, ...], name: str, by: list[str]) -> Iterator[str]:
@@ -102,9 +102,9 @@ def _both(first: Row, second: Row) -> Row:
     return replace(first, into=into, largest_scale=max(scales))
 
 
-def _meaningful(witness: Value | None) -> Value | None:
-    """Return the nearest tensor behind a witness whose numbers the original network has too."""
-    while witness is not None and witness.meaning is None:
-        readers = witness.consumers
-        witness = readers[0].output if readers else None
-    return witness
+def _named(probe: Value | None) -> Value | None:
+    """Return the nearest tensor after a probe whose numbers the original network has too."""
+    while probe is not None and probe.original_name is None:
+        readers = probe.consumers
+        probe = readers[0].output if readers else None
+    return probe

@@ -18,7 +18,7 @@ class Row:
         reason: why it was refused, None where it was folded.
         largest_scale: its largest absolute scale; None where it was refused.
         is_norm: false for constants, which need no report where they stay.
-        witness: a tensor of the folded network that carries the numbers of one of the original;
+        probe: a tensor of the folded network that carries the numbers of one of the original;
             None where it was refused, or where no such tensor is left.
     """
 
@@ -28,7 +28,7 @@ class Row:
     reason: str | None = None
     largest_scale: float | None = None
     is_norm: bool = True
-    witness: Value | None = None
+    probe: Value | None = None
 
     @property
     def folded(self) -> bool:

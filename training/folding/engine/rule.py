@@ -1,9 +1,9 @@
 """One rule per pattern: how a map per channel crosses one operation, or ends in it.
 
-A rule is asked about one operation and one side of it:
+A rule is asked about one operation and one direction:
 
-    behind    operation ─► map      the map moves against the flow, towards the input
-    before    map ─► operation      the map moves with the flow, towards the output
+    backward  operation ─► map      the map comes after it and moves towards the input
+    forward   map ─► operation      the map comes before it and moves towards the output
 
 `check` refuses with a reason, or returns the moves that remain: none where the operation has
 absorbed the map, one where the map comes out on the other side, several where it has to enter
@@ -21,7 +21,7 @@ from typing import Literal
 from training.folding.algebra.affine import ChannelMap
 from training.folding.engine.graph import Affine, Graph, Node, Operation, Value
 
-Side = Literal["behind", "before"]
+Direction = Literal["backward", "forward"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +32,17 @@ class Move:
         map: what is to be absorbed.
         axis: of its channels.
         node: the operation.
-        side: where the map is, seen from the operation.
-        value: the tensor that the map applies to: an output of `node` if the map is behind it, an
-            input if it is before.
+        direction: in which the map moves.
+        value: the tensor that the map applies to: an output of `node` if it moves backward, an
+            input if it moves forward.
         origin: the node that is to disappear.
-        downstream: the one node that reads `value`, where the map is behind.
+        downstream: the one node that reads `value`, where the map moves backward.
     """
 
     map: ChannelMap
     axis: int
     node: Node
-    side: Side
+    direction: Direction
     value: Value
     origin: Node
     downstream: Node | None = None
@@ -65,7 +65,7 @@ class Move:
 
 @dataclass(frozen=True, eq=False)
 class Onward:
-    """A map that has come out of an operation, on the side of `value`."""
+    """A map that has come out of an operation, at `value`."""
 
     map: ChannelMap
     axis: int
@@ -78,12 +78,12 @@ class Rule(ABC):
     Attributes:
         pattern: as users know it, `linear → bn`.
         operation: what it crosses.
-        side: where the map is.
+        direction: in which the map moves.
     """
 
     pattern: str
     operation: type[Operation]
-    side: Side
+    direction: Direction
 
     @abstractmethod
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:

@@ -1,8 +1,16 @@
-"""The ONNX front end: a model becomes the neutral graph, and takes back what folding did; no torch.
+"""The ONNX front end: a model becomes the neutral graph, and takes back what folding did.
 
-constants.py    what is the same in every run, in float64
-operators.py    what each operator is to folding
-view.py         the neutral graph of an ONNX graph
-write_back.py   what folding did, into the ONNX graph
-folding.py      all of it, for a model
+files.py         reading and writing ONNX files, whole or not at all
+constants.py     what is the same in every run, in float64
+operators.py     what each operator is to folding
+view.py          the neutral graph of an ONNX graph
+write_back.py    what folding did, into the ONNX graph
+folded_model.py  all of it, for a model
+
+torch may not be imported here.
 """
+
+from training.folding.onnx_frontend.files import read_model, write_model
+from training.folding.onnx_frontend.folded_model import FoldedModel, fold_model
+
+__all__ = ["FoldedModel", "fold_model", "read_model", "write_model"]

@@ -46,8 +46,8 @@ def read_model(path: Path) -> ir.Model:
     try:
         model = ir.load(path)
     except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, OSError) as error:
-        told = first_line(error)
-        raise FoldError(f"{path}: no ONNX model, or a damaged one ({told}); {REMEDY}") from error
+        reason = first_line(error)
+        raise FoldError(f"{path}: no ONNX model, or a damaged one ({reason}); {REMEDY}") from error
     check_model(path, model)
     return model
 

@@ -320,13 +320,13 @@ def global_average_pool(node: ir.Node, indices: list[int], context: Context) -> 
 
 
 def reduction(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """The mean or maximum over axes behind the channels."""
-    if 0 not in indices or not _behind_channels(node, context):
+    """The mean or maximum over axes after the channels."""
+    if 0 not in indices or not _after_channels(node, context):
         return None
     return Average() if node.op_type == "ReduceMean" else Maximum()
 
 
-def _behind_channels(node: ir.Node, context: Context) -> bool:
+def _after_channels(node: ir.Node, context: Context) -> bool:
     """Whether a node acts on axes that all come after the channels."""
     rank = _rank(node.outputs[0] if node.op_type == "Unsqueeze" else node.inputs[0])
     axes = _attribute(node, "axes", None)
@@ -338,7 +338,7 @@ def _behind_channels(node: ir.Node, context: Context) -> bool:
 
 
 def resize(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """Nearest and linear interpolation, whose weights sum to 1, of axes behind the channels."""
+    """Nearest and linear interpolation, whose weights sum to 1, of axes after the channels."""
     rank = _rank(node.inputs[0])
     mode = _text(node, "mode", "nearest")
     crops = _text(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize"
@@ -386,7 +386,7 @@ def cast(node: ir.Node, indices: list[int], context: Context) -> Operation | Non
 
 
 def pad(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """Axes behind the channels."""
+    """Axes after the channels."""
     if indices != [0]:
         return None
     pads, rank = _attribute(node, "pads", None), _rank(node.inputs[0])
@@ -453,8 +453,8 @@ def _is_matrix(node: ir.Node, context: Context) -> bool:
 
 
 def squeeze(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """Axes of size one behind the channels come and go."""
-    return Same() if indices == [0] and _behind_channels(node, context) else None
+    """Axes of size one after the channels come and go."""
+    return Same() if indices == [0] and _after_channels(node, context) else None
 
 
 def concat(node: ir.Node, indices: list[int], context: Context) -> Operation | None:

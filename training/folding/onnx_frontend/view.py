@@ -110,7 +110,7 @@ def _value(view: View, known: dict[ir.Value, Value], native: ir.Value | None) ->
         value = Value(
             native.name or "", shape, is_output=native.is_graph_output() or read_elsewhere
         )
-        value.meaning = value.name
+        value.original_name = value.name
         known[native] = value
         view.values[value] = native
     return known[native]

@@ -43,7 +43,7 @@ class Writer:
         self._remove_bypassed()
 
     def _copy(self, node: Node) -> None:
-        """Put a copy of a layer behind the layer."""
+        """Put a copy of a layer after the layer."""
         assert node.clone_of is not None, "asked of copies only"
         (original, *_) = self._view.natives[node.clone_of]
         output = ir.Value(name=self.new_name(node.output.name), type=original.outputs[0].type)
@@ -117,9 +117,9 @@ class Writer:
             native.op_type = "Gemm"
             self._set_constant(native, 2, bias, f"{node.name}_bias")
             return
-        self._add_behind(node, native, bias)
+        self._add_after(node, native, bias)
 
-    def _add_behind(self, node: Node, native: ir.Node, bias: NDArray[Any]) -> None:
+    def _add_after(self, node: Node, native: ir.Node, bias: NDArray[Any]) -> None:
         """Have a bias added to what a node returns, under the name that it has."""
         output = native.outputs[0]
         name = output.name
@@ -197,12 +197,12 @@ class Writer:
         self._view.values[node.output] = nodes.node("Add", [padded, border], "bordered")
 
     def _after(self, source: ir.Value) -> ir.Node:
-        """Return the first node that may stand behind what a tensor comes from."""
+        """Return the first node that may stand after what a tensor comes from."""
         nodes = list(self.native)
         producer = source.producer()
         if producer is None or producer.graph is not self.native:
             return nodes[0]
-        return nodes[nodes.index(producer) + 1]  # whoever reads the tensor is behind
+        return nodes[nodes.index(producer) + 1]  # whoever reads the tensor comes later
 
     def _remove_bypassed(self) -> None:
         """Let every reader of what a vanished node returned read what it would have passed on."""
@@ -244,8 +244,8 @@ class Writer:
 class _Inserted:
     """Makes nodes in front of another one."""
 
-    def __init__(self, writer: Writer, behind: ir.Node, stem: str) -> None:
-        self._writer, self._behind, self._stem = writer, behind, stem
+    def __init__(self, writer: Writer, before: ir.Node, stem: str) -> None:
+        self._writer, self._before, self._stem = writer, before, stem
 
     def node(
         self, operator: str, inputs: list[ir.Value], name: str, *attributes: ir.Attr
@@ -256,7 +256,7 @@ class _Inserted:
         node.outputs[0].name = name
         counts = operator in ("Shape", "Gather", "Concat")
         node.outputs[0].type = ir.TensorType(ir.DataType.INT64) if counts else inputs[0].type
-        self._writer.native.insert_before(self._behind, node)
+        self._writer.native.insert_before(self._before, node)
         return node.outputs[0]
 
     def constant(self, array: NDArray[Any], name: str) -> ir.Value:

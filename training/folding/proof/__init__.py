@@ -1,5 +1,17 @@
 """The proof that two models are the same but for rounding: inputs, evidence, verdict.
 
-Computes in float64 and as onnxruntime runs it. Never asks the engine what it did, except to fold
-the same model again in float64.
+inputs.py, adversarial.py   what is tried
+precision.py, reference.py  the models in float64
+sessions.py                 the models as onnxruntime runs them
+evidence.py                 four sets of numbers for the same inputs
+tolerances.py, verdict.py   what is accepted as rounding, and the verdict
+layer_errors.py             the error of each fold by itself
+prove.py                    all of it, for a fold and for two models
+
+Never asks the engine what it did, except to fold the same model again in float64.
 """
+
+from training.folding.proof.prove import compare_models, prove_fold
+from training.folding.proof.verdict import Verdict
+
+__all__ = ["Verdict", "compare_models", "prove_fold"]

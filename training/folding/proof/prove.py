@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from training.folding.onnx_frontend.folding import FoldedModel, fold_model
+from training.folding.onnx_frontend.folded_model import FoldedModel, fold_model
 from training.folding.proof.evidence import Models
 from training.folding.proof.inputs import feeds, given_feeds
 from training.folding.proof.precision import in_float64

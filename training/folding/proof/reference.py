@@ -3,8 +3,8 @@
 
 That one is written to be read. Its convolutions and pools visit every output in turn, so they are
 computed here one kernel position at a time instead, each of them a matrix product or a maximum of
-whole tensors. What these do not cover goes back to the reference. Two operators are here since the
-reference has old forms of them wrong.
+whole tensors. What these do not cover goes back to ONNX's. Two operators are here since ONNX's
+reference implementation has old forms of them wrong.
 """
 
 from __future__ import annotations
@@ -120,8 +120,7 @@ class ConvTranspose(SlowConvTranspose):
                     position, dilations, x.shape[2:], steps, strict=True
                 )
             )
-            part = _mixed(x, _at(weight, position), groups)
-            full[:, :, *reached] += part
+            full[:, :, *reached] += _mixed(x, _at(weight, position), groups)
         cut: tuple[Any, ...] = tuple(
             slice(low, size - high) for (low, high), size in zip(pads, sizes, strict=True)
         )
@@ -144,7 +143,7 @@ def _cut(
 
 
 class Pad(SlowPad):
-    """Padding in every form that the operator had; the reference forgets the value of old ones."""
+    """Padding in every form that the operator had; ONNX's forgets the value of old ones."""
 
     def _run(self, data: Array, *inputs: Array | None, **attributes: Any) -> tuple[Array]:
         pads, value, axes = (*inputs, None, None, None)[:3]
@@ -169,7 +168,7 @@ class Pad(SlowPad):
 
 
 class BatchNormalization(SlowBatchNormalization):
-    """Batch norm; the reference takes that of opsets 9 to 13 for one in train mode."""
+    """Batch norm; ONNX's takes that of opsets 9 to 13 for one in train mode."""
 
     def _run(
         self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, **attributes: Any
@@ -257,7 +256,7 @@ def _explicit(attributes: Mapping[str, Any], axes: int) -> list[tuple[int, int]]
 def _pads(
     attributes: Mapping[str, Any], axes: int, sizes: Sequence[int], kernel: Sequence[int]
 ) -> list[tuple[int, int]] | None:
-    """Return (before, after) for each axis; None for a mode that the reference has to do."""
+    """Return (before, after) for each axis; None for a mode that is left to ONNX's reference."""
     mode = _text(attributes.get("auto_pad"))
     if mode in ("", "NOTSET"):
         return _explicit(attributes, axes)

@@ -29,7 +29,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import FoldProof
 from training.evaluation.metrics import log_softmax
 
 ALGEBRA_TOLERANCE = 1e-10
@@ -98,29 +97,6 @@ class FourLogits:
         """Largest error that is still rounding."""
         error = largest_difference(self.unfolded, self.truth)
         return rounding_allowance(error, self.scale, self.floor)
-
-
-def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
-    """Return the verdict on the test images and on adversarial inputs."""
-    changes, unexplained = label_changes(test.unfolded, test.folded, test.allowance)
-    difference = np.abs(test.folded.astype(np.float64) - test.unfolded)
-    return FoldProof(
-        images=len(test.truth),
-        scale=test.scale,
-        algebra_error_float64=largest_difference(test.algebra, test.truth),
-        unfolded_error_float32=largest_difference(test.unfolded, test.truth),
-        folded_error_float32=largest_difference(test.folded, test.truth),
-        largest_logit_difference=float(difference.max()),
-        mean_logit_difference=float(difference.mean()),
-        relative_l2_difference=float(np.linalg.norm(difference) / np.linalg.norm(test.unfolded)),
-        largest_probability_difference=float(
-            np.abs(softmax(test.folded) - softmax(test.unfolded)).max()
-        ),
-        adversarial_error_ratio=adversarial.error_ratio(),
-        label_changes=changes,
-        unexplained_label_changes=unexplained,
-        holds=max(test.error_ratio(), adversarial.error_ratio()) <= 1 and unexplained == 0,
-    )
 
 
 def _ratio(error: float, allowed: float) -> float:

@@ -6,7 +6,7 @@
                                 a single input it may be small by chance
     3  no label changes         unless the two best were closer than rounding can tell
     4  how much it is           largest, 99.9th percentile and mean difference; not judged
-    5  on hostile inputs        1 and 2 for every kind of input by itself, the worst counts
+    5  on adversarial inputs    1 and 2 for every kind of input by itself, the worst counts
 
 An output for inputs on which the original is not finite says nothing, and is counted apart.
 """

@@ -1,20 +1,20 @@
 """Folding in torch networks: modules and functions alike, traced by torch.fx.
 
-folding.py      fold_network: trace, observe, view, plan, write back
-tracing.py      from the network to a graph of its operations
-observation.py  what one run shows: shapes, types, aliases, what is changed in place
-constants.py    what does not depend on the input, in float64
-calls.py        one way to ask modules, functions and methods for their arguments
-layers.py       convolutions and dense layers, read and built anew
-weight_norm.py  weights that are kept as direction and length
-norms.py        batch norms, read and built anew
-operations.py   pooling, padding, reshaping, arithmetic
-view.py         the neutral graph of all that
-write_back.py   from the folded neutral graph to a torch network
-border.py       padding with one number for each channel
-arrays.py       tensors as numpy arrays, and back
+folded_network.py  fold_network: trace, observe, view, plan, write back
+tracing.py         from the network to a graph of its operations
+observation.py     what one run shows: shapes, types, aliases, what is changed in place
+constants.py       what does not depend on the input, in float64
+calls.py           one way to ask modules, functions and methods for their arguments
+layers.py          convolutions and dense layers, weight norm too, read and built anew
+norms.py           batch norms, read and built anew
+operations.py      pooling, padding, reshaping, arithmetic
+view.py            the neutral graph of all that
+write_back.py      from the folded neutral graph to a torch network
+arrays.py          tensors as numpy arrays, and back
+
+onnx may not be imported here.
 """
 
-from training.folding.torch_frontend.folding import FoldedNetwork, fold_network
+from training.folding.torch_frontend.folded_network import FoldedNetwork, fold_network
 
 __all__ = ["FoldedNetwork", "fold_network"]

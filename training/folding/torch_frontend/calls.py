@@ -1,4 +1,4 @@
-"""One operation of a traced network, told the same way for modules, functions and methods."""
+"""One operation of a traced network, described alike for modules, functions and methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONV = "input weight bias stride padding dilation groups"
 _TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
 _MAX_POOL = "input kernel_size stride padding dilation ceil_mode return_indices"
 _AVERAGE_POOL = "input kernel_size stride padding ceil_mode count_include_pad"
-# Builtins and overloads tell nothing of their parameters.
+# Builtins and overloads do not name their parameters.
 _PARAMETERS: dict[Callable[..., Any], str] = {
     functional.conv1d: _CONV,
     functional.conv2d: _CONV,

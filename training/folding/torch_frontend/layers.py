@@ -140,7 +140,7 @@ def _convolution(
     }
     if transposed:
         given["output_padding"] = call.setting("output_padding", 0)
-    if any(isinstance(part, fx.Node) for value in given.values() for part in _flat(value)):
+    if any(isinstance(size, fx.Node) for value in given.values() for size in _flat(value)):
         return f"{call.kind} with a geometry computed while it runs"
     sizes = {name: _per_axis(value, dims) for name, value in given.items()}
     mode = call.setting("padding_mode", "zeros")
@@ -206,7 +206,7 @@ def _per_axis(value: int | str | tuple[int, ...], dims: int) -> Any:
 def _padding(
     padding: tuple[int, ...] | str, dilation: tuple[int, ...], kernel: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
-    """Return (before, after) for each axis; `same` puts the odd one behind."""
+    """Return (before, after) for each axis; `same` puts the odd one last."""
     if padding == "valid":
         return ((0, 0),) * len(kernel)
     if padding == "same":
@@ -218,10 +218,10 @@ def _padding(
 
 def normalized_weight(module: nn.Module) -> torch.Tensor | None:
     """Return a layer's weight in float64 if it has weight norm and nothing else on it."""
-    parts = _parametrized(module) or _hooked(module)
-    if parts is None:
+    stored = _parametrized(module) or _hooked(module)
+    if stored is None:
         return None
-    length, direction, dim = parts
+    length, direction, dim = stored
     with torch.no_grad():
         return torch._weight_norm(direction.cpu().double(), length.cpu().double(), dim)
 

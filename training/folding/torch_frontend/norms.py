@@ -88,7 +88,9 @@ def _stats(call: Call, constants: Constants, channels: int) -> BatchNormStats:
         remedy = "call eval() first" if call.module is not None else "pass training=False"
         raise FoldRefused(f"it is in training mode; {remedy}")
     if call.setting("running_mean") is None or call.setting("running_var") is None:
-        raise FoldRefused("it keeps no running statistics; recalibrate it with some first")
+        raise FoldRefused(
+            "it keeps no running statistics; build it with track_running_stats=True and train it"
+        )
     arrays = {field: _numbers(call.setting(name), constants) for field, name in _PARAMETERS.items()}
     missing = {"gamma": np.ones(channels), "beta": np.zeros(channels)}
     given = {field: values for field, values in arrays.items() if values is not None}

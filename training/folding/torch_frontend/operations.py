@@ -80,7 +80,7 @@ def _interpolation(call: Call, constants: Constants, seen: Observations) -> Oper
 
 
 def _reduction(operation: Callable[[], Operation]) -> Callable[..., Operation | None]:
-    """Return what reads a mean or maximum over all axes behind the channels, or some of them."""
+    """Return what reads a mean or maximum over all axes after the channels, or some of them."""
 
     def read(call: Call, constants: Constants, seen: Observations) -> Operation | None:
         shape = _input_shape(call, seen)
@@ -112,7 +112,7 @@ def _pad_module(call: Call, constants: Constants, seen: Observations) -> Operati
 def _padding(
     call: Call, sizes: object, value: float, seen: Observations, *, constant: bool
 ) -> Pad | None:
-    """Return padding of the axes behind the channels; None where it reaches others."""
+    """Return padding of the axes after the channels; None where it reaches others."""
     axes = len(_input_shape(call, seen)) - 2
     if not isinstance(sizes, tuple | list) or len(sizes) > 2 * axes:
         return None
@@ -127,7 +127,7 @@ def _padding(
 
 
 def _reshape(call: Call, constants: Constants, seen: Observations) -> Operation | None:
-    """All axes behind the batch become features, or batch and channels stay as they are."""
+    """All axes after the batch become features, or batch and channels stay as they are."""
     before, after = _input_shape(call, seen), seen.shapes[call.node]
     if len(before) < 2 or len(after) < 2 or before[0] != after[0]:
         return None
@@ -234,7 +234,7 @@ def _input_shape(call: Call, seen: Observations) -> tuple[int, ...]:
 
 
 def _is_spatial(call: Call, seen: Observations) -> bool:
-    """Return whether a pooling works on the axes behind batch and channels, and no others."""
+    """Return whether a pooling works on the axes after batch and channels, and no others."""
     if call.setting("return_indices", False):
         return False
     found = [dims for dims in (1, 2, 3) if f"{dims}d" in call.kind]

@@ -91,7 +91,7 @@ def user_hooks(module: nn.Module) -> list[Callable[..., object]]:
 
 
 def _check_initialized(network: nn.Module) -> None:
-    """Refuse layers that wait for data to tell how large they are."""
+    """Refuse lazy layers, whose size only data shows."""
     tensors = (*network.named_parameters(), *network.named_buffers())
     waiting = next((name for name, tensor in tensors if is_lazy(tensor)), None)
     if waiting is not None:

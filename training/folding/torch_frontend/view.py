@@ -31,7 +31,7 @@ from training.folding.torch_frontend.tracing import user_hooks
 
 @dataclass(eq=False)
 class View:
-    """A neutral graph and where its parts are in the traced network.
+    """A neutral graph and where its nodes are in the traced network.
 
     Attributes:
         calls: what each node is there.
@@ -61,7 +61,7 @@ def view_of(traced: fx.GraphModule, seen: Observations, *, clones: bool) -> View
                 if source in view.values:
                     view.values[source].is_output = True
         elif constants.is_value(node):
-            view.values[node] = Value(node.name, seen.shapes.get(node), meaning=node.name)
+            view.values[node] = Value(node.name, seen.shapes.get(node), original_name=node.name)
             if node.op != "placeholder":
                 _add(view, node, seen, owners, touched)
     return view

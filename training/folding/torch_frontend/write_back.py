@@ -161,7 +161,7 @@ def _original(node: Node) -> Node:
 
 
 class PerChannelPad(nn.Module):
-    """Pad the axes behind the channels with a value per channel: (N, C, *S) to (N, C, *S').
+    """Pad the axes after the channels with a value per channel: (N, C, *S) to (N, C, *S').
 
     A map s x + t in front of a layer that pads with zeros folds into the layer if the border holds
     -t / s instead, which the map sends to zero. For any size:

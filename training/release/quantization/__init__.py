@@ -1,4 +1,4 @@
-"""The int8 graph beside the float32 one: how it is made, what it changes, whether it holds.
+"""The int8 graph of an artifact: how it is made, what it changes, whether it holds.
 
-Works on released graphs; the folding engine is not involved any more.
+Works on released graphs: the folding engine may not be called here.
 """

@@ -28,7 +28,7 @@ def correct_biases(
 ) -> None:
     """Change the biases of a quantized graph so that each layer's means are the float32 graph's.
 
-    The graphs have the same layers in the same order; images are (N, 32, 32, 3).
+    The graphs have the same layers in the same order; images are (N, H, W, 3).
     """
     targets = channel_means(model, [layer.output[0] for layer in _layers(model)], images)
     for layer, target in zip(_layers(quantized), targets, strict=True):

@@ -12,6 +12,8 @@ from training.data.cifar10 import Split
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
 
+MAX_LOSS_POINTS = 0.3  # of test accuracy: an int8 graph that loses more is not released
+
 
 def measure_effect(
     source: bytes, quantized: bytes, test: Split, names: Sequence[str]

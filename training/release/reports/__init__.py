@@ -1,1 +1,4 @@
-"""Artifacts side by side, as a table and as figures, from their manifests and histories alone."""
+"""Artifacts compared, as a table and as figures, from their manifests and histories alone.
+
+Nothing is measured here.
+"""

@@ -1,4 +1,4 @@
-"""The reference experiment's two plots, from the artefacts' learning curves alone."""
+"""The reference experiment's two plots, from the artifacts' learning curves alone."""
 
 from __future__ import annotations
 
@@ -17,41 +17,43 @@ COLOURS = ("#c0562f", "#1f6f8b", "#5b8c3a", "#7a4f9a")
 STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "foldnorm", "font.size": 11}
 
 
-def accuracy_figure(bundles: Sequence[Bundle]) -> Figure:
+def accuracy_figure(artifacts: Sequence[Bundle]) -> Figure:
     """Return test accuracy per epoch of each network."""
     figure, axes = _figure("Test accuracy per epoch", "accuracy")
-    for bundle, colour in zip(bundles, _colours(bundles), strict=True):
-        history = bundle.read_history()
+    for artifact, colour in zip(artifacts, _colours(artifacts), strict=True):
+        history = artifact.read_history()
         epochs = [record.epoch for record in history]
         accuracy = [100 * record.test_accuracy for record in history]
-        axes.plot(epochs, accuracy, color=colour, label=f"{bundle.name}, last {accuracy[-1]:.1f} %")
+        axes.plot(
+            epochs, accuracy, color=colour, label=f"{artifact.name}, last {accuracy[-1]:.1f} %"
+        )
     axes.set_ylabel("accuracy, %")
     _finish(axes)
     return figure
 
 
-def loss_figure(bundles: Sequence[Bundle]) -> Figure:
+def loss_figure(artifacts: Sequence[Bundle]) -> Figure:
     """Return training and test loss per epoch of each network.
 
     Training loss is the mean while the weights moved, on augmented images and with dropout where
     the recipe has it, so it can lie above the test loss.
     """
     figure, axes = _figure("Training and test loss per epoch", "cross-entropy")
-    for bundle, colour in zip(bundles, _colours(bundles), strict=True):
-        history = bundle.read_history()
+    for artifact, colour in zip(artifacts, _colours(artifacts), strict=True):
+        history = artifact.read_history()
         epochs = [record.epoch for record in history]
         axes.plot(
             epochs,
             [record.train_loss for record in history],
             color=colour,
             linestyle="--",
-            label=f"{bundle.name}, training",
+            label=f"{artifact.name}, training",
         )
         axes.plot(
             epochs,
             [record.test_loss for record in history],
             color=colour,
-            label=f"{bundle.name}, test",
+            label=f"{artifact.name}, test",
         )
     _finish(axes)
     return figure
@@ -76,5 +78,5 @@ def _finish(axes: Axes) -> None:
     axes.legend(frameon=False)
 
 
-def _colours(bundles: Sequence[Bundle]) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(len(bundles))]
+def _colours(artifacts: Sequence[Bundle]) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(len(artifacts))]

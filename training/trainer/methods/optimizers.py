@@ -1,4 +1,4 @@
-"""Losses, optimizers and learning rates, as the recipes name them.
+"""Optimizers and learning rates, as the recipes name them.
 
     Keras 2.2 RMSprop      a <- rho a + (1 - rho) g^2
                            p <- p - lr_t g / (sqrt(a) + epsilon),   lr_t = lr / (1 + decay t)
@@ -12,15 +12,13 @@ times one triangular schedule of the share of the run that is over.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from training.recipes.recipe import GroupedRecipe, GroupRecipe, Recipe, RmspropRecipe
+from training.recipes.recipe import GroupedRecipe, GroupRecipe, RmspropRecipe
 from training.trainer.methods.muon import Muon
 
 
@@ -153,26 +151,3 @@ def triangular_share(progress: float, recipe: GroupedRecipe, until: float = 1.0)
     if progress >= until:
         return end
     return end + (1 - end) * (until - progress) / (until - recipe.warmup)
-
-
-def training_loss(logits: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """Return the loss that a recipe minimizes, () float32."""
-    if recipe.label_smoothing:
-        return functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-    return cross_entropy(logits, labels, recipe.probability_clip)
-
-
-def cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, probability_clip: float
-) -> torch.Tensor:
-    """Return the mean cross-entropy, () float32, of softmax clipped to [clip, 1 - clip].
-
-    As in Keras, a sample whose true class is given less than `probability_clip` has a constant
-    loss and so no gradient. Clipping the logarithm is the same function, and more precise.
-    """
-    log_probability = functional.log_softmax(logits, dim=1)
-    if probability_clip:
-        log_probability = log_probability.clamp(
-            math.log(probability_clip), math.log1p(-probability_clip)
-        )
-    return functional.nll_loss(log_probability, labels)

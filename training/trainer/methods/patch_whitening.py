@@ -23,14 +23,14 @@ EPSILON = 5e-4
 
 
 def whitening_filters(
-    images: torch.Tensor, side: int = 2, epsilon: float = EPSILON
+    images: torch.Tensor, side: int = 2, epsilon: float = EPSILON, count: int = IMAGES
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weight (2 * 3 * side**2, 3, side, side) and bias that whiten pixels in [0, 1].
 
-    images (N, 3, H, W) uint8; the first `IMAGES` of them are looked at. Computed in float64 on the
+    images (N, 3, H, W) uint8; the first `count` of them are looked at. Computed in float64 on the
     CPU, so that every device starts from the same filters.
     """
-    pixels = images[:IMAGES].cpu().double() / 255
+    pixels = images[:count].cpu().double() / 255
     mean = pixels.mean(dim=(0, 2, 3))
     std = pixels.std(dim=(0, 2, 3))
     normalized = (pixels - mean[:, None, None]) / std[:, None, None]

@@ -45,8 +45,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    def do_GET(self):
+        self.do_POST()
+
     def do_POST(self):
-        content = self.rfile.read(int(self.headers["Content-Length"]))
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, headers, body = self.server.next_answer((self.path, self.headers, content))
         if status is None:  # hang up
             self.close_connection = True

@@ -77,6 +77,15 @@ def test_a_server_that_refuses_the_image_is_not_measured(server, foldnorm, image
     assert str(result.exception) == f"{image}: no image"
 
 
+def test_pixels_are_of_the_size_that_the_models_metadata_states(server, foldnorm, image):
+    metadata = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 48, 64, 3]}]}
+    server.script.append((200, {}, json.dumps(metadata).encode()))
+    options = ("--protocol", "v2", "--model", "m", "--pixels", "--image", image, "--rate", "20")
+    result = foldnorm("bench", "--url", server.url, *options, *SHORT)
+    assert [path for path, *_ in server.requests] == ["/v2/models/m"]
+    assert "image 0 cannot be decoded" in str(result.exception)
+
+
 def test_a_server_that_is_not_there_is_server_trouble(foldnorm, image):
     result = foldnorm("bench", "--url", "http://127.0.0.1:9", "--image", image, "--rate", "20")
     assert isinstance(result.exception, ServerError)

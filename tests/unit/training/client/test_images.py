@@ -47,7 +47,7 @@ def test_an_empty_file_and_one_too_large_are_refused(tmp_path, monkeypatch):
     (tmp_path / "empty.png").touch()
     with pytest.raises(RequestError, match=r"empty\.png is empty"):
         list(read_images([str(tmp_path / "empty.png")]))
-    monkeypatch.setattr(module, "MOST_BYTES", module.ENVELOPE_BYTES + 10)
+    monkeypatch.setattr(module, "MAX_BYTES", module.ENVELOPE_BYTES + 10)
     path = tmp_path / "large.png"
     path.write_bytes(bytes(10))
     assert len(list(read_images([str(path)]))) == 1
@@ -65,7 +65,7 @@ def test_a_request_has_at_most_64_images():
 
 
 def test_a_request_stays_within_the_bytes_of_a_body():
-    third = module.MOST_BYTES // 3
+    third = module.MAX_BYTES // 3
     assert [len(group) for group in requests_of(sized(*[third] * 5))] == [2, 2, 1]
     fits = third - module.ENVELOPE_BYTES
     assert [len(group) for group in requests_of(sized(*[fits] * 5))] == [3, 2]

@@ -59,14 +59,14 @@ def test_what_is_no_answer_of_v1_is_said_so(body):
         PredictFormat().read(body, {})
 
 
-def parts(payload):
+def decoded(payload):
     length = int(payload.headers[HEADER])
     return json.loads(payload.body[:length]), payload.body[length:]
 
 
 def test_v2_sends_files_each_after_its_length():
     payload = InferFormat("keras-bn@1.0.0").build(CONTENTS)
-    table, tensor = parts(payload)
+    table, tensor = decoded(payload)
     assert payload.target == "/v2/models/keras-bn@1.0.0/infer"
     assert table["inputs"] == [
         {
@@ -80,13 +80,30 @@ def test_v2_sends_files_each_after_its_length():
     assert "parameters" not in table
 
 
-def test_v2_tells_the_deadline_in_microseconds():
-    table, _ = parts(InferFormat("m", deadline_ms=1.5).build(CONTENTS))
+def test_v2_states_the_deadline_in_microseconds():
+    table, _ = decoded(InferFormat("m", deadline_ms=1.5).build(CONTENTS))
     assert table["parameters"] == {"timeout": 1500}
 
 
+PIXELS = InferFormat("m", pixels=True, size=(32, 32))
+
+
+def test_the_size_of_pixels_is_that_of_the_models_metadata():
+    metadata = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 48, 64, 3]}]}
+    sized = InferFormat("m@1.0.0", pixels=True).sized(json.dumps(metadata).encode())
+    assert (sized.metadata_target, sized.size) == ("/v2/models/m@1.0.0", (48, 64))
+
+
+@pytest.mark.parametrize(
+    "metadata", [b"", b"{}", b'{"inputs": []}', b'{"inputs": [{"shape": [1]}]}']
+)
+def test_metadata_without_the_size_of_an_image_is_said_so(metadata):
+    with pytest.raises(ServerError, match="not of the form that protocol v2 has"):
+        InferFormat("m", pixels=True).sized(metadata)
+
+
 def test_v2_sends_pixels_in_rows_of_rgb():
-    table, tensor = parts(InferFormat("m", pixels=True).build([png(value=7), png(value=9)]))
+    table, tensor = decoded(PIXELS.build([png(value=7), png(value=9)]))
     assert (table["inputs"][0]["datatype"], table["inputs"][0]["shape"]) == (
         "UINT8",
         [2, 32, 32, 3],
@@ -96,11 +113,14 @@ def test_v2_sends_pixels_in_rows_of_rgb():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(png(side=33), "image 0 is 33 by 33 pixels"), (b"none", "image 0 cannot be decoded")],
+    [
+        (png(side=33), "image 0 is 33 by 33 pixels, and the model takes 32 by 32"),
+        (b"none", "image 0 cannot be decoded"),
+    ],
 )
-def test_what_has_no_32_by_32_pixels_is_refused_as_pixels(content, message):
+def test_an_image_of_another_size_is_refused_as_pixels(content, message):
     with pytest.raises(RequestError, match=message):
-        InferFormat("m", pixels=True).build([content])
+        PIXELS.build([content])
 
 
 def infer_answer(*rows, shape=None):

@@ -20,27 +20,27 @@ def scripted(replies):
 
 
 def ask(run, connection, retries=3):
-    """Return the reply, what was told, and the seconds waited."""
-    told = []
+    """Return the reply, what was logged, and the seconds waited."""
+    logged = []
 
     async def timed():
         start = asyncio.get_running_loop().time()
-        reply = await post_patiently(connection, PAYLOAD, retries, told.append)
-        return reply, told, asyncio.get_running_loop().time() - start
+        reply = await post_patiently(connection, PAYLOAD, retries, logged.append)
+        return reply, logged, asyncio.get_running_loop().time() - start
 
     return run(timed())
 
 
 def test_an_answer_is_taken_at_once(run, fake, problem):
-    reply, told, waited = ask(run, fake(scripted([problem(200)])))
-    assert (reply.status, told, waited) == (200, [], 0)
+    reply, logged, waited = ask(run, fake(scripted([problem(200)])))
+    assert (reply.status, logged, waited) == (200, [], 0)
 
 
 def test_a_busy_server_is_asked_again_when_it_says_and_the_user_is_told(run, fake, problem):
     busy = [problem(503, "the queue is full", "7"), problem(429, "slow down", "2")]
-    reply, told, waited = ask(run, fake(scripted([*busy, problem(200)])))
+    reply, logged, waited = ask(run, fake(scripted([*busy, problem(200)])))
     assert (reply.status, waited) == (200, pytest.approx(9))
-    assert told == [
+    assert logged == [
         "the queue is full; trying again in 7 s (retry 1 of 3)",
         "slow down; trying again in 2 s (retry 2 of 3)",
     ]

@@ -6,8 +6,12 @@ from datetime import datetime
 
 import torch
 
-from training.evaluation import environment
-from training.evaluation.environment import describe_environment, hardware_name, source_commit
+from training.evaluation.environment import (
+    describe_environment,
+    hardware_name,
+    source_commit,
+    vector_instructions,
+)
 
 CPU = torch.device("cpu")
 
@@ -24,9 +28,8 @@ def test_a_processor_is_named_with_its_cores():
     assert re.fullmatch(r".+, \d+ cores", hardware_name(CPU))
 
 
-def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
-    assert source_commit() is None
+def test_outside_a_checkout_there_is_no_commit(tmp_path):
+    assert source_commit(tmp_path) is None
 
 
 def test_without_git_there_is_no_commit(monkeypatch):
@@ -34,12 +37,6 @@ def test_without_git_there_is_no_commit(monkeypatch):
     assert source_commit() is None
 
 
-def test_the_instructions_are_those_that_integer_kernels_use(monkeypatch):
-    flags = "fpu sse2 avx2 avx512f avx512_vnni clzero"
-    monkeypatch.setattr(environment, "_cpuinfo", {"flags": flags}.get)
-    assert environment.vector_instructions() == ["avx2", "avx512f", "avx512_vnni"]
-
-
-def test_a_system_that_does_not_say_has_no_known_instructions(monkeypatch):
-    monkeypatch.setattr(environment, "_cpuinfo", lambda _key: None)
-    assert environment.vector_instructions() == []
+def test_the_instructions_are_those_that_integer_kernels_use():
+    flags = ["fpu", "sse2", "avx2", "avx512f", "avx512_vnni", "clzero"]
+    assert vector_instructions(flags) == ["avx2", "avx512f", "avx512_vnni"]

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from models.history import EpochRecord
-from training.trainer.console import ProgressReport
+from training.trainer.console import ProgressReport, run_report, runs_report
+from training.trainer.evaluate import RunResult
 
 RECORD = EpochRecord(3, 1e-3, 0.5123, 0.8, 0.6234, 0.79, 101.5, 6.2)
 
@@ -52,3 +53,29 @@ def test_a_terminal_sees_throughput_loss_and_epoch():
     output, _ = shown(terminal=True, width=120)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output)
     assert "epoch 3/10  loss 1.000" in plain
+
+
+def result(seed, single, six, before=None, seconds=100.0):
+    return RunResult(seed, 20, single, six, before, seconds)
+
+
+def test_a_runs_report_has_both_accuracies_and_the_timers():
+    report = run_report(result(7, 0.9321, 0.9402, before=0.93), {"build": 3.0, "prepare": 4.25})
+    assert report.splitlines() == [
+        "seed 7: test accuracy single view 93.21% (93.00% before PreciseBN), "
+        "test-time augmentation 94.02%",
+        "build 3.0 s  prepare 4.2 s  train 100.0 s",
+    ]
+    assert "PreciseBN" not in run_report(result(7, 0.9, 0.9), {})
+
+
+def test_the_report_of_several_has_n_mean_deviation_and_error():
+    report = runs_report([result(0, 0.93, 0.94), result(1, 0.94, 0.95)])
+    assert report.splitlines()[0] == (
+        "single view, % n 2  mean 93.50  std 0.71  s.e. 0.50  93.00 to 94.00"
+    )
+    assert [line.split(" n ")[0].strip() for line in report.splitlines()] == [
+        "single view, %",
+        "augmented, %",
+        "train, s",
+    ]

@@ -1,34 +1,42 @@
-"""All rules, by the operation and the side that they are asked about."""
+"""All rules, one module for each kind of pattern, by operation and direction.
+
+A new pattern is a module here, an entry below, and its tests.
+"""
 
 from __future__ import annotations
 
 from training.folding.engine.graph import Operation
-from training.folding.engine.rule import Rule, Side
-from training.folding.engine.rules.branches import BeforeConcat, BeforeSum, BehindConcat, BehindSum
-from training.folding.engine.rules.flatten import BeforeFlatten, BehindFlatten
-from training.folding.engine.rules.linear import BeforeLinear, BehindLinear
-from training.folding.engine.rules.norms import BeforeAffine, BehindAffine
+from training.folding.engine.rule import Direction, Rule
+from training.folding.engine.rules.branches import (
+    BackwardConcat,
+    BackwardSum,
+    ForwardConcat,
+    ForwardSum,
+)
+from training.folding.engine.rules.chain import BackwardAffine, ForwardAffine
+from training.folding.engine.rules.flatten import BackwardFlatten, ForwardFlatten
+from training.folding.engine.rules.linear import BackwardLinear, ForwardLinear
 from training.folding.engine.rules.pads import PassBorderPad, PassPad
 from training.folding.engine.rules.passage import PassAverage, PassMaximum, PassSame
 
-_SIDES: tuple[Side, Side] = ("behind", "before")
+_DIRECTIONS: tuple[Direction, Direction] = ("backward", "forward")
 _ALL: list[Rule] = [
-    BehindLinear(),
-    BeforeLinear(),
-    BehindAffine(),
-    BeforeAffine(),
-    BehindFlatten(),
-    BeforeFlatten(),
-    BehindSum(),
-    BeforeSum(),
-    BehindConcat(),
-    BeforeConcat(),
+    BackwardLinear(),
+    ForwardLinear(),
+    BackwardAffine(),
+    ForwardAffine(),
+    BackwardFlatten(),
+    ForwardFlatten(),
+    BackwardSum(),
+    ForwardSum(),
+    BackwardConcat(),
+    ForwardConcat(),
     *(
-        passage(side)
+        passage(direction)
         for passage in (PassSame, PassMaximum, PassAverage, PassPad, PassBorderPad)
-        for side in _SIDES
+        for direction in _DIRECTIONS
     ),
 ]
-RULES: dict[tuple[type[Operation], Side], Rule] = {
-    (rule.operation, rule.side): rule for rule in _ALL
+RULES: dict[tuple[type[Operation], Direction], Rule] = {
+    (rule.operation, rule.direction): rule for rule in _ALL
 }

@@ -15,12 +15,12 @@ from training.folding.engine.graph import Concat, Graph, Linear, Node, Sum
 from training.folding.engine.rule import Move, Onward, Rule
 
 
-class BehindSum(Rule):
+class BackwardSum(Rule):
     """Every branch takes the scale, and one of them the shift as well."""
 
     pattern = "sum → bn"
     operation = Sum
-    side = "behind"
+    direction = "backward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse to broadcast channels; leave the rest to the branches."""
@@ -39,12 +39,12 @@ class BehindSum(Rule):
         )
 
 
-class BeforeSum(Rule):
+class ForwardSum(Rule):
     """A shift may as well be added to the sum; a scale belongs to its own branch."""
 
     pattern = "bn → sum"
     operation = Sum
-    side = "before"
+    direction = "forward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse a scale, and to broadcast channels."""
@@ -58,42 +58,44 @@ class BeforeSum(Rule):
         return (move.onward(shift, move.node.output),)
 
 
-class BehindConcat(Rule):
-    """Every branch takes the part for its channels."""
+class BackwardConcat(Rule):
+    """Every branch takes the chunk for its channels."""
 
     pattern = "concat → bn"
     operation = Concat
-    side = "behind"
+    direction = "backward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse branches of unknown size."""
         sources = move.node.inputs
         if move.is_uniform or _axis(move.node) != move.axis:
             return tuple(move.onward(move.map, source) for source in sources)
-        parts = move.map.split(_branch_sizes(move))
-        return tuple(move.onward(part, source) for part, source in zip(parts, sources, strict=True))
+        chunks = move.map.split(_branch_sizes(move))
+        return tuple(
+            move.onward(chunk, source) for chunk, source in zip(chunks, sources, strict=True)
+        )
 
 
-class BeforeConcat(Rule):
+class ForwardConcat(Rule):
     """What follows takes the map for the channels of this branch, and leaves the others alone."""
 
     pattern = "bn → concat"
     operation = Concat
-    side = "before"
+    direction = "forward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse branches of unknown size, and another axis than that of the channels."""
         if not move.is_uniform and _axis(move.node) != move.axis:
             raise FoldRefused(
-                f"{move.node.name} puts something else with the same channels beside it"
+                f"{move.node.name} joins it with something else that has the same channels"
             )
-        parts = [
+        maps = [
             (move.map if source is move.value else _IDENTITY).broadcast(size)
             for source, size in zip(move.node.inputs, _branch_sizes(move), strict=True)
         ]
         joined = ChannelMap(
-            np.concatenate([part.scale for part in parts]),
-            np.concatenate([part.shift for part in parts]),
+            np.concatenate([one.scale for one in maps]),
+            np.concatenate([one.shift for one in maps]),
         )
         return (move.onward(joined, move.node.output, _axis(move.node)),)
 

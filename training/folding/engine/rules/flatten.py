@@ -11,12 +11,12 @@ from training.folding.engine.graph import Flatten, Graph
 from training.folding.engine.rule import Move, Onward, Rule
 
 
-class BeforeFlatten(Rule):
+class ForwardFlatten(Rule):
     """Each channel's scale and shift is repeated for its positions."""
 
     pattern = "bn → flatten"
     operation = Flatten
-    side = "before"
+    direction = "forward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse positions whose number is not known."""
@@ -30,12 +30,12 @@ class BeforeFlatten(Rule):
         return (move.onward(repeated, move.node.output, 1),)
 
 
-class BehindFlatten(Rule):
+class BackwardFlatten(Rule):
     """The positions of one channel must have one scale and one shift."""
 
     pattern = "flatten → bn"
     operation = Flatten
-    side = "behind"
+    direction = "backward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse what differs between the positions of a channel."""
@@ -62,7 +62,7 @@ def _sizes(move: Move) -> tuple[int, int]:
     if not sizes or any(size is None for size in sizes):
         raise FoldRefused(
             f"{move.node.name} flattens {source.name}, whose sizes are not known; export the "
-            "network with fixed sizes behind the batch"
+            "network with fixed sizes after the batch"
         )
     known = [size for size in sizes if size is not None]
     return known[0], math.prod(known[1:])

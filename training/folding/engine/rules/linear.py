@@ -18,31 +18,31 @@ from training.folding.engine.rule import Move, Onward, Rule
 from training.folding.engine.rules.pads import moved_values
 
 
-class BehindLinear(Rule):
+class BackwardLinear(Rule):
     """W' = s W, b' = s b + t."""
 
     pattern = "linear → bn"
     operation = Linear
-    side = "behind"
+    direction = "backward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse what is not on the layer's output channels."""
         layer = free_layer(move.node, graph)
         _check_axis(move, layer)
-        _named(move.node, layer.check_behind, move.map)
+        _named(move.node, layer.check_backward, move.map)
         return ()
 
     def rewrite(self, move: Move, graph: Graph) -> None:
         """Absorb the map."""
-        linear_map(move.node).absorb_behind(move.map)
+        linear_map(move.node).absorb_backward(move.map)
 
 
-class BeforeLinear(Rule):
+class ForwardLinear(Rule):
     """W' = W s, b' = b + W t; a border of zeros becomes one of -t / s, which the map sends to 0."""
 
     pattern = "bn → linear"
     operation = Linear
-    side = "before"
+    direction = "forward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse what is not on the layer's input channels, or differs at the border."""
@@ -55,7 +55,7 @@ class BeforeLinear(Rule):
             )
         if _needs_border(move, layer):
             _check_border(move, layer)
-        _named(move.node, layer.check_before, move.map)
+        _named(move.node, layer.check_forward, move.map)
         return ()
 
     def rewrite(self, move: Move, graph: Graph) -> None:
@@ -66,7 +66,7 @@ class BeforeLinear(Rule):
             graph.insert_before(move.node, BorderPad(layer.padding, _border_values(move, layer)))
             layer.padding = tuple((0, 0) for _ in layer.padding)
             layer.pads = False
-        layer.absorb_before(move.map)
+        layer.absorb_forward(move.map)
 
 
 def linear_map(node: Node) -> LinearMap:
@@ -132,7 +132,7 @@ def _needs_border(move: Move, layer: LinearMap) -> bool:
 
 def _border_values(move: Move, layer: LinearMap) -> NDArray[np.float64]:
     """Return -t / s, (C,) float64."""
-    return moved_values(move, np.zeros(layer.channels_in), "before", layer.dtype)
+    return moved_values(move, np.zeros(layer.channels_in), "forward", layer.dtype)
 
 
 def _check_border(move: Move, layer: LinearMap) -> None:

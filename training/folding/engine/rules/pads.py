@@ -1,10 +1,10 @@
-"""Padding by a node of its own, before or behind a map.
+"""Padding by a node of its own, before or after a map.
 
 Values that come from the image itself, repeated, mirrored or wrapped, commute with any map. A
 constant v does if the map sends it to itself, and else becomes one number for each channel:
 
-    behind the padding    s pad(x, v) + t = pad(s x + t, s v + t)
-    before the padding    pad(s x + t, v) = s pad(x, (v - t) / s) + t
+    backward    s pad(x, v) + t = pad(s x + t, s v + t)
+    forward     pad(s x + t, v) = s pad(x, (v - t) / s) + t
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from training.folding.algebra.affine import ChannelMap, FoldRefused, channels_named
 from training.folding.algebra.rounding import largest
 from training.folding.engine.graph import BorderPad, Graph, Pad
-from training.folding.engine.rule import Move, Side
+from training.folding.engine.rule import Direction, Move
 from training.folding.engine.rules.passage import Passage, check_channels_kept
 
 FLOAT32 = np.dtype(np.float32)
@@ -40,7 +40,7 @@ class PassPad(Passage):
                 f"{move.node.name} pads by an amount that is not known, or crops; export the "
                 "network with fixed sizes"
             )
-        moved_values(move, np.array([pad.value]), self.side, pad.dtype or FLOAT32)
+        moved_values(move, np.array([pad.value]), self.direction, pad.dtype or FLOAT32)
 
     def rewrite(self, move: Move, graph: Graph) -> None:
         """Put padding with one number for each channel in its place."""
@@ -48,7 +48,7 @@ class PassPad(Passage):
         if pad.value is None or _keeps(move.map, pad.value):
             return
         assert pad.padding is not None, "checked before"
-        values = moved_values(move, np.array([pad.value]), self.side, pad.dtype or FLOAT32)
+        values = moved_values(move, np.array([pad.value]), self.direction, pad.dtype or FLOAT32)
         graph.insert_before(move.node, BorderPad(pad.padding, values))
         graph.bypass(move.node)
 
@@ -62,16 +62,16 @@ class PassBorderPad(Passage):
     def refuse(self, move: Move) -> None:
         """Refuse where a scale of zero would have to make a border."""
         check_channels_kept(move)
-        moved_values(move, _border(move).values, self.side, FLOAT32)
+        moved_values(move, _border(move).values, self.direction, FLOAT32)
 
     def rewrite(self, move: Move, graph: Graph) -> None:
         """Change the numbers."""
         border = _border(move)
-        border.values = moved_values(move, border.values, self.side, FLOAT32)
+        border.values = moved_values(move, border.values, self.direction, FLOAT32)
 
 
 def moved_values(
-    move: Move, values: NDArray[np.float64], side: Side, dtype: np.dtype
+    move: Move, values: NDArray[np.float64], direction: Direction, dtype: np.dtype
 ) -> NDArray[np.float64]:
     """Return the border values once the map has passed: s v + t, or (v - t) / s.
 
@@ -80,7 +80,7 @@ def moved_values(
             overflows.
     """
     scale, shift = move.map.scale, move.map.shift
-    if side == "behind":
+    if direction == "backward":
         moved = scale * values + shift
     else:
         scale, missing = np.broadcast_arrays(scale, values - shift)

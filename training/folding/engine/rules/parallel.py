@@ -1,4 +1,4 @@
-"""Layers side by side: branches of one input that a sum joins again, as in RepVGG.
+"""Parallel layers: branches of one input that a sum joins again, as in RepVGG.
 
     (W x + b) + (s x + t)     = (W + diag s) x + (b + t)
     (W x + b) + (V x + c)     = (W + V) x + (b + c)
@@ -46,7 +46,7 @@ class Summed:
 
 @dataclass(frozen=True, eq=False)
 class Sibling:
-    """A layer that can take up a map beside it.
+    """A layer that can take up a parallel map.
 
     Attributes:
         branch: the layer's own.
@@ -67,7 +67,7 @@ class Sibling:
 
 
 def sibling_of(origin: Node, graph: Graph) -> Sibling | None:
-    """Return the layer beside a map that can take it up, None where there is no layer beside it.
+    """Return the parallel layer that can take up a map, None where there is no parallel layer.
 
     Raises:
         FoldRefused: there is one, but it would not be exact; the message is the reason.
@@ -94,7 +94,7 @@ def sibling_of(origin: Node, graph: Graph) -> Sibling | None:
 
 
 def absorb(sibling: Sibling, graph: Graph) -> None:
-    """Put the map into the layer beside it, and let the sum do without its branch."""
+    """Put the map into the parallel layer, and let the sum do without its branch."""
     free_layer(sibling.node, graph).replace(sibling.read_weight, sibling.bias)
     _join(sibling.branch, sibling.other, graph)
 
@@ -143,9 +143,9 @@ def _join(kept: Branch, other: Branch, graph: Graph) -> None:
     """Take away the other branch; sums on the way to where both meet now hold other numbers."""
     meeting = next(node for node in kept.sums if node in other.sums)
     for branch in (kept, other):
-        branch.value.meaning = None
+        branch.value.original_name = None
         for node in itertools.takewhile(lambda one: one is not meeting, branch.sums):
-            node.output.meaning = None
+            node.output.original_name = None
     graph.drop_input(other.sums[0], other.value)
 
 
@@ -164,7 +164,9 @@ def _with_identity(
     centre = _centre(name, layer)
     channels = layer.channels_out
     if layer.channels_in != channels:
-        raise FoldRefused(f"{name} beside it turns {layer.channels_in} channels into {channels}")
+        raise FoldRefused(
+            f"{name}, parallel to it, turns {layer.channels_in} channels into {channels}"
+        )
     whole = map_.broadcast(channels)
 
     def add(weight: NDArray[np.float64]) -> None:
@@ -186,18 +188,20 @@ def _centre(name: str, layer: LinearMap) -> tuple[int, ...]:
     """
     kernel = layer.weight_shape[2:]
     if layer.kind == "conv_transpose":
-        raise FoldRefused(f"{name} beside it is a transposed convolution")
+        raise FoldRefused(f"{name}, parallel to it, is a transposed convolution")
     if layer.kind == "dense":
         return ()
     if layer.strides != (1,) * len(kernel):
-        raise FoldRefused(f"{name} beside it has strides {layer.strides}, not 1")
+        raise FoldRefused(f"{name}, parallel to it, has strides {layer.strides}, not 1")
     if layer.padding is None:
-        raise FoldRefused(f"{name} beside it pads by an amount that depends on the input's size")
+        raise FoldRefused(
+            f"{name}, parallel to it, pads by an amount that depends on the input's size"
+        )
     centre = tuple(size // 2 for size in kernel)
     half = tuple((d * c, d * c) for d, c in zip(layer.dilations, centre, strict=True))
     if layer.padding != half or any(size % 2 == 0 for size in kernel):
         raise FoldRefused(
-            f"{name} beside it has a kernel {kernel} whose centre is not where the output is"
+            f"{name}, parallel to it, has a kernel {kernel} whose centre is not where the output is"
         )
     return centre
 

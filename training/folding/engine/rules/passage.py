@@ -11,20 +11,22 @@ import numpy as np
 
 from training.folding.algebra.affine import FoldRefused, channels_named
 from training.folding.engine.graph import Average, Graph, Maximum, Same
-from training.folding.engine.rule import Move, Onward, Rule, Side
+from training.folding.engine.rule import Direction, Move, Onward, Rule
 
 
 class Passage(Rule):
     """A map comes out on the other side as it went in."""
 
-    def __init__(self, side: Side) -> None:
-        self.side = side
+    def __init__(self, direction: Direction) -> None:
+        self.direction = direction
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse what does not commute."""
         self.refuse(move)
         (source,) = move.node.inputs
-        return (move.onward(move.map, source if self.side == "behind" else move.node.output),)
+        return (
+            move.onward(move.map, source if self.direction == "backward" else move.node.output),
+        )
 
     def refuse(self, move: Move) -> None:
         """Raise FoldRefused if the operation does not commute with the map."""

@@ -90,8 +90,8 @@ def test_maps_behind_a_layer_become_the_layer(data, layer, seed):
     expected = outputs_of(layer, x)
     for _ in range(data.draw(st.integers(1, 3))):
         map_ = data.draw(maps(layer.channels_out))
-        layer.check_behind(map_)
-        layer.absorb_behind(map_)
+        layer.check_backward(map_)
+        layer.absorb_backward(map_)
         expected = applied(map_, expected, axis)
     assert distance(expected, outputs_of(layer, x)) < ROUNDING
     assert layer.changed
@@ -107,8 +107,8 @@ def test_maps_before_a_layer_without_padding_become_the_layer(data, layer, seed)
         seen = applied(map_, seen, axis)
     expected = outputs_of(layer, seen)
     for map_ in reversed(in_a_row):  # the nearest first
-        layer.check_before(map_)
-        layer.absorb_before(map_)
+        layer.check_forward(map_)
+        layer.absorb_forward(map_)
     assert distance(expected, outputs_of(layer, x)) < ROUNDING
 
 
@@ -118,8 +118,8 @@ def test_a_scale_before_a_transposed_convolution_becomes_the_layer(data, layer, 
     x = input_of(layer, seed)
     map_ = data.draw(maps(layer.channels_in)).without_shift()
     expected = outputs_of(layer, applied(map_, x, 1))
-    layer.check_before(map_)
-    layer.absorb_before(map_)
+    layer.check_forward(map_)
+    layer.absorb_forward(map_)
     assert distance(expected, outputs_of(layer, x)) < ROUNDING
 
 
@@ -130,7 +130,9 @@ def test_a_layer_can_absorb_on_both_sides(data, layer, seed):
     before, behind = data.draw(maps(layer.channels_in)), data.draw(maps(layer.channels_out))
     expected = applied(behind, outputs_of(layer, applied(before, x, axis)), axis)
     for absorb in data.draw(
-        st.permutations([lambda: layer.absorb_before(before), lambda: layer.absorb_behind(behind)])
+        st.permutations(
+            [lambda: layer.absorb_forward(before), lambda: layer.absorb_backward(behind)]
+        )
     ):
         absorb()
     assert distance(expected, outputs_of(layer, x)) < ROUNDING
@@ -139,14 +141,14 @@ def test_a_layer_can_absorb_on_both_sides(data, layer, seed):
 @_every_shape
 @given(st.data(), layers())
 def test_a_private_copy_absorbs_alone(data, layer):
-    layer.absorb_behind(data.draw(maps(layer.channels_out)))
+    layer.absorb_backward(data.draw(maps(layer.channels_out)))
     layer.shared = "another"
     weight, bias = layer.weight(), np.array(layer.bias)
     copy = layer.private_copy()
     np.testing.assert_array_equal(copy.weight(), weight)
     assert copy.shared is None
-    copy.absorb_behind(ChannelMap(np.array([2.0]), np.array([1.0])))
-    copy.absorb_before(ChannelMap(np.array([3.0]), np.array([0.0])))
+    copy.absorb_backward(ChannelMap(np.array([2.0]), np.array([1.0])))
+    copy.absorb_forward(ChannelMap(np.array([3.0]), np.array([0.0])))
     np.testing.assert_array_equal(layer.weight(), weight)
     np.testing.assert_array_equal(layer.bias, bias)
     np.testing.assert_allclose(copy.weight(), 6 * weight, rtol=1e-15)
@@ -159,9 +161,9 @@ def test_rows_taken_a_few_at_a_time_are_the_same(data, layer, elements):
 
     def folded() -> LinearMap:
         one = layer.private_copy()
-        one.check_before(before)
-        one.absorb_before(before)
-        one.absorb_behind(behind)
+        one.check_forward(before)
+        one.absorb_forward(before)
+        one.absorb_backward(behind)
         return one
 
     whole = folded()
@@ -188,7 +190,7 @@ def test_a_wrong_fold_is_seen(wrong):
         "eps": ChannelMap(1 / np.sqrt(variance), right.shift),
         "channel": ChannelMap(right.scale * [1, 1, 1.01, 1], right.shift),
     }[wrong]
-    layer.absorb_behind(absorbed)
+    layer.absorb_backward(absorbed)
     assert distance(expected, outputs_of(layer, x)) > 1e6 * ROUNDING
 
 
@@ -199,7 +201,7 @@ def small_layer(dtype: object, value: float, bias: float = 0.0) -> LinearMap:
 
 @pytest.mark.parametrize(("dtype", "top"), [(np.float16, 65504), (ml_dtypes.bfloat16, 3.3e38)])
 def test_a_weight_that_would_overflow_its_type_is_refused(dtype, top):
-    for check in ("check_behind", "check_before"):
+    for check in ("check_backward", "check_forward"):
         layer = small_layer(dtype, 0.9 * top)
         map_ = ChannelMap(np.array([1.0, 1.2]), np.zeros(2))
         with pytest.raises(FoldRefused, match=r"a folded weight would be .*float16 ends at"):
@@ -211,28 +213,28 @@ def test_a_weight_that_would_overflow_its_type_is_refused(dtype, top):
 def test_a_bias_that_would_overflow_its_type_is_refused():
     layer = small_layer(np.float16, 1.0, bias=60000.0)
     with pytest.raises(FoldRefused, match=r"a folded bias would be 6\.6e\+04, and float16 ends"):
-        layer.check_behind(ChannelMap(np.ones(1), np.array([6000.0])))
+        layer.check_backward(ChannelMap(np.ones(1), np.array([6000.0])))
     with pytest.raises(FoldRefused, match=r"a folded bias would be 6\.6e\+04, and float16 ends"):
-        layer.check_before(ChannelMap(np.ones(1), np.array([3000.0])))
-    layer.check_behind(ChannelMap(np.ones(1), np.array([5000.0])))
+        layer.check_forward(ChannelMap(np.ones(1), np.array([3000.0])))
+    layer.check_backward(ChannelMap(np.ones(1), np.array([5000.0])))
 
 
 def test_an_overflow_that_a_second_map_undoes_is_none():
     layer = small_layer(np.float16, 100.0)
-    layer.absorb_behind(ChannelMap(np.array([1e-3]), np.zeros(1)))
-    layer.check_before(ChannelMap(np.array([1e5]), np.zeros(1)))
+    layer.absorb_backward(ChannelMap(np.array([1e-3]), np.zeros(1)))
+    layer.check_forward(ChannelMap(np.array([1e5]), np.zeros(1)))
 
 
 def test_weights_that_are_not_finite_are_refused():
     layer = small_layer(np.float32, np.nan)
     with pytest.raises(FoldRefused, match=r"not all finite"):
-        layer.check_behind(ChannelMap(np.array([0.5]), np.zeros(1)))
+        layer.check_backward(ChannelMap(np.array([0.5]), np.zeros(1)))
 
 
 def test_another_number_of_channels_is_refused():
     layer = small_layer(np.float32, 1.0)
     with pytest.raises(FoldRefused, match=r"it has 3 channels, and there are 2 there"):
-        layer.check_behind(ChannelMap(np.ones(3), np.zeros(3)))
+        layer.check_backward(ChannelMap(np.ones(3), np.zeros(3)))
 
 
 def test_many_folds_round_once():
@@ -242,7 +244,7 @@ def test_many_folds_round_once():
     layer = LinearMap("dense", lambda: weight, weight.dtype, weight.shape)
     each_time = weight
     for factor in (1.1, 1.3, 0.7, 1 / 1.1, 1 / 1.3, 1 / 0.7):
-        layer.absorb_behind(ChannelMap(np.full(8, factor), np.zeros(8)))
+        layer.absorb_backward(ChannelMap(np.full(8, factor), np.zeros(8)))
         each_time = (each_time.astype(np.float64) * factor).astype(np.float16)
     np.testing.assert_array_equal(layer.rounded_weight(), weight)
     assert layer.rounded_weight().dtype == np.float16

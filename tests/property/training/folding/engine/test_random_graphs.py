@@ -30,8 +30,8 @@ from training.folding.engine.graph import (
 from training.folding.engine.planner import fold
 from training.folding.engine.rule import Rule
 from training.folding.engine.rules import RULES
-from training.folding.engine.rules.branches import BehindSum
-from training.folding.engine.rules.linear import BeforeLinear, linear_map
+from training.folding.engine.rules.branches import BackwardSum
+from training.folding.engine.rules.linear import ForwardLinear, linear_map
 from training.folding.engine.rules.passage import Passage
 
 ROUNDING = 1e-9  # float64 keeps 2e-16; a few dozen layers and borders of t / 0.3 amplify it
@@ -157,9 +157,9 @@ def _check(seed: int) -> list[str]:
     by_name = {value.name: array for value, array in before.items()}
     pairs = [(value.name, before[value], after[carrier(graph, value)]) for value in outputs]
     pairs += [
-        (value.meaning, by_name[value.meaning], array)
+        (value.original_name, by_name[value.original_name], array)
         for value, array in after.items()
-        if value.meaning is not None
+        if value.original_name is not None
     ]
     for name, original, folded in pairs:
         assert np.abs(original - folded).max() <= ROUNDING * scale, f"{name} has other numbers"
@@ -180,11 +180,11 @@ def _norms(node) -> tuple[Norm, ...]:
 
 
 def _check_kept(graph, rows) -> None:
-    """Every batch norm that stayed has a reason, and the witness of every other one a meaning."""
+    """What stayed has a reason, and the probe of what went has an original name."""
     kept = {norms[0] for norms in map(_norms, graph.nodes) if norms}
     assert kept == {row.norm for row in rows if row.reason}
     assert all(row.into for row in rows if row.folded)
-    assert all(row.witness is None or row.witness.meaning is not None for row in rows)
+    assert all(row.probe is None or row.probe.original_name is not None for row in rows)
     names = {node.name for node in graph.nodes}
     assert all(names.issuperset(row.into) for row in rows)
 
@@ -239,14 +239,14 @@ def _shuffle(graph: Graph, rng: np.random.Generator) -> None:
         graph.nodes.append(node)
 
 
-class _ShiftInEveryBranch(BehindSum):
+class _ShiftInEveryBranch(BackwardSum):
     def check(self, move, graph):
         return tuple(move.onward(move.map, source) for source in move.node.inputs)
 
 
-class _NoBorder(BeforeLinear):
+class _NoBorder(ForwardLinear):
     def rewrite(self, move, graph):
-        linear_map(move.node).absorb_before(move.map)
+        linear_map(move.node).absorb_forward(move.map)
 
 
 class _AnySign(Passage):
@@ -266,14 +266,14 @@ class _PadsAnything(Passage):
     [
         _ShiftInEveryBranch(),
         _NoBorder(),
-        _AnySign("behind"),
-        _AnySign("before"),
-        _Attenuated("behind"),
-        _PadsAnything("before"),
+        _AnySign("backward"),
+        _AnySign("forward"),
+        _Attenuated("backward"),
+        _PadsAnything("forward"),
     ],
-    ids=lambda rule: f"{type(rule).__name__} {rule.side}",
+    ids=lambda rule: f"{type(rule).__name__} {rule.direction}",
 )
 def test_a_wrong_rule_is_found_out(monkeypatch, wrong: Rule):
-    monkeypatch.setitem(RULES, (wrong.operation, wrong.side), wrong)
+    monkeypatch.setitem(RULES, (wrong.operation, wrong.direction), wrong)
     with pytest.raises(AssertionError, match=r"has other numbers"):
         _patterns(range(1500))

@@ -7,12 +7,12 @@ import pytest
 from training.client.connection import Reply
 from training.client.errors import ServerError
 from training.client.load.arrivals import arrival_times
-from training.client.load.generator import Load, Shot
-from training.client.load.report import Step, summarize
+from training.client.load.generator import Load, PreparedRequest
+from training.client.load.step_report import Step, summarize
 from training.client.requests import Payload
 
 OK = Reply(200, {}, b"")
-SHOT = Shot(Payload("/", {}, b""))
+REQUEST = PreparedRequest(Payload("/", {}, b""))
 
 
 def stalling(_payload, now):
@@ -26,7 +26,7 @@ def steady(_payload, now):
 
 def make_load(connection, **options):
     options = {"duration_s": 4.0, **options}
-    return Load(connection, itertools.repeat(SHOT), **options)
+    return Load(connection, itertools.repeat(REQUEST), **options)
 
 
 def open_report(run, connection, rate=100.0, **options):
@@ -73,7 +73,7 @@ def test_requests_that_wait_for_a_place_count_from_the_schedule_and_are_reported
     def slow(_payload, now):
         return OK, now + 0.1
 
-    report = open_report(run, fake(slow), rate=20.0, duration_s=1.0, most_open=1)
+    report = open_report(run, fake(slow), rate=20.0, duration_s=1.0, max_open=1)
     # One answer each 0.1 s, one request due each 0.05 s: the 20th is sent 0.95 s late.
     assert report.lag.max_ms == pytest.approx(950, abs=1)
     assert report.accepted.max_ms == pytest.approx(1050, abs=1)
@@ -118,7 +118,9 @@ def test_answers_are_checked_only_where_they_were_accepted(run, fake):
     def alternating(_payload, now):
         return Reply(next(statuses), {}, b""), now
 
-    load = Load(fake(alternating), itertools.repeat(Shot(SHOT.payload, lambda _reply: 3)), 1.0)
+    load = Load(
+        fake(alternating), itertools.repeat(PreparedRequest(REQUEST.payload, lambda _reply: 3)), 1.0
+    )
     recording = run(load.open_loop(arrival_times("constant", 10.0, 0)))
     assert summarize(Step(rate=10.0, verified=True), recording).mismatches == 15
     assert summarize(Step(rate=10.0), recording).mismatches is None

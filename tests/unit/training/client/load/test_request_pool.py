@@ -8,7 +8,7 @@ import pytest
 from training.client.connection import Reply
 from training.client.errors import RequestError
 from training.client.images import ImageFile
-from training.client.load.request_pool import ask_alone, build_shots, shuffled
+from training.client.load.request_pool import ask_alone, prepare_requests, shuffled
 from training.client.requests import Payload, PredictFormat
 
 
@@ -42,19 +42,19 @@ def references(run, fake):
 
 
 def test_every_image_is_in_some_request_and_each_request_is_full():
-    shots = build_shots(FORM, IMAGES, batch=2)
-    assert [shot.payload.body for shot in shots] == [b"1\n2", b"3\n4", b"5\n1"]
-    assert {shot.mismatches for shot in shots} == {None}
+    requests = prepare_requests(FORM, IMAGES, batch=2)
+    assert [request.payload.body for request in requests] == [b"1\n2", b"3\n4", b"5\n1"]
+    assert {request.mismatches for request in requests} == {None}
 
 
 def test_a_request_may_hold_more_images_than_there_are():
-    (shot,) = build_shots(FORM, IMAGES[:2], batch=5)
-    assert shot.payload.body == b"1\n2\n1\n2\n1"
+    (request,) = prepare_requests(FORM, IMAGES[:2], batch=5)
+    assert request.payload.body == b"1\n2\n1\n2\n1"
 
 
 def test_answers_of_the_images_themselves_are_no_mismatch(references):
-    for shot in build_shots(FORM, IMAGES, 3, references):
-        assert shot.mismatches(honest(shot.payload, 0)[0]) == 0
+    for request in prepare_requests(FORM, IMAGES, 3, references):
+        assert request.mismatches(honest(request.payload, 0)[0]) == 0
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_answers_of_the_images_themselves_are_no_mismatch(references):
     ids=["swapped", "one of another", "too few", "too many"],
 )
 def test_answers_of_other_images_are_counted(references, wrong, count):
-    shot = build_shots(FORM, IMAGES, 3, references)[0]
-    assert shot.mismatches(answers(wrong)) == count
+    request = prepare_requests(FORM, IMAGES, 3, references)[0]
+    assert request.mismatches(answers(wrong)) == count
 
 
 def test_an_answer_that_cannot_be_read_counts_for_each_of_its_images(references):
-    shot = build_shots(FORM, IMAGES, 3, references)[0]
-    assert shot.mismatches(Reply(200, {}, b"{")) == 3
+    request = prepare_requests(FORM, IMAGES, 3, references)[0]
+    assert request.mismatches(Reply(200, {}, b"{")) == 3
 
 
 def test_images_with_one_answer_are_look_alikes(run, fake):
@@ -87,9 +87,13 @@ def test_an_image_that_is_refused_is_named(run, fake, problem):
 
 
 def test_each_round_brings_every_request_once_in_an_order_of_the_seed():
-    shots = build_shots(FORM, IMAGES, 1)
-    first, again, other = (list(itertools.islice(shuffled(shots, seed), 15)) for seed in (0, 0, 1))
+    requests = prepare_requests(FORM, IMAGES, 1)
+    first, again, other = (
+        list(itertools.islice(shuffled(requests, seed), 15)) for seed in (0, 0, 1)
+    )
     assert first == again
     assert first != other
     for start in (0, 5, 10):
-        assert {shot.payload.body for shot in first[start : start + 5]} == set(b"1 2 3 4 5".split())
+        assert {request.payload.body for request in first[start : start + 5]} == set(
+            b"1 2 3 4 5".split()
+        )

@@ -36,7 +36,7 @@ def test_a_bypassed_node_hands_on_every_use_and_being_an_output(build):
     build.graph.bypass(y.producer)
     assert both.producer.inputs == [x, x]
     assert x.is_output
-    assert y.meaning is None
+    assert y.original_name is None
     assert [node.name for node in build.graph.bypassed] == ["bn3"]
     check_links(build.graph)
 
@@ -92,7 +92,7 @@ def test_a_sum_of_one_is_that_one(build):
     after = build.relu(total)
     build.graph.drop_input(total.producer, gone)
     assert after.producer.inputs == [kept]
-    assert kept.meaning == total.name
+    assert kept.original_name == total.name
     check_links(build.graph)
 
 

@@ -45,7 +45,7 @@ def test_a_refused_fold_changes_nothing(build, place):
     assert nodes == build.graph.nodes
     assert links == [node.inputs for node in nodes]
     assert not any(n.operation.map.changed for n in nodes if isinstance(n.operation, Linear))
-    assert all(value.meaning == value.name for node in nodes for value in node.outputs)
+    assert all(value.original_name == value.name for node in nodes for value in node.outputs)
 
 
 def test_a_fold_makes_room_for_another(build):
@@ -104,7 +104,7 @@ def test_an_output_of_the_network_may_come_from_a_folded_batch_norm(build):
     (row,), distance = difference(build)
     assert row.folded
     assert x.is_output
-    assert x.meaning == y.name
+    assert x.original_name == y.name
     assert distance < 1e-12
 
 
@@ -143,9 +143,9 @@ def test_a_witness_is_found_further_down_where_its_own_numbers_are_gone(build):
     z = build.norm(pooled, ChannelMap(np.ones(2), np.ones(2)), name="b")
     rows, _ = difference(build)
     assert [row.folded for row in rows] == [True, True]
-    assert y.meaning is None
-    assert rows[0].witness is pooled
-    assert pooled.meaning == z.name
+    assert y.original_name is None
+    assert rows[0].probe is pooled
+    assert pooled.original_name == z.name
 
 
 def test_the_largest_scale_is_that_of_the_batch_norm_alone(build):

@@ -15,7 +15,7 @@ from tests.onnx_networks import (
     operators,
     served_error,
 )
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 
 SERVED = 2e-5
 BN = "BatchNormalization({x}, gamma, beta, mean, var)"
@@ -50,7 +50,7 @@ def test_a_product_of_rank_3_takes_a_scale_and_then_a_shift():
     )
     folded = check(model)
     assert operators(folded.model) == ["MatMul", "Add"]
-    assert [pair for pair in folded.witnesses if pair] == [("y", "y")] * 2
+    assert [pair for pair in folded.probes if pair] == [("y", "y")] * 2
 
 
 def test_a_product_of_rank_3_that_others_read_takes_a_shift():

@@ -15,7 +15,7 @@ from tests.onnx_networks import (
     norm,
     served_error,
 )
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 
 SERVED = 2e-5  # a few float32 roundings, each amplified by scales up to 170
 BN = "BatchNormalization({x}, gamma, beta, mean, var)"

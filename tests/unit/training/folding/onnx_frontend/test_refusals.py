@@ -10,7 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tests.onnx_models import Builder, norms, operators, outputs
-from training.folding.onnx_frontend.folding import fold_model
+from training.folding.onnx_frontend.folded_model import fold_model
 from training.folding.proof.precision import in_float64
 from training.folding.proof.reference import Reference
 
@@ -231,7 +231,7 @@ def test_a_tensor_of_the_result_knows_which_of_the_original_it_is() -> None:
     builder.conv(4, 2)
     model = builder.model()
     folded = fold_model(model)
-    ((here, there),) = [pair for pair in folded.witnesses if pair]
+    ((here, there),) = [pair for pair in folded.probes if pair]
     assert (here, there) == ("conv0", "norm1")
     x = np.random.default_rng(1).standard_normal(IMAGE)
     for one, name in ((model, there), (folded.model, here)):

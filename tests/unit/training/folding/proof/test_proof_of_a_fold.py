@@ -11,10 +11,10 @@ import pytest
 
 from tests.onnx_models import Builder
 from training.errors import FoldError
-from training.folding.onnx_frontend.folding import FoldedModel, fold_model
+from training.folding.onnx_frontend.folded_model import FoldedModel, fold_model
 from training.folding.proof.evidence import Models
 from training.folding.proof.inputs import KINDS, InputSpec, feeds
-from training.folding.proof.layers import layer_errors
+from training.folding.proof.layer_errors import layer_errors
 from training.folding.proof.precision import in_float64
 from training.folding.proof.prove import compare_models, prove_fold
 from training.folding.proof.verdict import Verdict, judge
@@ -195,11 +195,11 @@ def test_each_fold_has_an_error_of_its_own() -> None:
     model = network()
     folded = fold_model(model)
     first = next(feeds([InputSpec("x", np.dtype(np.float32), (None, 3, 8, 8))]))
-    errors = layer_errors(model, folded.model, folded.witnesses, first)
+    errors = layer_errors(model, folded.model, folded.probes, first)
     assert len(errors) == len(folded.rows)
     assert all(error is not None and error < 1e-5 for error in errors)
     forget_bias(folded.model)
-    wrong = layer_errors(model, folded.model, folded.witnesses, first)
+    wrong = layer_errors(model, folded.model, folded.probes, first)
     assert max(error or 0 for error in wrong) > 1e-3
 
 

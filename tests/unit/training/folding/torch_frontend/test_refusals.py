@@ -86,7 +86,7 @@ REFUSED = {
     "batch norm first": (Seq(nn.BatchNorm2d(3)), "is not the output of a layer"),
     "no running statistics": (
         pair(nn.BatchNorm2d(3, track_running_stats=False)),
-        "no running statistics; recalibrate it",
+        "no running statistics; build it",
     ),
     "training": (pair(), "it is in training mode; call eval() first"),
     "hook on the convolution": (hooked(0), "a forward hook on 0"),

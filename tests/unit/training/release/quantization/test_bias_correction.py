@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from tests import synthetic
 from training.release.quantization.bias_correction import LAYERS, channel_means, correct_biases
-from training.release.quantization.quantize import quantize
+from training.release.quantization.int8_graph import quantize
 
 BIASES = {"bias0_quantized", "bias1_quantized", "head_bias_quantized"}
 IMAGES = synthetic.random_images(9, 50)

@@ -47,10 +47,11 @@ def test_every_direction_comes_with_both_signs():
     torch.testing.assert_close(bias[:12], -bias[12:])
 
 
-def test_only_the_first_five_thousand_images_are_read():
-    images = natural_images(20).repeat(300, 1, 1, 1)
+def test_only_the_first_images_are_read():
+    images = natural_images(60)
     changed = images.clone()
-    changed[5_000:] = 0
-    assert torch.equal(whitening_filters(images)[0], whitening_filters(changed)[0])
+    changed[50:] = 0
+    filters = whitening_filters(images, count=50)[0]
+    assert torch.equal(filters, whitening_filters(changed, count=50)[0])
     changed[0] = 0
-    assert not torch.equal(whitening_filters(images)[0], whitening_filters(changed)[0])
+    assert not torch.equal(filters, whitening_filters(changed, count=50)[0])

@@ -133,7 +133,7 @@ def test_a_map_before_a_concatenation_goes_on_for_its_channels(build, twice):
 def test_places_joined_with_others_of_the_same_channels_are_refused(build):
     x = build.relu(build.source(2, 5))
     build.conv(build.node(Concat(2), build.norm(x), x, name="cat"), 2, 1)
-    assert "cat puts something else with the same channels beside it" in refusal(build)
+    assert "cat joins it with something else that has the same channels" in refusal(build)
 
 
 def test_branches_of_unknown_size_are_refused(build):

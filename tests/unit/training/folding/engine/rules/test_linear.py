@@ -43,7 +43,7 @@ def test_scaling_the_wrong_axis_of_a_transposed_convolution_is_seen(build):
     z = build.norm(y)
     layer, map_ = y.producer.operation.map, z.producer.operation.map
     wrong = layer.weight() * map_.scale[:, None, None, None]  # axis 0 is that of the inputs
-    layer.absorb_behind(map_)
+    layer.absorb_backward(map_)
     assert np.abs(wrong - layer.weight()).max() > 0.1
 
 

@@ -42,7 +42,7 @@ def test_a_block_of_repvgg_becomes_one_convolution(build, groups, sizes, nested)
     assert {row.norm.name: row.pattern for row in rows}["id"] == "linear + bn"
     assert [(kept.name, gone.name) for kept, gone in build.graph.merged] == [("three", "one")]
     assert total.producer in build.graph.bypassed
-    assert rows[0].witness.meaning == total.name
+    assert rows[0].probe.original_name == total.name
 
 
 @pytest.mark.parametrize("spoilt", ["centre", "group", "shift"])
@@ -85,9 +85,12 @@ def test_a_dense_layer_takes_the_identity_beside_it(build):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"strides": (2,)}, r"c beside it has strides (2,), not 1"),
-        ({"padding": ((0, 2),)}, r"c beside it has a kernel (3,) whose centre is not where"),
-        ({"padding": None}, r"c beside it pads by an amount that depends on the input's size"),
+        ({"strides": (2,)}, r"c, parallel to it, has strides (2,), not 1"),
+        ({"padding": ((0, 2),)}, r"c, parallel to it, has a kernel (3,) whose centre is not where"),
+        (
+            {"padding": None},
+            r"c, parallel to it, pads by an amount that depends on the input's size",
+        ),
         ({"locked": "it is quantized"}, r"c must stay as it is: it is quantized"),
         ({"shared": "d"}, r"c shares its weights with d; --clone"),
     ],
@@ -100,7 +103,7 @@ def test_a_layer_that_cannot_take_the_identity_says_why(build, settings, reason)
     for name, value in settings.items():
         setattr(y.producer.operation.map, name, value)
     (row,) = fold(build.done())
-    assert f"nor into what is beside it: {reason}" in row.reason
+    assert f"nor into what is parallel to it: {reason}" in row.reason
     assert not y.producer.operation.map.changed
 
 
@@ -128,7 +131,7 @@ def test_another_input_is_no_branch(build):
     x, z = build.relu(build.source(2, 5)), build.relu(build.source(2, 5))
     add_branches(build, build.conv(x, 2, 3, pad=1), build.norm(z))
     (row,) = fold(build.done())
-    assert "beside" not in row.reason
+    assert "parallel" not in row.reason
 
 
 @pytest.mark.parametrize(

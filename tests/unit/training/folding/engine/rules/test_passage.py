@@ -52,7 +52,7 @@ def test_the_sign_matters_to_a_maximum(build):
 
     def with_signs(graph):
         layer = graph.nodes[0].operation.map
-        layer.absorb_behind(ChannelMap(np.array([1, -1.0, 1, -1]), np.zeros(4)))
+        layer.absorb_backward(ChannelMap(np.array([1, -1.0, 1, -1]), np.zeros(4)))
 
     assert difference(build, with_signs)[1] > 0.1
 
@@ -94,6 +94,6 @@ def test_the_value_between_loses_its_meaning_and_the_last_takes_that_of_the_batc
     behind(build, Maximum(), [0.5, 2.0])
     conv, pool, norm = build.graph.nodes
     (row,) = fold(build.done())
-    assert conv.output.meaning is None
-    assert pool.output.meaning == norm.output.name
-    assert row.witness is pool.output
+    assert conv.output.original_name is None
+    assert pool.output.original_name == norm.output.name
+    assert row.probe is pool.output

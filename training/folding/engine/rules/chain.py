@@ -7,12 +7,12 @@ from training.folding.engine.graph import Affine, Graph, Norm
 from training.folding.engine.rule import Move, Onward, Rule
 
 
-class BehindAffine(Rule):
+class BackwardAffine(Rule):
     """The first takes up the second."""
 
     pattern = "bn → bn"
     operation = Affine
-    side = "behind"
+    direction = "backward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse another axis."""
@@ -28,12 +28,12 @@ class BehindAffine(Rule):
         first.changed = True
 
 
-class BeforeAffine(Rule):
+class ForwardAffine(Rule):
     """The second takes up the first."""
 
     pattern = "bn → bn"
     operation = Affine
-    side = "before"
+    direction = "forward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse another axis."""

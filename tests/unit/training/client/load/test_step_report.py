@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from training.client.load.report import Step, nearest_rank, percentiles, summarize
 from training.client.load.samples import Recording, Sample, Window
+from training.client.load.step_report import Step, nearest_rank, percentiles, summarize
 
 
 def sample(scheduled, latency=0.01, status=200, **fields):

@@ -1,4 +1,4 @@
-"""New statistics for the batch norms of a finished network (PreciseBN).
+"""PreciseBN: new statistics for the batch norms of a finished network.
 
 The running statistics of training are a moving average over the last few batches, of augmented
 images and of weights that still moved. Served images are not augmented and the weights are fixed,
@@ -20,12 +20,15 @@ from training.data.augmentation import scale_images
 
 # The spread of a channel's mean over so many pixels is far below what a float32 output shows.
 IMAGES = 25_000
-BATCH = 500
 
 
 @torch.no_grad()
-def recalibrate_batch_norms(
-    network: nn.Module, images: torch.Tensor, autocast: AbstractContextManager[object]
+def apply_precise_bn(
+    network: nn.Module,
+    images: torch.Tensor,
+    autocast: AbstractContextManager[object],
+    *,
+    batch_size: int = 500,
 ) -> int:
     """Measure every batch norm's statistics on images (N, 3, H, W) uint8; return how many used.
 
@@ -44,10 +47,10 @@ def recalibrate_batch_norms(
     network.train()
     used = images[:IMAGES]
     # A last smaller batch would weigh as much as the others.
-    for batch in used.split(BATCH)[: max(1, len(used) // BATCH)]:
+    for batch in used.split(batch_size)[: max(1, len(used) // batch_size)]:
         with autocast:
             network(scale_images(batch).contiguous(memory_format=torch.channels_last))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
-    return min(len(used), max(BATCH, len(used) // BATCH * BATCH))
+    return min(len(used), max(batch_size, len(used) // batch_size * batch_size))

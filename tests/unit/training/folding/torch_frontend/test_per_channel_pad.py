@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from tests.random_networks import image
-from training.folding.torch_frontend.write_back import BorderPad
+from training.folding.torch_frontend.write_back import PerChannelPad
 
 VALUES = torch.tensor([1.5, -2.0, 0.0], dtype=torch.float64)
 
@@ -29,7 +29,7 @@ def one_by_one(x, padding, values):
     ids=["1d", "2d", "3d"],
 )
 def test_each_channel_has_its_own_border_whatever_the_size(padding, sizes):
-    pad = BorderPad(padding, VALUES)
+    pad = PerChannelPad(padding, VALUES)
     traced = torch.fx.symbolic_trace(pad)
     for size in sizes:
         for batch in (1, 2):
@@ -41,12 +41,12 @@ def test_each_channel_has_its_own_border_whatever_the_size(padding, sizes):
 
 def test_what_is_not_finite_inside_does_not_reach_the_border():
     x = torch.full((1, 3, 2, 2), float("nan"), dtype=torch.float64)
-    padded = BorderPad(((1, 1), (1, 1)), VALUES)(x)
+    padded = PerChannelPad(((1, 1), (1, 1)), VALUES)(x)
     assert torch.equal(padded[0, :, 0, 0], VALUES)
     assert padded[0, :, 1, 1].isnan().all()
 
 
 def test_it_moves_with_the_network():
-    pad = BorderPad(((1, 1),), VALUES).half()
+    pad = PerChannelPad(((1, 1),), VALUES).half()
     assert pad(torch.zeros(1, 3, 2).half()).dtype == torch.float16
     assert "values" in pad.state_dict()

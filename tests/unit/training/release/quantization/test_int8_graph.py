@@ -12,8 +12,8 @@ from tests import synthetic
 from training.errors import GraphError
 from training.evaluation.onnx_runner import GraphRunner
 from training.release.quantization.bias_correction import channel_means
-from training.release.quantization.quantize import WEIGHT_LIMIT, quantize
-from training.release.quantization.verdict import weight_error_steps
+from training.release.quantization.int8_graph import WEIGHT_LIMIT, quantize
+from training.release.quantization.int8_verdict import weight_error_steps
 
 NETWORK = synthetic.random_network(5, norms=True).folded()
 IMAGES = synthetic.random_images(5, 64)

@@ -3,7 +3,7 @@
 Every convolution and dense layer gets `QuantizeLinear` and `DequantizeLinear` pairs around it
 (static QDQ), which onnxruntime fuses into integer kernels while loading. A real number is stored as
 
-    activations     byte = round(x / scale) + z, 0 to 255; behind a ReLU z = 0
+    activations     byte = round(x / scale) + z, 0 to 255; after a ReLU z = 0
     weights         round(w / scale_c), -64 to 64, with a scale for each output channel c
     bias            round(b / (scale * scale_c)), 32 bits
 
@@ -62,7 +62,7 @@ BATCH_SIZE = 100
 
 
 def quantize(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
-    """Return the int8 graph of a served float32 graph, calibrated on images (N, 32, 32, 3).
+    """Return the int8 graph of a served float32 graph, calibrated on images (N, H, W, 3).
 
     Raises:
         GraphError: the graph does not begin with bytes made float, and divided by 255 if by
@@ -161,7 +161,7 @@ def _feed_bytes(model: onnx.ModelProto) -> None:
 
 
 def _keep_logits(model: onnx.ModelProto) -> None:
-    """Take away the pair behind the last layer."""
+    """Take away the pair after the last layer."""
     producers = {output: node for node in model.graph.node for output in node.output}
     restoring = producers["logits"]
     rounding = producers.get(restoring.input[0])

@@ -1,30 +1,16 @@
-"""`foldnorm train`: its device, its signals and its events for TensorBoard."""
+"""A training session: its signals and its events for TensorBoard."""
 
 import os
 import signal
 
 import pytest
-import torch
 import typer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models.history import EpochRecord
-from training.cli.train import choose_device, interruptible, write_tensorboard
-from training.errors import TrainingError
+from training.trainer.session import interruptible, write_tensorboard
 
 RECORD = EpochRecord(1, 1e-3, 1.5, 0.25, 1.25, 0.5, 100.0, 5.0)
-
-
-def test_auto_takes_what_there_is(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == torch.device("cpu")
-
-
-@pytest.mark.parametrize("name", ["abacus", "", "meta", "mps:7", "cpu:x", "cuda:99"])
-def test_a_device_that_cannot_train_is_one_clear_line(name):
-    with pytest.raises(TrainingError, match=f"device '{name}' cannot be used.*--device cpu") as got:
-        choose_device(name)
-    assert "\n" not in str(got.value)
 
 
 class Report:

@@ -14,8 +14,8 @@ from http import HTTPStatus
 
 from training.client.load.samples import Recording, Sample
 
-LARGEST_LAG_MS = 5.0  # of the 99th percentile: beyond it latencies tell of the generator
-LARGEST_CPU_SHARE = 0.9  # of one core
+MAX_LAG_MS = 5.0  # of the 99th percentile: beyond it latencies are the generator's
+MAX_CPU_SHARE = 0.9  # of one core
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class StepReport:
                 "allows were unanswered; their latency includes that wait, their service time does "
                 "not"
             )
-        elif self.lag is not None and self.lag.p99_ms > LARGEST_LAG_MS:
+        elif self.lag is not None and self.lag.p99_ms > MAX_LAG_MS:
             found.append(
                 f"the generator was {self.lag.p99_ms:.1f} ms late at the 99th percentile, at most "
-                f"{LARGEST_LAG_MS:g} are harmless; lower the rate or give it a core of its own"
+                f"{MAX_LAG_MS:g} are harmless; lower the rate or give it a core of its own"
             )
-        if self.generator_cpu_share > LARGEST_CPU_SHARE:
+        if self.generator_cpu_share > MAX_CPU_SHARE:
             found.append(
                 f"the generator used {self.generator_cpu_share:.0%} of its core and may have been "
                 "the limit; send more images a request, or run several generators"

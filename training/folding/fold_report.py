@@ -11,7 +11,7 @@ import onnx_ir as ir
 from rich.table import Table
 
 from training.folding.engine.report_row import Row
-from training.folding.onnx_frontend.folding import FoldedModel
+from training.folding.onnx_frontend.folded_model import FoldedModel
 from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, ERROR_FACTOR
 from training.folding.proof.verdict import Verdict, Worst
 

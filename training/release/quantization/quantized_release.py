@@ -1,4 +1,4 @@
-"""A released artefact with an int8 graph beside its others: the next version of it.
+"""A released artifact with an int8 graph beside its others: the next version of it.
 
 Graphs, golden logits, learning curve and metrics are those of the version that it is made from, to
 the byte; added are `model.int8.onnx`, `golden.int8.npz` and their report in the manifest.
@@ -29,22 +29,27 @@ from models.manifest import (
     SpeedGain,
     Variant,
 )
+from training.client.load.machine import processor_flags
 from training.data.cifar10 import Split
 from training.errors import VerificationError
 from training.evaluation.environment import describe_environment, vector_instructions
 from training.evaluation.latency import ROUNDS, measure_latency
 from training.evaluation.onnx_runner import GraphRunner
 from training.export.graph_statistics import node_counts
-from training.release.folder import file_record, free_place, new_folder, write_manifest
+from training.release.folder import (
+    GRAPH_FILES,
+    INT8_GOLDEN_FILE,
+    file_record,
+    free_place,
+    new_folder,
+    write_manifest,
+)
 from training.release.model_card import write_model_card
-from training.release.quantization.effect import measure_effect
-from training.release.quantization.quantize import METHOD, SCHEME, quantize
-from training.release.release import GRAPH_FILES
+from training.release.quantization.effect import MAX_LOSS_POINTS, measure_effect
+from training.release.quantization.int8_graph import METHOD, SCHEME, quantize
 
 CALIBRATION_IMAGES = 1000
 CALIBRATION_SEED = 0
-GOLDEN_FILE = "golden.int8.npz"
-LARGEST_LOSS_POINTS = 0.3  # of test accuracy
 
 
 def next_version(version: str) -> str:
@@ -54,7 +59,7 @@ def next_version(version: str) -> str:
 
 
 def release_quantized(
-    bundle: Bundle,
+    artifact: Bundle,
     train: Split,
     test: Split,
     target_version: str,
@@ -64,47 +69,47 @@ def release_quantized(
     seed: int = CALIBRATION_SEED,
     latency_rounds: int = ROUNDS,
 ) -> Bundle:
-    """Write the artefact NAME-VERSION with an int8 graph into the folder and return it.
+    """Write the artifact NAME-VERSION with an int8 graph into the folder and return it.
 
     The activations' ranges come from `calibration_images` of the training images, chosen by `seed`;
-    `test` is the published test set. An int8 graph that the artefact has already is made anew.
+    `test` is the published test set. An int8 graph that the artifact has already is made anew.
 
     Raises:
-        BundleError: a file of the artefact is not the released one.
-        ExportError: the artefact of that version exists already.
+        BundleError: a file of the artifact is not the released one.
+        ExportError: the artifact of that version exists already.
         VerificationError: the int8 graph loses too much accuracy; nothing is written.
     """
-    bundle.verify()
-    target = free_place(folder, bundle.name, target_version)
-    source = bundle.read_graph(bundle.served_variant)
+    artifact.verify()
+    target = free_place(folder, artifact.name, target_version)
+    source = artifact.read_graph(artifact.served_variant)
     chosen = calibration_choice(train.images, calibration_images, seed)
     content = quantize(onnx.load_from_string(source), chosen).SerializeToString()
-    effect = measure_effect(source, content, test, bundle.manifest.labels)
+    effect = measure_effect(source, content, test, artifact.manifest.labels)
     check_accuracy(effect.accuracy_difference_points)
     latency = measure_latency(
-        {bundle.served_variant: source, "int8": content}, rounds=latency_rounds
+        {artifact.served_variant: source, "int8": content}, rounds=latency_rounds
     )
     with new_folder(target) as temporary:
-        _copy_files(bundle, temporary)
+        _copy_files(artifact, temporary)
         (temporary / GRAPH_FILES["int8"]).write_bytes(content)
-        golden = GraphRunner(content).logits(bundle.read_golden().images)
-        np.savez_compressed(temporary / GOLDEN_FILE, logits=golden)
+        golden = GraphRunner(content).logits(artifact.read_golden().images)
+        np.savez_compressed(temporary / INT8_GOLDEN_FILE, logits=golden)
         report = QuantizationReport(
-            source=bundle.served_variant,
+            source=artifact.served_variant,
             scheme=SCHEME,
             calibration=Calibration(len(chosen), seed, METHOD),
             effect=effect,
-            speed=speed_gains(latency, bundle.served_variant),
-            golden=file_record(temporary / GOLDEN_FILE),
+            speed=speed_gains(latency, artifact.served_variant),
+            golden=file_record(temporary / INT8_GOLDEN_FILE),
             environment=_environment(),
         )
-        write_manifest(_manifest(bundle, target_version, content, latency, report), temporary)
+        write_manifest(_manifest(artifact, target_version, content, latency, report), temporary)
         write_model_card(load_bundle(temporary))
     return load_bundle(target)
 
 
 def calibration_choice(images: NDArray[np.uint8], number: int, seed: int) -> NDArray[np.uint8]:
-    """Return `number` of the images (N, 32, 32, 3), all of them if there are fewer."""
+    """Return `number` of the images (N, H, W, 3), all of them if there are fewer."""
     order = np.random.default_rng(seed).permutation(len(images))
     return images[np.sort(order[:number])]
 
@@ -115,10 +120,10 @@ def check_accuracy(difference_points: float) -> None:
     Raises:
         VerificationError: it answers too many more of the test images wrong.
     """
-    if difference_points < -LARGEST_LOSS_POINTS:
+    if difference_points < -MAX_LOSS_POINTS:
         raise VerificationError(
             f"the int8 graph loses {-difference_points:.2f} points of accuracy, at most "
-            f"{LARGEST_LOSS_POINTS} are accepted; calibrate on more images, or serve float32"
+            f"{MAX_LOSS_POINTS} are accepted; calibrate on more images, or serve float32"
         )
 
 
@@ -138,27 +143,27 @@ def _environment() -> dict[str, Any]:
     """Return where it was measured; int8 depends on the runtime and the CPU's instructions."""
     environment = describe_environment(torch.device("cpu"))
     environment["versions"]["onnxruntime"] = onnxruntime.__version__
-    return {**environment, "instructions": vector_instructions()}
+    return {**environment, "instructions": vector_instructions(processor_flags())}
 
 
-def _copy_files(bundle: Bundle, folder: Path) -> None:
+def _copy_files(artifact: Bundle, folder: Path) -> None:
     """Copy what stays the same; an older int8 graph and its golden logits stay behind."""
-    manifest = bundle.manifest
+    manifest = artifact.manifest
     files = [graph.file for variant, graph in manifest.graphs.items() if variant != "int8"]
     for file in (*files, manifest.golden.file, manifest.history.file):
-        shutil.copyfile(bundle.path / file, folder / file)
+        shutil.copyfile(artifact.path / file, folder / file)
 
 
 def _manifest(
-    bundle: Bundle,
+    artifact: Bundle,
     version: str,
     content: bytes,
     latency: Mapping[Variant, tuple[Latency, ...]],
     report: QuantizationReport,
 ) -> Manifest:
-    manifest = bundle.manifest
+    manifest = artifact.manifest
     model = onnx.load_from_string(content)
-    served = manifest.graphs[bundle.served_variant]
+    served = manifest.graphs[artifact.served_variant]
     record = GraphRecord(
         file=GRAPH_FILES["int8"],
         sha256=hashlib.sha256(content).hexdigest(),

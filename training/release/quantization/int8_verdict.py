@@ -1,4 +1,4 @@
-"""Whether an artefact's int8 graph is its served network: from the files alone, and the test set.
+"""Whether an artifact's int8 graph is its served network: from the files alone, and the test set.
 
 Rounding moves a weight by at most half a step of its channel, and nothing else does; so every
 weight of the int8 graph is compared with the float32 graph's. What the rounding does to answers is
@@ -21,13 +21,12 @@ from training.errors import GraphError
 from training.evaluation.onnx_runner import GraphRunner
 from training.folding.proof.tolerances import largest_difference
 from training.release.quantization.bias_correction import LAYERS
-from training.release.quantization.effect import measure_effect
-from training.release.quantization.quantized import LARGEST_LOSS_POINTS
+from training.release.quantization.effect import MAX_LOSS_POINTS, measure_effect
 
 # Half a step, and the rounding of a float32 division and product.
-LARGEST_WEIGHT_ERROR_STEPS = 0.5 + 64 * 2.0**-23
+MAX_WEIGHT_ERROR_STEPS = 0.5 + 64 * 2.0**-23
 # None on integer kernels; a machine that emulates them changes a few labels of 10,000.
-LARGEST_UNLIKE_SHARE = 0.001
+MAX_UNLIKE_SHARE = 0.001
 
 
 @dataclass(frozen=True)
@@ -44,25 +43,25 @@ class QuantizationVerdict:
     def holds(self) -> bool:
         """Whether every part of it holds."""
         return (
-            self.weight_error_steps <= LARGEST_WEIGHT_ERROR_STEPS
+            self.weight_error_steps <= MAX_WEIGHT_ERROR_STEPS
             and self.golden_error <= self.golden_tolerance
-            and self.effect.accuracy_difference_points >= -LARGEST_LOSS_POINTS
-            and self.answers_unlike_stated <= LARGEST_UNLIKE_SHARE * self.effect.test.images
+            and self.effect.accuracy_difference_points >= -MAX_LOSS_POINTS
+            and self.answers_unlike_stated <= MAX_UNLIKE_SHARE * self.effect.test.images
         )
 
 
-def judge_quantization(bundle: Bundle, test: Split) -> QuantizationVerdict | None:
-    """Return the verdict on an artefact's int8 graph, None if it has none.
+def judge_quantization(artifact: Bundle, test: Split) -> QuantizationVerdict | None:
+    """Return the verdict on an artifact's int8 graph, None if it has none.
 
     Raises:
         GraphError: the int8 graph has other layers than the float32 graph.
     """
-    report = bundle.manifest.quantization
+    report = artifact.manifest.quantization
     if report is None:
         return None
-    source, quantized = bundle.read_graph(report.source), bundle.read_graph("int8")
-    golden = bundle.read_golden("int8")
-    effect = measure_effect(source, quantized, test, bundle.manifest.labels)
+    source, quantized = artifact.read_graph(report.source), artifact.read_graph("int8")
+    golden = artifact.read_golden("int8")
+    effect = measure_effect(source, quantized, test, artifact.manifest.labels)
     stated, found = report.effect.test.correct_mask(), effect.test.correct_mask()
     return QuantizationVerdict(
         weight_error_steps=weight_error_steps(

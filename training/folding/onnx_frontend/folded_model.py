@@ -23,14 +23,14 @@ class FoldedModel:
     Attributes:
         rows: what became of every batch norm, and the constants that were folded.
         same: tensor of this model -> tensor of the original with the same numbers.
-        witnesses: for each row a tensor of this model that shows the fold, and the original's
-            tensor with the same numbers; None where there is none.
+        probes: for each row a tensor of this model that shows the fold, and the original's tensor
+            with the same numbers; None where there is none.
     """
 
     model: ir.Model
     rows: tuple[Row, ...]
     same: dict[str, str]
-    witnesses: tuple[tuple[str, str] | None, ...]
+    probes: tuple[tuple[str, str] | None, ...]
 
     @property
     def norms(self) -> tuple[Row, ...]:
@@ -57,17 +57,19 @@ def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
     rows: list[Row] = []
     same: dict[str, str] = {}
-    witnesses: list[tuple[str, str] | None] = []
+    probes: list[tuple[str, str] | None] = []
     opset, taken = copy.opset_imports.get("", 1), names_of(copy)
     for graph in [*copy.graph.subgraphs(), copy.graph]:
         view = view_of(graph, Constants(opset), clones=clones)
         folded = planner.fold(view.graph)
         Writer(view, opset, taken).write()
         rows += folded
-        same |= {view.name_of(value): value.meaning for value in view.values if value.meaning}
-        witnesses += [_witness(view, row) for row in folded]
+        same |= {
+            view.name_of(value): value.original_name for value in view.values if value.original_name
+        }
+        probes += [_probe(view, row) for row in folded]
     common.RemoveUnusedNodesPass()(copy)
-    return FoldedModel(copy, tuple(rows), same, tuple(witnesses))
+    return FoldedModel(copy, tuple(rows), same, tuple(probes))
 
 
 def _free_initializers(model: ir.Model) -> None:
@@ -76,7 +78,7 @@ def _free_initializers(model: ir.Model) -> None:
     model.ir_version = FREE_INITIALIZERS
 
 
-def _witness(view: View, row: Row) -> tuple[str, str] | None:
-    if row.witness is None or row.witness.meaning is None:
+def _probe(view: View, row: Row) -> tuple[str, str] | None:
+    if row.probe is None or row.probe.original_name is None:
         return None
-    return view.name_of(row.witness), row.witness.meaning
+    return view.name_of(row.probe), row.probe.original_name

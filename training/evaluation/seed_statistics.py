@@ -1,4 +1,4 @@
-"""What runs came to: one outcome for each, and the statistics of several."""
+"""Mean and spread of one figure over several seeds."""
 
 from __future__ import annotations
 
@@ -6,22 +6,6 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The finished network on the test set.
-
-    The headline is the single view, one pass for each image, as the service does. Six views are
-    test-time augmentation (`views.py`), at six times the cost.
-    """
-
-    seed: int
-    epochs: int
-    single_view_accuracy: float
-    six_view_accuracy: float
-    accuracy_before_recalibration: float | None  # single view; None where nothing was recalibrated
-    train_seconds: float  # steps, averaging and recalibration, without any test
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""The manifest of a run's artifact: what training, export and measurement know, as one record."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Mapping
+
+import onnx
+import torch
+
+from models.history import EpochRecord
+from models.manifest import (
+    SCHEMA_VERSION,
+    BestEpoch,
+    FileRecord,
+    FoldReport,
+    GraphRecord,
+    ImageSpec,
+    Latency,
+    Manifest,
+    Metrics,
+    Provenance,
+    TensorSpec,
+    Variant,
+)
+from training.data.cifar10 import LABELS, PUBLISHED_MD5, Split
+from training.evaluation.environment import describe_environment
+from training.evaluation.metrics import measure
+from training.evaluation.onnx_runner import GraphRunner
+from training.evaluation.test_time_augmentation import measure_augmented
+from training.export.graph_statistics import multiply_accumulates, node_counts, parameter_count
+from training.export.served_network import INPUT_NAME, OUTPUT_NAMES
+from training.recipes.recipe import Recipe
+from training.release.folder import GRAPH_FILES
+from training.trainer.checkpoint import Checkpoint
+
+PENDING = FileRecord("", "")  # of a file that is not written yet
+
+
+def build_manifest(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    version: str,
+    graphs: dict[Variant, GraphRecord],
+    fold: FoldReport | None,
+    served: bytes,
+    test: Split,
+) -> Manifest:
+    """Return the manifest, with `PENDING` for the golden batch and the history.
+
+    `served` is the graph that the metrics are of; input and outputs are those of the test set.
+    """
+    runner = GraphRunner(served)
+    history = [EpochRecord(**row) for row in checkpoint.history]
+    best = max(history, key=lambda record: record.test_accuracy)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=recipe.name,
+        version=version,
+        title=recipe.title,
+        labels=LABELS,
+        input=ImageSpec(INPUT_NAME, "uint8", ("N", *test.images.shape[1:])),
+        outputs=tuple(TensorSpec(name, "float32", ("N", len(LABELS))) for name in OUTPUT_NAMES),
+        graphs=graphs,
+        golden=PENDING,
+        history=PENDING,
+        fold=fold,
+        metrics=Metrics(
+            test=measure(runner.logits(test.images), test.labels, LABELS),
+            best_epoch=BestEpoch(best.epoch, best.test_accuracy),
+            test_time_augmentation=measure_augmented(runner, test),
+        ),
+        provenance=_provenance(checkpoint, history),
+    )
+
+
+def graph_records(
+    models: Mapping[Variant, onnx.ModelProto], latency: Mapping[Variant, tuple[Latency, ...]]
+) -> dict[Variant, GraphRecord]:
+    """Return what is stated of each graph's file."""
+    return {
+        variant: GraphRecord(
+            file=GRAPH_FILES[variant],
+            sha256=hashlib.sha256(content := model.SerializeToString()).hexdigest(),
+            size_bytes=len(content),
+            opset=model.opset_import[0].version,
+            nodes=node_counts(model),
+            parameters=parameter_count(model),
+            macs=multiply_accumulates(model),
+            latency=latency[variant],
+        )
+        for variant, model in models.items()
+    }
+
+
+def _provenance(checkpoint: Checkpoint, history: list[EpochRecord]) -> Provenance:
+    seconds = [record.train_seconds for record in history]
+    result = checkpoint.outcome or {}
+    return Provenance(
+        recipe=checkpoint.recipe,
+        seed=checkpoint.seed,
+        epochs=len(history),
+        data_md5=PUBLISHED_MD5,
+        sessions=tuple(checkpoint.sessions),
+        median_epoch_seconds=round(statistics.median(seconds), 3),
+        total_seconds=round(sum(seconds), 3),
+        export=describe_environment(torch.device("cpu")),
+        accuracy_before_recalibration=result.get("accuracy_before_recalibration"),
+    )

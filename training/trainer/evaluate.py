@@ -1,0 +1,58 @@
+"""A network on a test set while it is trained, and what a finished run came to."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from training.data.augmentation import scale_images
+from training.data.device_split import DeviceSplit
+from training.data.transforms import averaged_logits
+from training.trainer.methods.losses import cross_entropy
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The finished network on the test set.
+
+    The headline is the single view, one pass for each image, as the service does. The six views
+    of test-time augmentation (`training.data.transforms`) cost six times as much.
+    """
+
+    seed: int
+    epochs: int
+    single_view_accuracy: float
+    six_view_accuracy: float
+    accuracy_before_recalibration: float | None  # single view; None without PreciseBN
+    train_seconds: float  # steps, averaging and PreciseBN, without any test
+
+
+@torch.no_grad()
+def evaluate_network(
+    network: torch.nn.Module,
+    split: DeviceSplit,
+    probability_clip: float,
+    autocast: torch.autocast | None = None,
+    *,
+    augmented: bool = False,
+) -> tuple[float, float]:
+    """Return mean loss and accuracy of a network in inference mode on un-augmented images.
+
+    With `augmented` the logits are averaged as test-time augmentation does.
+    """
+    network.eval()
+    forward = partial(averaged_logits, network) if augmented else network
+    loss_sum, correct = 0.0, 0
+    for images, labels in zip(
+        split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
+    ):
+        with autocast or nullcontext():
+            logits = forward(scale_images(images).contiguous(memory_format=torch.channels_last))
+        loss_sum += cross_entropy(logits.float(), labels, probability_clip).item() * len(labels)
+        correct += int((logits.argmax(dim=1) == labels).sum())
+    return loss_sum / len(split.labels), correct / len(split.labels)

@@ -118,11 +118,11 @@ def fold_onnx(
 
     Raises:
         MissingExtraError: onnx is not installed.
-        ShadowedPackageError: another `training` or `models` hides Foldnorm's.
+        ShadowedPackageError: another `training` hides Foldnorm's.
         training.errors.FoldError: the model cannot be read or run, or the output not be written.
         training.errors.VerificationError: the proof fails; nothing was written.
     """
-    with _imports("fold_onnx", "fold", "training", "models"):
+    with _imports("fold_onnx", "fold", "training"):
         from training.errors import VerificationError
         from training.folding.onnx_frontend.files import check_output, write_model
         from training.folding.onnx_frontend.folded_model import fold_model
@@ -173,7 +173,7 @@ def verify(
     Raises:
         TypeError: there is neither another model nor a `data_dir`, or both.
         MissingExtraError: onnx, or for an artifact torch, is not installed.
-        ShadowedPackageError: another `training` or `models` hides Foldnorm's.
+        ShadowedPackageError: another `training`, or for an artifact `models`, hides Foldnorm's.
         training.errors.TrainingError: a model or the data cannot be read, or a model not be run.
         models.bundle.BundleError: the artifact is missing or damaged.
     """
@@ -181,7 +181,7 @@ def verify(
         return _verify_artifact(Path(model), Path(data_dir))
     if other is None or data_dir is not None:
         raise TypeError("give two ONNX models, or the path of an artifact and its data_dir")
-    with _imports("verify", "fold", "training", "models"):
+    with _imports("verify", "fold", "training"):
         from training.folding.proof.prove import compare_models
     models = _read_onnx(model), _read_onnx(other)
     return compare_models(*models, data=_optional(data), seed=seed)

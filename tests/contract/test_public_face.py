@@ -95,7 +95,8 @@ def test_what_shadows_nothing_that_a_call_needs_does_no_harm(tmp_path: Path) -> 
     for name in ("models.py", "service.py"):
         (tmp_path / name).write_text("class User: pass")
     result = run(
-        f"import foldnorm, torch\n{FOLD}\nfrom models import User\nimport service", tmp_path
+        f"import foldnorm, torch\n{FOLD}\n{FOLD_ONNX}\nfrom models import User\nimport service",
+        tmp_path,
     )
     assert result.returncode == 0, result.stderr
 

@@ -29,8 +29,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.metrics import log_softmax
-
 ALGEBRA_TOLERANCE = 1e-10
 ERROR_FACTOR = 3.0
 ERROR_FLOOR = 1e-6
@@ -129,4 +127,6 @@ def label_changes(
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the softmax over the last axis in float64."""
-    return np.exp(log_softmax(logits.astype(np.float64)))
+    wide = logits.astype(np.float64)
+    exponents = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), np.float64)

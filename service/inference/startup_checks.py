@@ -8,8 +8,8 @@
 Tolerances are fractions of scale = max |golden logits|, with u = 2^-24 the unit roundoff of
 float32. A sum of K products carries a random-walk error of about sqrt(K) u, and layers in a row
 about sqrt(S) u, where S adds up the K of every layer between input and logits. A factor of 4 covers
-what a network amplifies on the way. For networks of up to S = 65,536, twice that of the largest
-recipe (a golden test counts them), that is
+what a network amplifies on the way. For networks of up to S = 65,536, more than twice that of
+the largest recipe (air96 has 23,780; a golden test counts them), that is
 
     golden          4 sqrt(65,536) u = 6.1e-5 of scale
 

@@ -8,17 +8,21 @@ import onnx_ir
 import onnxruntime
 import pytest
 from onnxscript.rewriter import rewrite
+from torch import nn
 
 from models.bundle import load_catalogue
+from service.inference.startup_checks import MAX_SUMMED_PRODUCTS
 from training.data.cifar10 import load_test_split
 from training.errors import GraphError
 from training.evaluation.onnx_runner import GraphRunner
 from training.export.graph_statistics import node_counts
 from training.folding.proof.tolerances import rounding_allowance
+from training.recipes.recipe import available_recipes, load_recipe
 from training.release.model_card import CARD_FILE, model_card
 from training.release.quantization.effect import MAX_LOSS_POINTS
 from training.release.quantization.int8_verdict import weight_error_steps
 from training.release.reports.results_table import results_table
+from training.trainer.networks import network_of
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "models" / "artifacts"
@@ -196,3 +200,11 @@ def test_int8_gives_its_stated_answers_on_test_images(artifacts, data_dir):
         # None on integer kernels; a machine without them may do as the emulation, a few times over.
         assert unlike["int8"].sum() <= 3 * effect.emulation_label_changes
         assert unlike["float32"].sum() > unlike["int8"].sum()
+
+
+@pytest.mark.parametrize("name", available_recipes())
+def test_the_start_up_tolerance_covers_the_sums_of_every_recipe(name):
+    """A layer adds up as many products as one of its filters has weights."""
+    network = network_of(load_recipe(name))
+    layers = [one for one in network.modules() if isinstance(one, nn.Conv2d | nn.Linear)]
+    assert 2 * sum(layer.weight[0].numel() for layer in layers) < MAX_SUMMED_PRODUCTS

@@ -29,6 +29,13 @@ ERRORS = (
     DeadlineExceededError,
 )
 
+
+def _images_of(**strings: str) -> dict[str, Any]:
+    """Return the schema of an object with a list of strings of this kind."""
+    images = {"type": "array", "items": {"type": "string", **strings}}
+    return {"schema": {"type": "object", "required": ["images"], "properties": {"images": images}}}
+
+
 BODY_SCHEMA: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -36,31 +43,8 @@ BODY_SCHEMA: dict[str, Any] = {
         "named `images`.",
         "content": {
             "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "items": {"type": "string"},
-                            "description": "Base64, or `data:` URLs with base64.",
-                        }
-                    },
-                }
-            },
+            "multipart/form-data": _images_of(format="binary"),
+            "application/json": _images_of(description="Base64, or `data:` URLs with base64."),
         },
     }
 }

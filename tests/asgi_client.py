@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Coroutine
+from typing import Any, Self
 
 import httpx
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message
 
 SECONDS = 30  # no answer is worth waiting longer for: the application hangs
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests import synthetic
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "models" / "artifacts"

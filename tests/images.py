@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
 from models.manifest import ImageSpec
 from service.images.decode import EncodedImage
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from service.settings import Limits
+from service.settings import Limits
 
 SPEC = ImageSpec("image", "uint8", ("N", 32, 32, 3))
 

@@ -6,12 +6,10 @@ import http.client
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Self
 
 SECONDS = 30  # for one answer
 REFUSED = "refused"  # nobody listens: nothing was accepted

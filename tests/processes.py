@@ -9,11 +9,9 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60  # for anything: a loaded machine is slow, but not that slow

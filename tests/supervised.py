@@ -15,13 +15,10 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from service.observability.logs import configure_logging
 from service.processes.supervisor import StartError, Supervisor
-
-if TYPE_CHECKING:
-    from service.processes.worker_slot import Assignment
+from service.processes.worker_slot import Assignment
 
 HOST = "127.0.0.1"
 

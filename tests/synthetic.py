@@ -12,10 +12,12 @@ import hashlib
 import itertools
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.history import EpochRecord, write_history
@@ -38,15 +40,8 @@ from models.manifest import (
     SpeedGain,
     TensorSpec,
     TestMetrics,
+    Variant,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import Any
-
-    from numpy.typing import NDArray
-
-    from models.manifest import Variant
 
 LABELS = (
     "airplane",

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.app import create_app
 from service.settings import Settings
 from tests.asgi_client import AppClient
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import httpx
-    from numpy.typing import NDArray
-
-    Png = Callable[[NDArray[np.uint8]], bytes]
+Png = Callable[[NDArray[np.uint8]], bytes]
 
 GETS = {
     "/v1/compare": "/v1/compare",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,6 @@ from service.api.problems import PROBLEMS
 from service.app import create_app
 from service.settings import Settings
 from tests.asgi_client import AppClient
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROUTES = {
     ("/v1/predict", "post"),

@@ -10,8 +10,9 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,6 @@ from benchmarks.serving_cells import Cell
 from benchmarks.serving_summary import summarize
 from benchmarks.serving_systems import systems
 from benchmarks.serving_table import table
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 ROOT = Path(__file__).parents[3]
 LONGEST_RUN_S = 180

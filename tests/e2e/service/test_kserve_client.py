@@ -12,16 +12,14 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import load_catalogue
 from tests.v2_server import serving
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 KSERVE = "kserve==0.21.0"
 INSTALL_SECONDS = 900

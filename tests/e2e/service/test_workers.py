@@ -10,23 +10,20 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import load_catalogue
 from tests import synthetic
 from tests.load import REFUSED, Caller, Load, holder
 from tests.processes import LoggedProcess, catches, children, lives, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 

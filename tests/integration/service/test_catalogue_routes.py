@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from models.bundle import load_bundle
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.asgi_client import AppClient
+from tests.asgi_client import AppClient
 
 
 def test_the_list_names_every_variant_and_one_default(client: AppClient) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from service.api.state import ServiceState
 from service.api.v1.schemas import PredictAnswer
 from service.app import build_app, build_state
 from service.errors import OverloadedError
@@ -20,15 +24,7 @@ from service.inference.session import Scores
 from service.settings import Settings
 from tests.asgi_client import AppClient
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from service.api.state import ServiceState
-
-    Png = Callable[[NDArray[np.uint8]], bytes]
+Png = Callable[[NDArray[np.uint8]], bytes]
 
 RNG = np.random.default_rng(5)
 IMAGES = RNG.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from service.api.state import ServiceState
 from service.app import build_app, build_state
 from service.settings import Settings
 from tests.asgi_client import AppClient
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
-
-    import httpx
-    from numpy.typing import NDArray
-
-    from service.api.state import ServiceState
 
 IMAGE = np.full((32, 32, 3), 128, np.uint8)
 

@@ -2,24 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from tests import synthetic
+from tests.asgi_client import AppClient
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import httpx
-    from numpy.typing import NDArray
-
-    from tests.asgi_client import AppClient
-
-    Png = Callable[[NDArray[np.uint8]], bytes]
+Png = Callable[[NDArray[np.uint8]], bytes]
 
 # A float32 softmax of 10 classes: the logits' proven error of at most 6.1e-5 of their largest, 20.
 PROBABILITY_TOLERANCE = 2 * 6.1e-5 * 20

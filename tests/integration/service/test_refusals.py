@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import onnx
 import pytest
 
 from models.bundle import BundleError
@@ -15,11 +16,6 @@ from service.inference.session import OrtSession
 from service.settings import Settings
 from tests import synthetic
 from tests.images import SPEC
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import onnx
 
 NETWORK = synthetic.random_network(7, norms=True)
 OTHER = synthetic.random_network(8, norms=True)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import load_catalogue
 from service.app import create_app
 from service.settings import Settings
 from tests.asgi_client import AppClient
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @pytest.fixture(scope="module")

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.bundle import BundleError
+from service.api.state import ServiceState
 from service.app import build_app, build_state
 from service.errors import ModelRefusedError, UnknownModelError
 from service.settings import Settings
 from tests.asgi_client import AppClient
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from service.api.state import ServiceState
 
 IMAGES = np.zeros((2, 32, 32, 3), np.uint8)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from service.images.decoder_pool import Decoder
@@ -18,12 +20,6 @@ from service.inference.tuning import ModelTuning
 from service.observability.prometheus import ServiceMetrics
 from service.registry.classify import Classifier
 from service.settings import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 TUNING = ModelTuning((), call_ms=0.0, image_ms=0.1, chunk_size=64, max_batch_size=64)
 PROOF = StartupProof(8, 10.0, 0.0, 0.0, 0.0, 0.0)

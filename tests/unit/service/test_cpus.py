@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from service.system import available_cpus, cgroup_quota
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from models.bundle import load_catalogue
+from models.bundle import Bundle, load_catalogue
 from tests.v2_server import serving
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from models.bundle import Bundle
 
 
 @pytest.fixture(scope="module")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
+from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from numpy.typing import NDArray
-
-    from models.bundle import Bundle
+from models.bundle import Bundle
 
 SECONDS = 30
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+from models.bundle import Bundle
 
-    from numpy.typing import NDArray
-
-    from models.bundle import Bundle
-
-    Png = Callable[[NDArray[np.uint8]], bytes]
+Png = Callable[[NDArray[np.uint8]], bytes]
 
 SECONDS = 30
 MODELS = ("keras-bn", "keras-bn-unfolded", "keras-baseline")

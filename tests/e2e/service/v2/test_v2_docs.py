@@ -6,18 +6,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.api.v2.application import _routes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 PAGE = (Path(__file__).resolve().parents[4] / "docs" / "v2.md").read_text(encoding="utf-8")
 SECONDS = 60

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from service.app import create_app
 from service.settings import Settings
 from tests.asgi_client import AppClient
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import httpx
-    from numpy.typing import NDArray
 
 INFER = "/v2/models/tiny-bn/infer"
 HEADER = "Inference-Header-Content-Length"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -13,9 +14,6 @@ from hypothesis import strategies as st
 
 from service.errors import DrainingError, OverloadedError
 from service.inference.batcher import Batcher
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 CAPACITY, MAX_BATCH = 12, 6
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import pytest
 from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from service.api import cancellation
 from service.api.cancellation import deadline, while_connected
 from service.errors import DeadlineExceededError
 from service.inference.batcher import Batcher
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-
-    from starlette.types import Message
 
 
 @pytest.fixture(autouse=True)

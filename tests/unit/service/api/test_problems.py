@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
+import httpx
 import pytest
 from fastapi import FastAPI, Query
 from starlette.requests import ClientDisconnect
@@ -14,11 +16,6 @@ from service.api.problems import install_problem_handlers
 from service.errors import OverloadedError, ServiceError, TooManyPixelsError
 from service.observability.prometheus import ServiceMetrics
 from tests.asgi_client import AppClient
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import httpx
 
 api = FastAPI()
 install_problem_handlers(api)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from models.manifest import ImageSpec
@@ -19,11 +20,6 @@ from service.images.decode import EncodedImage
 from service.images.decoder_pool import Budget, Decoder
 from service.settings import Limits
 from tests.images import SPEC, decode_image
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
 
 LIMITS = Limits()
 

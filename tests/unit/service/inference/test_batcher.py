@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
 from service.api.cancellation import deadline
 from service.errors import DeadlineExceededError, DrainingError, OverloadedError
 from service.inference.batcher import Batcher
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Clock:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from service.inference.score_cache import ScoreCache
-from service.inference.served_model import Scored
+from service.inference.served_model import Scored, ServedModel
 from service.inference.session import Scores
 from service.observability.prometheus import ServiceMetrics
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-
-    from numpy.typing import NDArray
-
-    from service.inference.served_model import ServedModel
-
-    MakeModel = Callable[..., ServedModel]
+MakeModel = Callable[..., ServedModel]
 
 
 class FakeModel:

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
+from service.inference.served_model import Scored, ServedModel
 from service.inference.session import Scores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from service.inference.served_model import Scored, ServedModel
 
 
 def gray(*levels: int) -> NDArray[np.uint8]:

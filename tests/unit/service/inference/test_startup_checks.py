@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import Golden
 from service.errors import ModelRefusedError
@@ -18,11 +19,6 @@ from service.inference.startup_checks import (
     prove_answers,
 )
 from tests import synthetic
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 NETWORK = synthetic.random_network(3, norms=True)
 IMAGES = synthetic.random_images(3, 8)

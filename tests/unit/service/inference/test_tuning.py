@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from service.inference.session import Scores
 from service.inference.tuning import (
@@ -20,9 +19,6 @@ from service.inference.tuning import (
     fit_line,
     tune,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class TimedSession:

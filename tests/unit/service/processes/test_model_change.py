@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -10,9 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.processes.model_change import ANSWER_SECONDS, ChangeRound
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 FIRST_MODELS = frozenset({"a@1.0.0", "b@1.0.0"})
 NAMES = ("a", "b", "c")

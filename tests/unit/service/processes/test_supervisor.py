@@ -7,17 +7,15 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.processes.supervisor import Supervisor
 from tests.processes import LoggedProcess, children, lives, state_of, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 

@@ -5,17 +5,15 @@ import json
 import logging
 import signal
 import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from models.bundle import BundleError
 from service.errors import DrainingError, ModelRefusedError, UnknownModelError
 from service.processes.worker_control import BUFFER_BYTES, MAX_REASON, SupervisedCoordinator
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 SECONDS = 10  # for anything
 

@@ -6,16 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from service.processes.channel import Channel
 from service.processes.sockets import open_listeners, port_of
 from service.processes.worker_slot import WorkerSlot
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sockets shared over one port")
 HOST = "127.0.0.1"

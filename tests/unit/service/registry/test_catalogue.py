@@ -1,22 +1,18 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from models.bundle import load_bundle
 from service.errors import ModelRefusedError, UnknownModelError
+from service.inference.served_model import ServedModel
 from service.registry.catalogue import Catalogue, served_variants
 from tests import synthetic
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from service.inference.served_model import ServedModel
-
-    MakeModel = Callable[..., ServedModel]
+MakeModel = Callable[..., ServedModel]
 
 
 @pytest.fixture

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from models.bundle import Golden
 from service.errors import ModelRefusedError
+from service.inference.engine import Engine
+from service.inference.served_model import ServedModel
 from service.registry.readiness import Readiness
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.inference.engine import Engine
-    from service.inference.served_model import ServedModel
 
 IMAGES = np.full((1, 32, 32, 3), 7, np.uint8)
 RIGHT = Golden(IMAGES, np.full((1, 10), 7.0))

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from service.errors import ModelRefusedError, UnknownModelError
+from service.inference.served_model import ServedModel
 from service.observability.prometheus import ServiceMetrics
 from service.registry.repository import MAX_NAME, Repository
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.inference.served_model import ServedModel
-
-    MakeModel = Callable[..., ServedModel]
+MakeModel = Callable[..., ServedModel]
 
 
 class Disk:

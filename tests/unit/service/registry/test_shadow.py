@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from service.errors import OverloadedError
+from service.inference.served_model import ServedModel
 from service.inference.session import Scores
 from service.observability.prometheus import ServiceMetrics
 from service.registry.catalogue import Catalogue
 from service.registry.classify import Classification, Classifier
 from service.registry.shadow import KEPT, Shadow
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from service.inference.served_model import ServedModel
-
-    MakeModel = Callable[..., ServedModel]
+MakeModel = Callable[..., ServedModel]
 
 
 def by_first_red(model: ServedModel) -> ServedModel:

@@ -8,8 +8,11 @@ import json
 import resource
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,12 +23,6 @@ from service.api.problems import EVERY_PROBLEM
 from service.app import create_app
 from service.settings import Settings
 from tests.asgi_client import AppClient
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import httpx
 
 ALLOWED = {200, 400, 404, 405, 413, 415, 422}
 TYPES = {row.uri for row in EVERY_PROBLEM}

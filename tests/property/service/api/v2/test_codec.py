@@ -7,12 +7,13 @@ import contextlib
 import gzip
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from service.api.v2.infer.compression import deflate, inflate
 from service.api.v2.infer.outputs import RequestedOutput
@@ -24,9 +25,6 @@ from service.inference.session import Scores
 from service.settings import Limits
 from tests.images import SPEC
 from tests.synthetic import LABELS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 LIMITS = Limits(max_images=2, max_body_bytes=100_000)
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5)

@@ -4,20 +4,17 @@ import asyncio
 import logging
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.admission import Admission
 from service.api.middleware import access_log
 from service.api.middleware.access_log import AccessMiddleware
 from service.errors import OverloadedError
 from service.observability.prometheus import ServiceMetrics
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from service.settings import AccessLog
+from service.settings import AccessLog
 
 START = {"type": "http.response.start", "status": 503, "headers": []}
 END = {"type": "http.response.body", "body": b""}

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from service.api.middleware.etag import ETagMiddleware
-
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
 
 
 class Page:

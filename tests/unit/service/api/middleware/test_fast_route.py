@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -11,13 +10,11 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.middleware.fast_route import FastDispatch, FastRoute
 from service.api.problems import install_problem_handlers
 from service.errors import MalformedRequestError, OverloadedError
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 ERRORS: dict[str, Exception] = {
     "malformed": MalformedRequestError("top_k=0 is out of range"),

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from service.api.middleware.request_id import RequestIdMiddleware
-
-if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
 
 
 async def app(scope: Scope, _receive: Receive, send: Send) -> None:

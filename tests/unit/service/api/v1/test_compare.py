@@ -2,28 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.api.v1 import compare
 from service.api.v1.compare import check_comparable
 from service.errors import MalformedRequestError
+from service.inference.engine import Engine
+from service.inference.served_model import ServedModel
 from service.inference.session import Scores
+from service.registry.classify import Classifier
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from service.inference.engine import Engine
-    from service.inference.served_model import ServedModel
-    from service.registry.classify import Classifier
-
-    MakeModel = Callable[..., ServedModel]
+MakeModel = Callable[..., ServedModel]
 
 IMAGES = np.full((2, 32, 32, 3), 9, np.uint8)
 

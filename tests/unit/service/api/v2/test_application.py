@@ -7,10 +7,14 @@ import gzip
 import json
 import threading
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle import BundleError
 from service import errors
@@ -19,16 +23,7 @@ from service.api.v2.infer.request import read_infer_request
 from service.api.v2.infer.route import BYTES_READ_ON_LOOP
 from service.api.v2.responses import STATUSES, UnsupportedFeatureError, status_of
 from tests.asgi_client import AppClient
-from tests.v2_fakes import Watched, load_fake_state, scores_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import httpx
-    from numpy.typing import NDArray
-
-    from tests.v2_fakes import State
+from tests.v2_fakes import State, Watched, load_fake_state, scores_of
 
 INFER = "/v2/models/tiny-bn/infer"
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)

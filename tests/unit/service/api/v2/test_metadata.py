@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from service.api.v2 import metadata
 from service.api.v2.datatypes import DATATYPES
-from tests.v2_fakes import STATISTICS, State
-
-if TYPE_CHECKING:
-    from tests.v2_fakes import Model
+from tests.v2_fakes import STATISTICS, Model, State
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ LABELS = (
 )
 EPS = 1e-3
 CHANNELS = (3, 8, 16)
+IMAGE_SHAPE = (32, 32, 3)
 TEST_IMAGES = 400
 
 
@@ -81,11 +82,11 @@ class Network:
     kernels: tuple[NDArray[np.float32], ...]
     biases: tuple[NDArray[np.float32], ...]
     norms: tuple[Norm | None, ...]
-    head: NDArray[np.float32]  # (10, features)
+    head: NDArray[np.float32]  # (classes, features)
     head_bias: NDArray[np.float32]
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the logits (N, 10) in float64."""
+        """Return the logits (N, classes) in float64."""
         x = images.transpose(0, 3, 1, 2) / np.float64(255)
         for kernel, bias, norm in zip(self.kernels, self.biases, self.norms, strict=True):
             x = _convolve(x, kernel) + bias[:, None, None].astype(np.float64)
@@ -112,7 +113,14 @@ def _convolve(x: NDArray[np.float64], kernel: NDArray[np.float32]) -> NDArray[np
     return np.einsum("ncyxij,ocij->noyx", windows, kernel.astype(np.float64), optimize=True)
 
 
-def random_network(seed: int, *, norms: bool, hidden: int = 0) -> Network:
+def random_network(
+    seed: int,
+    *,
+    norms: bool,
+    hidden: int = 0,
+    image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+    classes: int = len(LABELS),
+) -> Network:
     """Return a network of random weights; `hidden` channels more make its file larger."""
     generator = np.random.default_rng(seed)
     channels = (*CHANNELS[:-1], CHANNELS[-1] + hidden)
@@ -121,13 +129,13 @@ def random_network(seed: int, *, norms: bool, hidden: int = 0) -> Network:
         return (generator.normal(size=shape) / np.sqrt(fan_in)).astype(np.float32)
 
     pairs = list(itertools.pairwise(channels))
-    features = channels[-1] * 64
+    features = channels[-1] * (image_shape[0] // 4) * (image_shape[1] // 4)
     return Network(
         kernels=tuple(normal(o, i, 3, 3, fan_in=9 * i) for i, o in pairs),
         biases=tuple(normal(o) for _, o in pairs),
         norms=tuple(_random_norm(generator, o) if norms else None for _, o in pairs),
-        head=normal(10, features, fan_in=features) * np.float32(4),
-        head_bias=normal(10),
+        head=normal(classes, features, fan_in=features) * np.float32(4),
+        head_bias=normal(classes),
     )
 
 
@@ -141,7 +149,12 @@ def _random_norm(generator: np.random.Generator, channels: int) -> Norm:
 
 
 def build_graph(
-    network: Network, *, training_mode: int = 0, batch_dependent: bool = False, opset: int = 20
+    network: Network,
+    *,
+    training_mode: int = 0,
+    batch_dependent: bool = False,
+    opset: int = 20,
+    image_shape: tuple[int, int, int] = IMAGE_SHAPE,
 ) -> onnx.ModelProto:
     """Return the graph from bytes to probabilities; the switches make it one to be refused."""
     tensors = {"scale_255": np.array(255, np.float32)}
@@ -176,9 +189,9 @@ def build_graph(
     graph = helper.make_graph(
         nodes,
         "synthetic",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 32, 32, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *image_shape])],
         [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 10])
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", len(network.head)])
             for name in ("logits", "probabilities")
         ],
         [numpy_helper.from_array(array, name) for name, array in tensors.items()],
@@ -201,9 +214,11 @@ def _norm_node(
     return helper.make_node("BatchNormalization", inputs, outputs, name=name, **attributes)
 
 
-def random_images(seed: int, number: int) -> NDArray[np.uint8]:
-    """Return noise, (N, 32, 32, 3)."""
-    return np.random.default_rng(seed).integers(0, 256, (number, 32, 32, 3), dtype=np.uint8)
+def random_images(
+    seed: int, number: int, image_shape: tuple[int, int, int] = IMAGE_SHAPE
+) -> NDArray[np.uint8]:
+    """Return noise, (N, H, W, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (number, *image_shape), dtype=np.uint8)
 
 
 def write_artifact(
@@ -214,13 +229,22 @@ def write_artifact(
     seed: int = 0,
     version: str = "1.0.0",
     hidden: int = 0,
+    image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+    labels: tuple[str, ...] = LABELS,
 ) -> Path:
     """Write a complete artifact into a folder and return its path."""
-    network = random_network(seed, norms=norms, hidden=hidden)
-    graphs: dict[Variant, onnx.ModelProto] = {"plain": build_graph(network)}
+    network = random_network(
+        seed, norms=norms, hidden=hidden, image_shape=image_shape, classes=len(labels)
+    )
+    graphs: dict[Variant, onnx.ModelProto] = {
+        "plain": build_graph(network, image_shape=image_shape)
+    }
     if norms:
-        graphs = {"folded": build_graph(network.folded()), "unfolded": build_graph(network)}
-    return write_graphs(folder, name, version, graphs, network, seed)
+        graphs = {
+            "folded": build_graph(network.folded(), image_shape=image_shape),
+            "unfolded": build_graph(network, image_shape=image_shape),
+        }
+    return write_graphs(folder, name, version, graphs, network, seed, image_shape, labels)
 
 
 def write_graphs(
@@ -230,11 +254,13 @@ def write_graphs(
     graphs: dict[Variant, onnx.ModelProto],
     network: Network,
     seed: int = 0,
+    image_shape: tuple[int, int, int] = IMAGE_SHAPE,
+    labels: tuple[str, ...] = LABELS,
 ) -> Path:
     """Write an artifact of these graphs, its golden logits from the network."""
     path = folder / f"{name}-{version}"
     path.mkdir(parents=True)
-    images = random_images(seed, 8)
+    images = random_images(seed, 8, image_shape)
     np.savez(path / "golden.npz", images=images, logits=network.logits(images))
     history = _history(seed)
     write_history(history, path / "history.jsonl")
@@ -243,17 +269,17 @@ def write_graphs(
         name=name,
         version=version,
         title=f"Synthetic {name}",
-        labels=LABELS,
-        input=ImageSpec("image", "uint8", ("N", 32, 32, 3)),
+        labels=labels,
+        input=ImageSpec("image", "uint8", ("N", *image_shape)),
         outputs=(
-            TensorSpec("logits", "float32", ("N", 10)),
-            TensorSpec("probabilities", "float32", ("N", 10)),
+            TensorSpec("logits", "float32", ("N", len(labels))),
+            TensorSpec("probabilities", "float32", ("N", len(labels))),
         ),
         graphs={variant: _write_graph(path, variant, model) for variant, model in graphs.items()},
         golden=FileRecord("golden.npz", _sha256(path / "golden.npz")),
         history=FileRecord("history.jsonl", _sha256(path / "history.jsonl")),
         fold=_fold_report(network) if "folded" in graphs else None,
-        metrics=_metrics(seed, history),
+        metrics=_metrics(seed, history, labels),
         provenance=_provenance(name, seed, history),
     )
     (path / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
@@ -343,12 +369,13 @@ def _history(seed: int) -> list[EpochRecord]:
     ]
 
 
-def _metrics(seed: int, history: list[EpochRecord]) -> Metrics:
+def _metrics(seed: int, history: list[EpochRecord], labels: tuple[str, ...]) -> Metrics:
     generator = np.random.default_rng(seed)
-    true = np.arange(TEST_IMAGES) % 10
+    classes = len(labels)
+    true = np.arange(TEST_IMAGES) % classes
     correct = generator.random(TEST_IMAGES) < history[-1].test_accuracy
-    predicted = np.where(correct, true, (true + 1) % 10)
-    confusion = np.zeros((10, 10), int)
+    predicted = np.where(correct, true, (true + 1) % classes)
+    confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (true, predicted), 1)
     accuracy = float(correct.mean())
     test = TestMetrics(
@@ -359,7 +386,7 @@ def _metrics(seed: int, history: list[EpochRecord]) -> Metrics:
         loss=history[-1].test_loss,
         expected_calibration_error=0.03,
         per_class_accuracy={
-            label: float(correct[true == index].mean()) for index, label in enumerate(LABELS)
+            label: float(correct[true == index].mean()) for index, label in enumerate(labels)
         },
         confusion_matrix=tuple(tuple(row) for row in confusion.tolist()),
         correct_bits=base64.b64encode(np.packbits(correct).tobytes()).decode("ascii"),

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from models.bundle import load_catalogue
 from tests.v2_server import serving
 
+pytestmark = pytest.mark.systems  # the client needs an environment of its own, from the index
 KSERVE = "kserve==0.21.0"
 INSTALL_SECONDS = 900
 SCRIPT_SECONDS = 120

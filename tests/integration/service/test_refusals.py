@@ -89,3 +89,29 @@ def test_every_level_of_optimization_gives_the_same_logits(optimization: str) ->
 def open_session(graph: bytes, optimization: str = "enable_all") -> OrtSession:
     provider = Provider(CPU, "a test")
     return OrtSession(graph, spec=SPEC, classes=10, provider=provider, optimization=optimization)
+
+
+def test_a_graph_of_other_classes_than_its_labels_is_refused(tmp_path: Path) -> None:
+    """Served, it would name classes that it has no label for."""
+    wide = synthetic.random_network(7, norms=False, classes=100)
+    synthetic.write_graphs(tmp_path, "wide", "1.0.0", {"plain": synthetic.build_graph(wide)}, wide)
+    with pytest.raises(ModelRefusedError, match=r"logits is tensor\(float\) \[100\].* 10 labels"):
+        start(tmp_path)
+
+
+def test_a_graph_of_another_image_size_than_its_manifest_is_refused(tmp_path: Path) -> None:
+    small = synthetic.random_network(7, norms=False, image_shape=(16, 16, 3))
+    graph = synthetic.build_graph(small, image_shape=(16, 16, 3))
+    synthetic.write_graphs(tmp_path, "small", "1.0.0", {"plain": graph}, NETWORK)
+    with pytest.raises(ModelRefusedError, match=r"\[16, 16, 3\].*manifest says .*\[N, 32, 32, 3\]"):
+        start(tmp_path)
+
+
+def test_a_graph_that_leaves_its_classes_open_is_counted_by_its_answers(tmp_path: Path) -> None:
+    wide = synthetic.random_network(7, norms=False, classes=12)
+    graph = synthetic.build_graph(wide)
+    for output in graph.graph.output:
+        output.type.tensor_type.shape.dim[1].dim_param = "C"
+    synthetic.write_graphs(tmp_path, "open", "1.0.0", {"plain": graph}, NETWORK)
+    with pytest.raises(ModelRefusedError, match="logits"):
+        start(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 
 from models.bundle import BundleError, load_bundle, load_catalogue
 from tests import synthetic
+from tests.conftest import RELEASED
 
 
 @pytest.fixture
@@ -276,3 +277,30 @@ def test_the_first_golden_images_keep_their_tolerance(quantized):
     first = golden.first(2)
     assert [len(first.images), len(first.logits), first.tolerance] == [2, 2, golden.tolerance]
     assert (first.logits == golden.logits[:2]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["labels"].append("thirteen"), "there are 11 labels; it must be float32"),
+        (lambda m: m["outputs"].pop(), "the output probabilities is missing"),
+        (lambda m: m["outputs"][0].update(dtype="float16"), "the output logits is float16"),
+        (lambda m: m["input"].update(shape=["N", 3, 32, 32]), r"uint8 \['N', 3, 32, 32\]; images"),
+        (lambda m: m["input"].update(shape=["N", "H", "W", 3]), "images are uint8 .N, height"),
+        (lambda m: m["input"].update(dtype="float32"), "the input is float32"),
+        (lambda m: m["input"].update(resize="stretch"), "must be one of central-crop"),
+    ],
+)
+def test_tensors_that_are_no_classifier_of_images_are_refused(path, change, message):
+    rewrite(path, change)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(path)
+
+
+def test_a_manifest_that_states_no_rule_for_pictures_means_the_first_one(path):
+    for released in load_catalogue(RELEASED):
+        table = json.loads((released.path / "manifest.json").read_text())
+        assert set(table["input"]) == {"name", "dtype", "shape"}
+        spec = released.manifest.input
+        assert (spec.colour_order, spec.resize) == ("RGB", "central-crop")
+        assert spec.image_shape == (32, 32, 3)

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = environment(BENCH_PYTHON)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), Timing(given.seconds, given.warmup))
-        chosen, left_out = _choose(given.systems, systems(shlex.split(given.serve_arguments)))
+        known = systems(shlex.split(given.serve_arguments), given.earlier)
+        chosen, left_out = _choose(given.systems, known)
         loads = [load for load in LOADS if not given.loads or load.name in given.loads]
         tuning: list[Cell] = []
         if not given.quick and any(system.name == "litserve" for system in chosen):
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", type=names, default=(), help="a,b,…; default: all there are")
     parser.add_argument("--loads", type=names, default=(), help="a,b,…; default: all")
     parser.add_argument("--serve-arguments", default="--workers auto", help="of foldnorm-serve")
+    parser.add_argument("--earlier", help="foldnorm-serve of another commit, a system of its own")
     parser.add_argument("--quick", action="store_true", help="one round of a second per cell")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--output", type=Path, help="write the JSON document there too")

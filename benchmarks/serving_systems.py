@@ -120,10 +120,16 @@ def served_artifact() -> Path:
     return next(bundle.path for bundle in catalogue if bundle.name == MODEL_NAME)
 
 
-def systems(serve_arguments: Sequence[str] = ("--workers", "auto")) -> tuple[System, ...]:
-    """Return every system; `serve_arguments` are given to foldnorm-serve."""
+def systems(
+    serve_arguments: Sequence[str] = ("--workers", "auto"), earlier: str | None = None
+) -> tuple[System, ...]:
+    """Return every system; `serve_arguments` are given to foldnorm-serve.
+
+    `earlier` is another commit's foldnorm-serve, which then is the system of that name.
+    """
     folder = served_artifact()
     graph, int8 = folder / "model.onnx", folder / "model.int8.onnx"
+    other = [ours("earlier", graph, MODEL_NAME, serve_arguments, earlier)] if earlier else []
     return (
         _ceiling("ceiling", graph, 1),
         _ceiling("ceiling-4", graph, 4),
@@ -132,16 +138,19 @@ def systems(serve_arguments: Sequence[str] = ("--workers", "auto")) -> tuple[Sys
         litserve(graph, LITSERVE_CANDIDATES[0]),
         ours("ours", graph, MODEL_NAME, serve_arguments),
         ours("ours-int8", int8, f"{MODEL_NAME}-int8", serve_arguments),
+        *other,
     )
 
 
-def ours(name: str, graph: Path, model: str, arguments: Sequence[str]) -> System:
+def ours(
+    name: str, graph: Path, model: str, arguments: Sequence[str], serve: str = SERVE
+) -> System:
     """Return foldnorm-serve, asked for one model by name."""
     routes: dict[Job, Route] = {
         "png": Route(f"/v1/predict?model={model}", "png"),
         "arrays": Route(f"/v2/models/{model}/infer", "v2"),
     }
-    command = (SERVE, "--port", "{port}", *arguments)
+    command = (serve, "--port", "{port}", *arguments)
     return System(name, graph, command, routes, needs=(graph,))
 
 

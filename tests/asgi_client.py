@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Self
 
 import httpx
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive
 
 SECONDS = 30  # no answer is worth waiting longer for: the application hangs
 
@@ -38,8 +38,24 @@ class AppClient:
     def post(self, url: str, **options: Any) -> httpx.Response:
         return self.request("POST", url, **options)
 
+    def post_image(self, path: str, content: Any, **headers: str) -> httpx.Response:
+        """Send one image file, or what is said to be one."""
+        return self.post(path, content=content, headers={"content-type": "image/png", **headers})
+
     def raw_request(self, method: str, path: str, query: bytes) -> httpx.Response:
         """Send what no client library would: any bytes as a query, and no body."""
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        sent = self.run(self.exchange(path, receive, method, query))
+        content = b"".join(message.get("body", b"") for message in sent)
+        return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=content)
+
+    async def exchange(
+        self, path: str, receive: Receive, method: str = "POST", query: bytes = b""
+    ) -> list[Message]:
+        """Return what the application sends to a caller whose messages are the test's own."""
         scope = {
             "type": "http",
             "http_version": "1.1",
@@ -55,15 +71,11 @@ class AppClient:
         }
         sent: list[Message] = []
 
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
         async def send(message: Message) -> None:
             sent.append(dict(message))
 
-        self.run(self._app(scope, receive, send))
-        content = b"".join(message.get("body", b"") for message in sent)
-        return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=content)
+        await self._app(scope, receive, send)
+        return sent
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run anything on the application's loop, in bounded time."""

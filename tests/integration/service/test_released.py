@@ -38,7 +38,7 @@ def test_every_released_model_names_the_class_of_its_golden_images(
         assert named == golden.logits.argmax(axis=1).tolist(), bundle.path.name
 
 
-def test_the_twins_are_compared(released_client: AppClient) -> None:
+def test_the_baseline_and_the_bn_model_are_compared(released_client: AppClient) -> None:
     names = [model["name"] for model in released_client.get("/v1/models").json()["models"]]
     assert {"keras-baseline", "keras-bn", "keras-bn-unfolded"} <= set(names)
     assert released_client.get("/v1/compare").status_code == 200

@@ -1,6 +1,7 @@
 """Photos are decoded at a fraction of their size, and turned as their cameras were held."""
 
 import io
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -50,9 +51,10 @@ def reduced_in_full(content, width=None, height=None):
 
 
 def decoded_size(content):
-    encoded = EncodedImage(content, LIMITS)
-    image = encoded._image
-    encoded.decode(SPEC)
+    """Return the size at which Pillow has decoded a file."""
+    image = Image.open(io.BytesIO(content))
+    with mock.patch.object(Image, "open", return_value=image):
+        EncodedImage(content, LIMITS).decode(SPEC)
     return image.size
 
 

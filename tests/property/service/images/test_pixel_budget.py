@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from service.images.decoder_pool import Budget
+from service.images.pixel_budget import Budget
 
 WHOLE = 10
 
@@ -108,39 +108,37 @@ def test_a_budget_keeps_its_promises(visits: list[Borrower]) -> None:
 
 
 class Generous(Budget):
-    """Lends to whoever comes."""
+    """Grants whatever is asked for."""
 
-    def _serve(self) -> None:
-        self._in_use = 0
-        super()._serve()
+    async def acquire(self, pixels: int) -> None:
+        await asyncio.sleep(0)
+
+    def release(self, pixels: int) -> None:
+        pass
 
 
 class Unfair(Budget):
-    """Serves the smallest first."""
+    """Lets those who need more queue later."""
 
-    def _serve(self) -> None:
-        ordered = sorted(self._waiting, key=lambda waiting: waiting[0])
-        self._waiting.clear()
-        self._waiting.extend(ordered)
-        super()._serve()
+    async def acquire(self, pixels: int) -> None:
+        await turns(pixels)
+        await super().acquire(pixels)
 
 
 class Forgetful(Budget):
-    """Does not take back what was lent to one who left in the same moment."""
+    """Does not take back what was granted to one who left."""
 
-    async def acquire(self, part: int) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((part, turn))
-        self._serve()
-        await turn
+    async def acquire(self, pixels: int) -> None:
+        await asyncio.shield(super().acquire(pixels))
 
 
 class Strict(Budget):
-    """Lends no more than the whole even to one alone."""
+    """Grants no more than the whole even to one alone."""
 
-    def _serve(self) -> None:
-        if self._waiting and self._waiting[0][0] <= self._whole:
-            super()._serve()
+    async def acquire(self, pixels: int) -> None:
+        if pixels > WHOLE:
+            await asyncio.Event().wait()
+        await super().acquire(pixels)
 
 
 @pytest.mark.parametrize("broken", [Generous, Unfair, Forgetful, Strict])

@@ -223,7 +223,8 @@ def test_only_the_queues_of_what_is_served_are_watched(disk: Disk) -> None:
 
     def queued(name: str) -> float:
         metrics.sample()
-        return metrics.queued_images.labels(name, "1.0.0")._value.get()
+        labels = {"model": name, "version": "1.0.0"}
+        return metrics.registry.get_sample_value("foldnorm_queue_images", labels)
 
     for name in ("a", "b@1.0.0"):
         repository.catalogue.find(name).batcher.queued_size = 7

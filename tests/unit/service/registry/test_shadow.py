@@ -71,12 +71,22 @@ class Traffic:
         self.shadow.offer(answer(self.primary, of_classes(*classes), scores))
 
     def counted(self, outcome: str, shadow: str = "shade") -> float:
-        return self.metrics.shadow.labels("primary", shadow, outcome)._value.get()
+        labels = {"primary": "primary", "shadow": shadow, "outcome": outcome}
+        return self.metrics.registry.get_sample_value("foldnorm_shadow_total", labels) or 0.0
 
     def disagreements(self, first: int, second: int) -> float:
-        labels = self.primary.labels
-        names = ("primary", "shade", labels[first], labels[second])
-        return self.metrics.disagreements.labels(*names)._value.get()
+        a, b = self.primary.labels[first], self.primary.labels[second]
+        labels = {"primary": "primary", "shadow": "shade", "a": a, "b": b}
+        return self.metrics.registry.get_sample_value("foldnorm_disagreements_total", labels) or 0.0
+
+    def watch(self, *classes: int, answered: tuple[int, ...] | None = None) -> None:
+        """Offer an answer and wait until the shadow has looked at it."""
+
+        async def scenario() -> None:
+            self.offer(*classes, answered=answered)
+            await self.shadow.close()
+
+        asyncio.run(scenario())
 
 
 @pytest.fixture
@@ -88,12 +98,7 @@ def test_images_that_both_see_alike_are_compared_and_not_kept(
     make_traffic: Callable[..., Traffic],
 ) -> None:
     traffic = make_traffic()
-
-    async def scenario() -> None:
-        traffic.offer(1, 2, 3)
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.watch(1, 2, 3)
     assert traffic.counted("compared") == 3
     assert list(traffic.shadow.recent) == []
     assert "foldnorm_disagreements_total{" not in traffic.metrics.render().decode()
@@ -103,12 +108,7 @@ def test_images_that_both_see_differently_are_counted_and_kept(
     make_traffic: Callable[..., Traffic],
 ) -> None:
     traffic = make_traffic()
-
-    async def scenario() -> None:
-        traffic.offer(1, 2, 3, answered=(1, 7, 3))
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.watch(1, 2, 3, answered=(1, 7, 3))
     assert traffic.counted("compared") == 3
     assert traffic.disagreements(7, 2) == 1
     assert traffic.disagreements(2, 7) == 0
@@ -123,12 +123,7 @@ def test_images_that_both_see_differently_are_counted_and_kept(
 def test_what_is_kept_is_a_copy_of_the_image_alone(make_traffic: Callable[..., Traffic]) -> None:
     """A view would hold the whole batch in memory, and show what overwrites it."""
     traffic = make_traffic()
-
-    async def scenario() -> None:
-        traffic.offer(*range(10), answered=(9, *range(1, 10)))
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.watch(*range(10), answered=(9, *range(1, 10)))
     (kept,) = traffic.shadow.recent
     assert kept.image.base is None
 
@@ -136,12 +131,8 @@ def test_what_is_kept_is_a_copy_of_the_image_alone(make_traffic: Callable[..., T
 def test_only_the_latest_are_kept(make_traffic: Callable[..., Traffic]) -> None:
     traffic = make_traffic()
 
-    async def scenario() -> None:
-        for red in range(KEPT + 3):
-            traffic.offer(red, answered=(red + 1,))
-            await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    for red in range(KEPT + 3):
+        traffic.watch(red, answered=(red + 1,))
     assert [one.image[0, 0, 0] for one in traffic.shadow.recent] == list(range(3, KEPT + 3))
     assert traffic.counted("compared") == KEPT + 3
 
@@ -152,12 +143,8 @@ def test_a_share_of_the_requests_is_sampled(
 ) -> None:
     traffic, requests = make_traffic(fraction), 200
 
-    async def scenario() -> None:
-        for _ in range(requests):
-            traffic.offer(1)
-            await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    for _ in range(requests):
+        traffic.watch(1)
     # Five standard deviations of 200 draws; the seed makes them the same ones every time.
     tolerance = 5 * (fraction * (1 - fraction) / requests) ** 0.5
     assert abs(traffic.counted("compared") / requests - compared) <= tolerance
@@ -220,11 +207,7 @@ def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: Callable[..., Tra
 
     traffic.shade.batcher.admit = full
 
-    async def scenario() -> None:
-        traffic.offer(1)
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.watch(1)
     assert (traffic.counted("compared"), traffic.counted("dropped")) == (0, 1)
 
 
@@ -237,15 +220,10 @@ def test_a_shadow_that_fails_is_counted_and_logged_and_ends_nothing(
     def fail(_images: NDArray[np.uint8]) -> Scores:
         raise RuntimeError("the shadow's network is broken")
 
-    async def scenario() -> None:
-        traffic.shade.session.run = fail
-        traffic.offer(1)
-        await traffic.shadow.close()  # as the process does when it stops
-        traffic.shade.session.run = run
-        traffic.offer(2)
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.shade.session.run = fail
+    traffic.watch(1)  # closing waits for it, as the process does when it stops
+    traffic.shade.session.run = run
+    traffic.watch(2)
     assert (traffic.counted("failed"), traffic.counted("compared")) == (1, 1)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
@@ -262,12 +240,8 @@ def test_a_name_that_is_no_other_model_means_no_shadow(
 ) -> None:
     traffic = make_traffic(name=name)
 
-    async def scenario() -> None:
-        traffic.offer(1)
-        await traffic.shadow.close()
-
+    traffic.watch(1)
     assert traffic.shadow.model() is None
-    asyncio.run(scenario())
     assert 'outcome="' not in traffic.metrics.render().decode()
 
 

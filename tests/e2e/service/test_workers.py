@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -331,20 +330,6 @@ def test_nobody_waits_for_a_worker_that_cannot_start_and_it_is_back_when_it_can(
     graph.write_bytes(content)
     service.process.wait_for("a worker serves")
     assert len(service.each_worker("/v1/models")) == 2
-
-
-def test_two_changes_at_once_are_both_made(service: Service) -> None:
-    answers: list[int] = []
-
-    def load(name: str) -> None:
-        answers.append(service.change(name, "load").status_code)
-
-    threads = [threading.Thread(target=load, args=(name,)) for name in ("tiny-bn", "tiny-plain")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [200, 200]
 
 
 def test_a_change_while_a_worker_is_replaced_reaches_it_too(service: Service) -> None:

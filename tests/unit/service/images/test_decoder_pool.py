@@ -91,47 +91,40 @@ def test_small_images_are_decoded_at_once_and_large_and_many_ones_on_a_thread(
         assert recorder.threads == [thread] * len(contents)
 
 
-def test_an_abandoned_request_decodes_no_further_image_and_frees_its_pixels(
+async def test_an_abandoned_request_decodes_no_further_image_and_frees_its_pixels(
     decoder: Decoder, png: Png, recorder: Recorder
 ) -> None:
     recorder.gate.clear()
 
-    async def abandon() -> None:
-        request = asyncio.create_task(decoder.decode([png(LARGE)] * 3, SPEC))
-        await asyncio.to_thread(recorder.begun.wait, 10)
-        request.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await request
-        recorder.gate.set()
-        async with asyncio.timeout(10):
-            await decoder.decode([png(LARGE)], SPEC)
-
-    asyncio.run(abandon())
+    request = asyncio.create_task(decoder.decode([png(LARGE)] * 3, SPEC))
+    await asyncio.to_thread(recorder.begun.wait, 10)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    recorder.gate.set()
+    async with asyncio.timeout(10):
+        await decoder.decode([png(LARGE)], SPEC)
     assert len(recorder.threads) == 2
 
 
-def test_large_images_wait_for_the_pixels_of_others(
+async def test_large_images_wait_for_the_pixels_of_others(
     decoder: Decoder, png: Png, recorder: Recorder
 ) -> None:
-    async def scenario() -> None:
-        await asyncio.gather(*(decoder.decode([png(LARGE)], SPEC) for _ in range(6)))
-
-    asyncio.run(scenario())
+    await asyncio.gather(*(decoder.decode([png(LARGE)], SPEC) for _ in range(6)))
     assert (len(recorder.threads), recorder.most_at_once) == (6, 1)
 
 
-def test_without_that_bound_they_are_decoded_in_parallel(png: Png, recorder: Recorder) -> None:
+async def test_without_that_bound_they_are_decoded_in_parallel(
+    png: Png, recorder: Recorder
+) -> None:
     """The negative control."""
     recorder.gate.clear()
     decoder = Decoder(LIMITS, threads=4, open_image=recorder)
 
-    async def scenario() -> None:
-        requests = [asyncio.create_task(decoder.decode([png(LARGE)], SPEC)) for _ in range(2)]
-        async with asyncio.timeout(10):
-            await asyncio.to_thread(recorder.two_at_once.wait, 10)
-            recorder.gate.set()
-            await asyncio.gather(*requests)
-
-    asyncio.run(scenario())
+    requests = [asyncio.create_task(decoder.decode([png(LARGE)], SPEC)) for _ in range(2)]
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(recorder.two_at_once.wait, 10)
+        recorder.gate.set()
+        await asyncio.gather(*requests)
     decoder.close()
     assert recorder.most_at_once == 2

@@ -72,17 +72,14 @@ def test_nothing_runs_in_the_callers_thread_where_no_part_is_short_enough(engine
     assert [name.startswith("run") for name, _ in session.runs] == [True]
 
 
-def test_batches_of_all_models_take_turns(engine: Engine) -> None:
+async def test_batches_of_all_models_take_turns(engine: Engine) -> None:
     both = Recorder(lasts_s=0.002)
     first, second = SimpleNamespace(run=both.run), SimpleNamespace(run=both.run)
 
-    async def scenario() -> None:
-        await asyncio.gather(
-            *(engine.run(session, numbered(1), chunk_size=0) for session in (first, second) * 5),
-            *(engine.run_whole(session, numbered(1)) for session in (first, second)),
-        )
-
-    asyncio.run(scenario())
+    await asyncio.gather(
+        *(engine.run(session, numbered(1), chunk_size=0) for session in (first, second) * 5),
+        *(engine.run_whole(session, numbered(1)) for session in (first, second)),
+    )
     assert len(both.runs) == 12
     assert both.most_at_once == 1
 

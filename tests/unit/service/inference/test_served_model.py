@@ -41,18 +41,15 @@ def test_the_time_of_a_request_is_divided_into_waiting_and_running(
     assert outcome.queue_s >= 0
 
 
-def test_a_request_is_admitted_for_the_time_that_it_has_left(
+async def test_a_request_is_admitted_for_the_time_that_it_has_left(
     make_model: Callable[[], ServedModel],
 ) -> None:
     admitted: list[tuple[int, float]] = []
     batcher = SimpleNamespace(admit=lambda *request: admitted.append(request))
     model = replace(make_model(), batcher=batcher)
 
-    async def scenario() -> None:
-        model.check_room()
-        model.check_room(asyncio.get_running_loop().time() + 60, images=3)
-
-    asyncio.run(scenario())
+    model.check_room()
+    model.check_room(asyncio.get_running_loop().time() + 60, images=3)
     (one, without_end), (three, left) = admitted
     assert (one, without_end, three) == (1, math.inf, 3)
     assert 0 < 60 - left < 10

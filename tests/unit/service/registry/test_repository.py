@@ -149,14 +149,11 @@ def test_the_last_model_is_not_unloaded(make_model: MakeModel) -> None:
     assert repository.served == ["a@1.0.0"]
 
 
-def test_two_changes_at_once_are_both_made(disk: Disk) -> None:
+async def test_two_changes_at_once_are_both_made(disk: Disk) -> None:
     repository = served_from(disk)
     disk.content = ["a@2.0.0", "b@2.0.0"]
 
-    async def both() -> None:
-        await asyncio.gather(repository.load("a"), repository.load("b"))
-
-    asyncio.run(both())
+    await asyncio.gather(repository.load("a"), repository.load("b"))
     assert repository.served == ["a@2.0.0", "b@2.0.0"]
 
 

@@ -150,53 +150,46 @@ def test_a_share_of_the_requests_is_sampled(
     assert abs(traffic.counted("compared") / requests - compared) <= tolerance
 
 
-def test_the_answers_of_other_models_are_left_alone(make_traffic: Callable[..., Traffic]) -> None:
+async def test_the_answers_of_other_models_are_left_alone(
+    make_traffic: Callable[..., Traffic],
+) -> None:
     traffic = make_traffic()
 
-    async def scenario() -> None:
-        images = of_classes(1)
-        scores = traffic.third.session.run(images)
-        traffic.shadow.offer(answer(traffic.third, images, scores))
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    images = of_classes(1)
+    scores = traffic.third.session.run(images)
+    traffic.shadow.offer(answer(traffic.third, images, scores))
+    await traffic.shadow.close()
     assert 'outcome="compared"' not in traffic.metrics.render().decode()
 
 
-def test_an_offer_is_dropped_while_another_is_compared(
+async def test_an_offer_is_dropped_while_another_is_compared(
     make_traffic: Callable[..., Traffic],
 ) -> None:
     traffic = make_traffic()
 
-    async def scenario() -> None:
-        traffic.offer(1)
-        traffic.offer(2, 3)
-        await traffic.shadow.close()
-        traffic.offer(4)
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.offer(1)
+    traffic.offer(2, 3)
+    await traffic.shadow.close()
+    traffic.offer(4)
+    await traffic.shadow.close()
     assert (traffic.counted("compared"), traffic.counted("dropped")) == (2, 2)
 
 
-def test_an_offer_is_dropped_while_anything_waits_for_any_model(
+async def test_an_offer_is_dropped_while_anything_waits_for_any_model(
     make_traffic: Callable[..., Traffic],
 ) -> None:
     traffic = make_traffic()
 
-    async def scenario() -> None:
-        waiting = asyncio.create_task(traffic.third.score(of_classes(1)))
-        await asyncio.sleep(0)
-        assert traffic.third.batcher.waiting == 1
-        traffic.offer(1)
-        await traffic.shadow.close()
-        assert (traffic.counted("compared"), traffic.counted("dropped")) == (0, 1)
-        await waiting
-        traffic.offer(1)
-        await traffic.shadow.close()
-        assert (traffic.counted("compared"), traffic.counted("dropped")) == (1, 1)
-
-    asyncio.run(scenario())
+    waiting = asyncio.create_task(traffic.third.score(of_classes(1)))
+    await asyncio.sleep(0)
+    assert traffic.third.batcher.waiting == 1
+    traffic.offer(1)
+    await traffic.shadow.close()
+    assert (traffic.counted("compared"), traffic.counted("dropped")) == (0, 1)
+    await waiting
+    traffic.offer(1)
+    await traffic.shadow.close()
+    assert (traffic.counted("compared"), traffic.counted("dropped")) == (1, 1)
 
 
 def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: Callable[..., Traffic]) -> None:

@@ -113,18 +113,15 @@ def test_scores_and_times_are_given_in_the_order_of_the_models(
         assert (second[-1].scores.logits == 1).all()
 
 
-def test_a_model_that_is_asked_in_between_waits_for_one_run_at_most(
+async def test_a_model_that_is_asked_in_between_waits_for_one_run_at_most(
     make_model: MakeModel, classifier: Classifier, engine: Engine
 ) -> None:
     diary = Diary()
     models = [diary.watch(make_model(name)) for name in "ab"]
     other = diary.watch(make_model("x"))
 
-    async def scenario() -> None:
-        comparing = asyncio.create_task(in_turns(classifier, models))
-        await asyncio.sleep(0)
-        await engine.run(other.session, IMAGES, chunk_size=64)
-        await comparing
-
-    asyncio.run(scenario())
+    comparing = asyncio.create_task(in_turns(classifier, models))
+    await asyncio.sleep(0)
+    await engine.run(other.session, IMAGES, chunk_size=64)
+    await comparing
     assert diary.names() == "ax" + "b" + "ba" + "ab" + "ba" + "ab"

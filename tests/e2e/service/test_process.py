@@ -68,12 +68,12 @@ def test_its_log_says_how_it_runs_and_has_a_line_per_failure(
     httpx.get(f"{url}/health/live", headers={"x-request-id": "not mine"}, timeout=SECONDS)
     httpx.get(f"{url}/v1/models/none", headers={"x-request-id": "mine"}, timeout=SECONDS)
     line = process.wait_for("request")
-    assert (
-        line["request_id"],
-        line["method"],
-        line["path"],
-        line["status"],
-    ) == ("mine", "GET", "/v1/models/none", 404)
+    assert (line["request_id"], line["method"], line["path"], line["status"]) == (
+        "mine",
+        "GET",
+        "/v1/models/none",
+        404,
+    )
 
 
 def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest(

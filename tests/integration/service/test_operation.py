@@ -18,6 +18,8 @@ from service.inference.session import Scores
 from service.settings import Settings
 from tests.asgi_client import AppClient
 
+Png = Callable[[NDArray[np.uint8]], bytes]
+
 IMAGE = np.full((32, 32, 3), 128, np.uint8)
 
 
@@ -83,7 +85,7 @@ def test_a_service_whose_model_answers_wrong_is_live_and_not_ready(
 
 
 def test_more_requests_than_there_is_room_for_are_refused_and_counted(
-    client: AppClient, png: Callable[[NDArray[np.uint8]], bytes]
+    client: AppClient, png: Png
 ) -> None:
     content = png(IMAGE)
 
@@ -138,9 +140,7 @@ def test_a_caller_cannot_allow_more_time_than_the_server(artifacts: Path) -> Non
     assert "no answer within 20 ms" in response.json()["detail"]
 
 
-def test_what_triton_calls_it_is_what_was_done(
-    client: AppClient, png: Callable[[NDArray[np.uint8]], bytes]
-) -> None:
+def test_what_triton_calls_it_is_what_was_done(client: AppClient, png: Png) -> None:
     for content in (png(IMAGE), png(IMAGE), b"no image"):
         client.post_image("/v1/predict", content)
     text = client.get("/metrics").text

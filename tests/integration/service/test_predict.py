@@ -83,9 +83,7 @@ def test_requests_at_once_get_their_own_answers(
     async def all_at_once() -> list[httpx.Response]:
         posts = [
             client.http.post(
-                "/v1/predict?top_k=10",
-                content=png(image),
-                headers={"content-type": "image/png"},
+                "/v1/predict?top_k=10", content=png(image), headers={"content-type": "image/png"}
             )
             for image in images
         ]

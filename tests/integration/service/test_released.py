@@ -23,9 +23,7 @@ def released_client(released_artifacts: Path) -> Iterator[AppClient]:
 
 
 def test_every_released_model_names_the_class_of_its_golden_images(
-    released_client: AppClient,
-    released_artifacts: Path,
-    png: Callable[[NDArray[np.uint8]], bytes],
+    released_client: AppClient, released_artifacts: Path, png: Callable[[NDArray[np.uint8]], bytes]
 ) -> None:
     for bundle in load_catalogue(released_artifacts):
         golden = bundle.read_golden()

@@ -13,6 +13,8 @@ from tritonclient.utils import InferenceServerException
 
 from models.bundle import Bundle
 
+Client = triton.InferenceServerClient
+
 Png = Callable[[NDArray[np.uint8]], bytes]
 
 SECONDS = 30
@@ -20,14 +22,12 @@ MODELS = ("keras-bn", "keras-bn-unfolded", "keras-baseline")
 OUTPUTS = ("logits", "probabilities")
 
 
-def connect(url: str) -> triton.InferenceServerClient:
-    return triton.InferenceServerClient(
-        url.removeprefix("http://"), connection_timeout=SECONDS, network_timeout=SECONDS
-    )
+def connect(url: str) -> Client:
+    return Client(url.removeprefix("http://"), connection_timeout=SECONDS, network_timeout=SECONDS)
 
 
 @pytest.fixture
-def client(url: str) -> Iterator[triton.InferenceServerClient]:
+def client(url: str) -> Iterator[Client]:
     client = connect(url)
     yield client
     client.close()
@@ -54,9 +54,7 @@ def v1_probabilities(url: str, model: str, content: bytes) -> NDArray[np.float32
     return np.array([[by_index[index] for index in range(10)]], np.float32)
 
 
-def test_the_server_and_its_models_describe_themselves(
-    client: triton.InferenceServerClient, bundle: Bundle
-) -> None:
+def test_the_server_and_its_models_describe_themselves(client: Client, bundle: Bundle) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
@@ -75,7 +73,7 @@ def test_the_server_and_its_models_describe_themselves(
 @pytest.mark.parametrize("binary_input", [True, False])
 @pytest.mark.parametrize("binary_output", [True, False, None])
 def test_every_form_gives_the_answer_of_v1(
-    client: triton.InferenceServerClient,
+    client: Client,
     url: str,
     png: Png,
     bundle: Bundle,
@@ -104,7 +102,7 @@ def test_every_form_gives_the_answer_of_v1(
 
 
 def test_image_files_give_the_answer_of_their_pixels(
-    client: triton.InferenceServerClient, png: Png, images: NDArray[np.uint8]
+    client: Client, png: Png, images: NDArray[np.uint8]
 ) -> None:
     files = np.array([png(image) for image in images], np.object_)
     given = triton.InferInput("image", files.shape, "BYTES").set_data_from_numpy(files)
@@ -114,7 +112,7 @@ def test_image_files_give_the_answer_of_their_pixels(
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_a_classification_names_the_class_of_the_image(
-    client: triton.InferenceServerClient, images: NDArray[np.uint8], binary: bool
+    client: Client, images: NDArray[np.uint8], binary: bool
 ) -> None:
     asked = triton.InferRequestedOutput("probabilities", binary_data=binary, class_count=3)
     found = client.infer("keras-bn", [tensor(images)], outputs=[asked]).as_numpy("probabilities")
@@ -125,7 +123,7 @@ def test_a_classification_names_the_class_of_the_image(
 
 
 def test_many_requests_at_once_each_get_their_own_answer(
-    client: triton.InferenceServerClient, images: NDArray[np.uint8]
+    client: Client, images: NDArray[np.uint8]
 ) -> None:
     alone = [client.infer("keras-bn", [tensor(images[i : i + 1])]) for i in range(len(images))]
     pending = [
@@ -165,7 +163,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("case", ERRORS)
 def test_an_error_arrives_with_its_message(
-    client: triton.InferenceServerClient, images: NDArray[np.uint8], case: str
+    client: Client, images: NDArray[np.uint8], case: str
 ) -> None:
     call, status, finding = ERRORS[case]
     with pytest.raises(InferenceServerException, match=finding) as info:
@@ -173,9 +171,7 @@ def test_an_error_arrives_with_its_message(
     assert info.value.status() == status
 
 
-def test_statistics_count_the_images(
-    client: triton.InferenceServerClient, images: NDArray[np.uint8]
-) -> None:
+def test_statistics_count_the_images(client: Client, images: NDArray[np.uint8]) -> None:
     newest = client.get_model_metadata("keras-baseline")["versions"][0]
 
     def counted() -> tuple[int, int, int]:
@@ -188,11 +184,7 @@ def test_statistics_count_the_images(
     with pytest.raises(InferenceServerException):
         client.infer("keras-baseline", [tensor(images)], timeout=-1)
     after = counted()
-    assert (after[0] - before[0], after[1] - before[1], after[2] - before[2]) == (
-        len(images),
-        1,
-        1,
-    )
+    assert (after[0] - before[0], after[1] - before[1], after[2] - before[2]) == (len(images), 1, 1)
 
 
 def test_a_model_is_unloaded_and_loaded_again(own_url: str) -> None:

@@ -24,6 +24,8 @@ from service.settings import Settings
 from tests import synthetic
 from tests.asgi_client import AppClient
 
+Png = Callable[[NDArray[np.uint8]], bytes]
+
 INFER = "/v2/models/tiny-bn/infer"
 HEADER = "Inference-Header-Content-Length"
 GOLDEN_TOLERANCE = 6.2e-5  # of the largest logit, as service.inference.startup_checks derives it
@@ -134,9 +136,7 @@ def test_an_unknown_model_or_version_is_404(client: AppClient, model: str, rest:
     check_error(response, 404, "served are tiny-bn, tiny-bn-unfolded")
 
 
-def test_the_answer_is_that_of_v1(
-    client: AppClient, png: Callable[[NDArray[np.uint8]], bytes], images: NDArray[np.uint8]
-) -> None:
+def test_the_answer_is_that_of_v1(client: AppClient, png: Png, images: NDArray[np.uint8]) -> None:
     for model in ("tiny-bn", "tiny-bn-unfolded", "tiny-plain"):
         response = infer(client, images[:1], f"/v2/models/{model}/infer")
         found = outputs_of(response)["probabilities"]
@@ -148,11 +148,7 @@ def test_the_answer_is_that_of_v1(
 @pytest.mark.parametrize("binary_output", [True, False])
 @pytest.mark.parametrize("form", ["JSON", "pixels after JSON", "files after JSON"])
 def test_every_form_is_answered_in_the_form_that_is_asked_for(
-    client: AppClient,
-    golden: Golden,
-    png: Callable[[NDArray[np.uint8]], bytes],
-    form: str,
-    binary_output: bool,
+    client: AppClient, golden: Golden, png: Png, form: str, binary_output: bool
 ) -> None:
     more = {"parameters": {"binary_data_output": binary_output}, "id": "mine"}
     body, headers = after_json(golden.images, **more)

@@ -99,10 +99,7 @@ def test_a_cached_answer_took_no_time_and_a_computed_one_its_own() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [
-        FakeModel("b", factor=2),
-        FakeModel(factor=2, graph_sha256="1" * 64),
-    ],
+    [FakeModel("b", factor=2), FakeModel(factor=2, graph_sha256="1" * 64)],
     ids=["name", "graph"],
 )
 async def test_two_models_never_share_an_answer(other: FakeModel) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from service.inference.served_model import Scored, ServedModel
 from service.inference.session import Scores
 
+MakeModel = Callable[[], ServedModel]
+
 
 def gray(*levels: int) -> NDArray[np.uint8]:
     return np.stack([np.full((32, 32, 3), level, np.uint8) for level in levels])
@@ -24,26 +26,20 @@ def score_together(model: ServedModel, *requests: NDArray[np.uint8]) -> list[Sco
     return asyncio.run(scenario())
 
 
-def test_requests_that_share_a_batch_get_their_own_scores(
-    make_model: Callable[[], ServedModel],
-) -> None:
+def test_requests_that_share_a_batch_get_their_own_scores(make_model: MakeModel) -> None:
     model = make_model()
     outcomes = score_together(model, gray(1), gray(2, 3), gray(4))
     assert model.session.batches == [4]
     assert [list(one.scores.logits[:, 0]) for one in outcomes] == [[1], [2, 3], [4]]
 
 
-def test_the_time_of_a_request_is_divided_into_waiting_and_running(
-    make_model: Callable[[], ServedModel],
-) -> None:
+def test_the_time_of_a_request_is_divided_into_waiting_and_running(make_model: MakeModel) -> None:
     (outcome,) = score_together(make_model(), gray(1))
     assert outcome.run_s > 0
     assert outcome.queue_s >= 0
 
 
-async def test_a_request_is_admitted_for_the_time_that_it_has_left(
-    make_model: Callable[[], ServedModel],
-) -> None:
+async def test_a_request_is_admitted_for_the_time_that_it_has_left(make_model: MakeModel) -> None:
     admitted: list[tuple[int, float]] = []
     batcher = SimpleNamespace(admit=lambda *request: admitted.append(request))
     model = replace(make_model(), batcher=batcher)

@@ -13,6 +13,8 @@ from service.inference.engine import Engine
 from service.inference.served_model import ServedModel
 from service.registry.readiness import Readiness
 
+MakeModel = Callable[[], ServedModel]
+
 IMAGES = np.full((1, 32, 32, 3), 7, np.uint8)
 RIGHT = Golden(IMAGES, np.full((1, 10), 7.0))
 WRONG = Golden(IMAGES, np.full((1, 10), 8.0))
@@ -25,9 +27,7 @@ class Clock:
         return self.now
 
 
-def test_a_model_that_answers_wrong_is_not_ready(
-    make_model: Callable[[], ServedModel], engine: Engine
-) -> None:
+def test_a_model_that_answers_wrong_is_not_ready(make_model: MakeModel, engine: Engine) -> None:
     wrong = replace(make_model(), golden=WRONG)
     readiness = Readiness(lambda: [wrong], engine)
     with pytest.raises(ModelRefusedError, match=r"tiny-bn 1\.0\.0 is not ready: golden logits"):
@@ -35,7 +35,7 @@ def test_a_model_that_answers_wrong_is_not_ready(
 
 
 async def test_many_probes_ask_the_model_once_in_a_while(
-    make_model: Callable[[], ServedModel], engine: Engine
+    make_model: MakeModel, engine: Engine
 ) -> None:
     model, clock = replace(make_model(), golden=RIGHT), Clock()
     readiness = Readiness(lambda: [model], engine, clock)
@@ -51,7 +51,7 @@ async def test_many_probes_ask_the_model_once_in_a_while(
 
 
 async def test_a_failure_is_not_remembered_as_success(
-    make_model: Callable[[], ServedModel], engine: Engine
+    make_model: MakeModel, engine: Engine
 ) -> None:
     wrong = replace(make_model(), golden=WRONG)
     readiness = Readiness(lambda: [wrong], engine, Clock())

@@ -89,14 +89,15 @@ class Traffic:
         asyncio.run(scenario())
 
 
+MakeTraffic = Callable[..., Traffic]
+
+
 @pytest.fixture
-def make_traffic(make_model: MakeModel, classifier: Classifier) -> Callable[..., Traffic]:
+def make_traffic(make_model: MakeModel, classifier: Classifier) -> MakeTraffic:
     return lambda *args, **options: Traffic(make_model, classifier, *args, **options)
 
 
-def test_images_that_both_see_alike_are_compared_and_not_kept(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+def test_images_that_both_see_alike_are_compared_and_not_kept(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
     traffic.watch(1, 2, 3)
     assert traffic.counted("compared") == 3
@@ -104,9 +105,7 @@ def test_images_that_both_see_alike_are_compared_and_not_kept(
     assert "foldnorm_disagreements_total{" not in traffic.metrics.render().decode()
 
 
-def test_images_that_both_see_differently_are_counted_and_kept(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+def test_images_that_both_see_differently_are_counted_and_kept(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
     traffic.watch(1, 2, 3, answered=(1, 7, 3))
     assert traffic.counted("compared") == 3
@@ -120,7 +119,7 @@ def test_images_that_both_see_differently_are_counted_and_kept(
     assert kept.primary.probability == kept.shadow.probability == 0.5
 
 
-def test_what_is_kept_is_a_copy_of_the_image_alone(make_traffic: Callable[..., Traffic]) -> None:
+def test_what_is_kept_is_a_copy_of_the_image_alone(make_traffic: MakeTraffic) -> None:
     """A view would hold the whole batch in memory, and show what overwrites it."""
     traffic = make_traffic()
     traffic.watch(*range(10), answered=(9, *range(1, 10)))
@@ -128,7 +127,7 @@ def test_what_is_kept_is_a_copy_of_the_image_alone(make_traffic: Callable[..., T
     assert kept.image.base is None
 
 
-def test_only_the_latest_are_kept(make_traffic: Callable[..., Traffic]) -> None:
+def test_only_the_latest_are_kept(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
 
     for red in range(KEPT + 3):
@@ -139,7 +138,7 @@ def test_only_the_latest_are_kept(make_traffic: Callable[..., Traffic]) -> None:
 
 @pytest.mark.parametrize(("fraction", "compared"), [(0.0, 0), (0.5, 0.5), (1.0, 1)])
 def test_a_share_of_the_requests_is_sampled(
-    make_traffic: Callable[..., Traffic], fraction: float, compared: float
+    make_traffic: MakeTraffic, fraction: float, compared: float
 ) -> None:
     traffic, requests = make_traffic(fraction), 200
 
@@ -150,9 +149,7 @@ def test_a_share_of_the_requests_is_sampled(
     assert abs(traffic.counted("compared") / requests - compared) <= tolerance
 
 
-async def test_the_answers_of_other_models_are_left_alone(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+async def test_the_answers_of_other_models_are_left_alone(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
 
     images = of_classes(1)
@@ -162,9 +159,7 @@ async def test_the_answers_of_other_models_are_left_alone(
     assert 'outcome="compared"' not in traffic.metrics.render().decode()
 
 
-async def test_an_offer_is_dropped_while_another_is_compared(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+async def test_an_offer_is_dropped_while_another_is_compared(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
 
     traffic.offer(1)
@@ -176,7 +171,7 @@ async def test_an_offer_is_dropped_while_another_is_compared(
 
 
 async def test_an_offer_is_dropped_while_anything_waits_for_any_model(
-    make_traffic: Callable[..., Traffic],
+    make_traffic: MakeTraffic,
 ) -> None:
     traffic = make_traffic()
 
@@ -192,7 +187,7 @@ async def test_an_offer_is_dropped_while_anything_waits_for_any_model(
     assert (traffic.counted("compared"), traffic.counted("dropped")) == (1, 1)
 
 
-def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: Callable[..., Traffic]) -> None:
+def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
 
     def full(_size: int, _within: float) -> None:
@@ -205,7 +200,7 @@ def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: Callable[..., Tra
 
 
 def test_a_shadow_that_fails_is_counted_and_logged_and_ends_nothing(
-    make_traffic: Callable[..., Traffic], caplog: pytest.LogCaptureFixture
+    make_traffic: MakeTraffic, caplog: pytest.LogCaptureFixture
 ) -> None:
     traffic = make_traffic()
     run = traffic.shade.session.run
@@ -223,13 +218,13 @@ def test_a_shadow_that_fails_is_counted_and_logged_and_ends_nothing(
     assert "the shadow's network is broken" in caplog.text
 
 
-def test_the_shadow_is_the_one_that_is_named(make_traffic: Callable[..., Traffic]) -> None:
+def test_the_shadow_is_the_one_that_is_named(make_traffic: MakeTraffic) -> None:
     assert make_traffic(name="third").shadow.model().name == "third"
 
 
 @pytest.mark.parametrize("name", ["primary", "nobody"])
 def test_a_name_that_is_no_other_model_means_no_shadow(
-    make_traffic: Callable[..., Traffic], name: str
+    make_traffic: MakeTraffic, name: str
 ) -> None:
     traffic = make_traffic(name=name)
 
@@ -239,7 +234,7 @@ def test_a_name_that_is_no_other_model_means_no_shadow(
 
 
 def test_the_baseline_is_preferred_to_the_first_other_model(
-    make_traffic: Callable[..., Traffic], make_model: MakeModel
+    make_traffic: MakeTraffic, make_model: MakeModel
 ) -> None:
     traffic = make_traffic()
     assert traffic.shadow.model() is traffic.shade
@@ -248,15 +243,13 @@ def test_the_baseline_is_preferred_to_the_first_other_model(
     assert traffic.shadow.model() is baseline
 
 
-def test_a_model_alone_has_no_shadow(make_traffic: Callable[..., Traffic]) -> None:
+def test_a_model_alone_has_no_shadow(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
     traffic.catalogue = Catalogue([traffic.primary])
     assert traffic.shadow.model() is None
 
 
-def test_a_model_of_other_images_or_labels_is_no_shadow(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+def test_a_model_of_other_images_or_labels_is_no_shadow(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
     manifest = traffic.primary.bundle.manifest
     others = [

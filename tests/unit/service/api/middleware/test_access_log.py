@@ -14,6 +14,8 @@ from service.errors import OverloadedError
 from service.observability.prometheus import ServiceMetrics
 from service.settings import AccessLog
 
+Caplog = pytest.LogCaptureFixture
+
 START = {"type": "http.response.start", "status": 503, "headers": []}
 END = {"type": "http.response.body", "body": b""}
 
@@ -55,7 +57,7 @@ class Harness:
 
 
 @pytest.fixture
-def harness(caplog: pytest.LogCaptureFixture) -> Harness:
+def harness(caplog: Caplog) -> Harness:
     caplog.set_level(logging.INFO, logger="foldnorm.access")
     return Harness()
 
@@ -78,7 +80,7 @@ async def fails_in_the_middle(_scope: Scope, _receive: Receive, send: Send) -> N
     raise ZeroDivisionError
 
 
-def test_a_request_is_one_log_line(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_is_one_log_line(harness: Harness, caplog: Caplog) -> None:
     harness.answer(refuses)
     (record,) = caplog.records
     fields = dict(record.fields)
@@ -106,7 +108,7 @@ def test_requests_are_counted_by_template_and_not_by_path(harness: Harness) -> N
 
 
 def test_an_answered_failure_ends_here_with_its_reason_in_the_log(
-    harness: Harness, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: Caplog
 ) -> None:
     harness.answer(fails_after_answering)
     (record,) = caplog.records
@@ -134,7 +136,7 @@ def answers(status: int) -> ASGIApp:
     [("all", [200, 304, 404, 500, 503]), ("errors", [404, 500, 503]), ("off", [])],
 )
 def test_only_what_is_asked_for_is_logged(
-    harness: Harness, caplog: pytest.LogCaptureFixture, access_log: AccessLog, logged: list[int]
+    harness: Harness, caplog: Caplog, access_log: AccessLog, logged: list[int]
 ) -> None:
     harness.log_as(access_log)
     for status in (200, 304, 404, 500, 503):
@@ -143,7 +145,7 @@ def test_only_what_is_asked_for_is_logged(
 
 
 def test_a_failure_is_logged_even_when_nothing_else_is_and_all_are_counted(
-    harness: Harness, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: Caplog
 ) -> None:
     harness.log_as("off")
     harness.answer(answers(200))
@@ -154,7 +156,7 @@ def test_a_failure_is_logged_even_when_nothing_else_is_and_all_are_counted(
 
 
 def test_of_a_flood_of_refusals_a_few_are_logged_and_the_rest_counted(
-    harness: Harness, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: Caplog
 ) -> None:
     app = answers(503)
     for _ in range(250):

@@ -39,9 +39,7 @@ def test_metadata_has_the_tensors_of_the_manifest_with_an_open_batch(model: Serv
     }
 
 
-def test_the_configuration_leaves_the_batch_out_and_names_its_limit(
-    model: ServedModel,
-) -> None:
+def test_the_configuration_leaves_the_batch_out_and_names_its_limit(model: ServedModel) -> None:
     config = metadata.model_config(model, Settings(threads=1))
     assert config["max_batch_size"] == 64
     assert config["input"] == [

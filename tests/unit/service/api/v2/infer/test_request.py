@@ -219,10 +219,7 @@ def test_no_outputs_are_all_of_them(outputs: Any) -> None:
 
 
 def test_the_form_of_an_output_overrides_that_of_the_request() -> None:
-    outputs = [
-        {"name": "logits", "parameters": {"binary_data": False}},
-        {"name": "probabilities"},
-    ]
+    outputs = [{"name": "logits", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
     assert [output.binary for output in asked(outputs, binary_data_output=True)] == [False, True]
     assert [output.binary for output in asked(binary_data_output=True)] == [True, True]
 

@@ -206,22 +206,17 @@ def test_ctrl_c_reaches_all_processes_and_ends_them_quietly(service: Service) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_the_models_load_ends_it_quietly(artifacts: Path, number: int) -> None:
-    service = Service(artifacts)
-    with closing(service.process):
-        wait_until(lambda: len(service.workers) == 2, "the workers to be forked")
-        service.process.signal_group(number)
-        assert service.process.end() == (0, "")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_a_lonely_process_loads_ends_it_quietly(
-    artifacts: Path, number: int
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_while_the_models_load_ends_it_quietly(
+    artifacts: Path, workers: str, number: int
 ) -> None:
-    service = Service(artifacts, "--workers", "1")
+    service = Service(artifacts, "--workers", workers)
     with closing(service.process):
-        wait_until(lambda: catches(service.process.pid, signal.SIGTERM), "it to take signals")
-        service.process.signal(number)
+        if workers == "2":
+            wait_until(lambda: len(service.workers) == 2, "the workers to be forked")
+        else:
+            wait_until(lambda: catches(service.process.pid, signal.SIGTERM), "it to take signals")
+        service.process.signal_group(number)
         assert service.process.end() == (0, "")
 
 
@@ -311,25 +306,6 @@ def test_a_replacement_serves_what_the_other_workers_serve(service: Service) -> 
     assert service.models() == [{"tiny-bn@1.0.0", "tiny-plain@1.0.0"}] * 2
     assert service.change("tiny-new", "load").status_code == 200
     assert service.models() == [{"tiny-bn@1.0.0", "tiny-plain@1.0.0", "tiny-new@1.0.0"}] * 2
-
-
-def test_nobody_waits_for_a_worker_that_cannot_start_and_it_is_back_when_it_can(
-    service: Service, image: bytes
-) -> None:
-    graph = service.artifacts / "tiny-bn-1.0.0" / "model.onnx"
-    content = graph.read_bytes()
-    graph.write_bytes(b"no graph")
-    victim, sibling = service.workers
-    os.kill(victim, signal.SIGKILL)
-    service.process.wait_for("a worker died")
-    assert "model.onnx" in service.process.wait_for("a worker died")["reason"]
-    with Load([service.caller(image, keeps=False) for _ in range(4)]) as load:
-        wait_until(lambda: load.answered > 200, "200 connections")
-        assert sibling in service.workers
-    assert set(load.endings()) == {200}
-    graph.write_bytes(content)
-    service.process.wait_for("a worker serves")
-    assert len(service.each_worker("/v1/models")) == 2
 
 
 def test_a_change_while_a_worker_is_replaced_reaches_it_too(service: Service) -> None:

@@ -40,14 +40,6 @@ async def read(body, content_type="image/png", limits=LIMITS, **headers):
     return await read_images(Request(scope, body.receive), limits)
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-pytestmark = pytest.mark.anyio
-
-
 @pytest.mark.parametrize("kind", ["image/png", "IMAGE/JPEG; q=1", "application/octet-stream"])
 async def test_one_image_comes_as_it_is(kind):
     assert await read(Body(b"ab", b"", b"cd"), kind) == [b"abcd"]
@@ -159,9 +151,11 @@ async def test_json_that_would_become_far_too_many_objects_is_not_parsed(filling
     assert peak < 1.1 * len(body) < parsed / 2  # its chunks are joined, and that is all
 
 
-async def test_json_nested_beyond_all_depth_is_refused():
-    with pytest.raises(MalformedRequestError, match="the JSON must be"):
-        await read(b"[" * 200_000, "application/json", Limits())
+async def test_json_beyond_all_depth_and_length_is_refused():
+    number = b'{"images": [' + b"9" * 5_000 + b"]}"
+    for body, finding in ((b"[" * 200_000, "the JSON must be"), (number, "is not JSON")):
+        with pytest.raises(MalformedRequestError, match=finding):
+            await read(body, "application/json", Limits())
 
 
 @pytest.mark.parametrize(

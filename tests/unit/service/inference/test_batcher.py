@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.api.cancellation import deadline
-from service.errors import DeadlineExceededError, DrainingError, OverloadedError
+from service.errors import DrainingError, OverloadedError
 from service.inference.batcher import Batcher
 
 
@@ -63,29 +62,6 @@ async def test_what_queued_while_a_batch_ran_is_the_next_batch() -> None:
     assert machine.batches == [[0], [1, 2, 3]]
 
 
-async def test_a_batch_holds_no_more_than_its_bound() -> None:
-    machine = Machine()
-    batcher, first = await busy(machine, max_batch_size=2)
-    rest = started(batcher, 1, 2, 3)
-    await one_turn()
-    machine.gate.set()
-    await settled(first, *rest)
-    assert machine.batches == [[0], [1, 2], [3]]
-
-
-async def test_an_item_larger_than_a_batch_runs_alone() -> None:
-    machine = Machine()
-    batcher, first = await busy(machine, max_batch_size=4)
-    before = started(batcher, 1)
-    large = asyncio.create_task(batcher.submit(2, 9))
-    await one_turn()
-    after = started(batcher, 3)
-    await one_turn()
-    machine.gate.set()
-    await settled(first, *before, large, *after)
-    assert machine.batches == [[0], [1], [2], [3]]
-
-
 async def test_an_item_that_would_be_late_is_refused_when_it_comes() -> None:
     clock = Clock()
     machine = Machine()
@@ -106,18 +82,6 @@ async def test_an_item_that_would_be_late_is_refused_when_it_comes() -> None:
     await one_turn()
     machine.gate.set()
     assert await settled(running, in_time) == [10, 30]
-
-
-async def test_a_single_item_is_tried_however_slow_the_last_one_was() -> None:
-    clock = Clock()
-    machine = Machine()
-    batcher = Batcher(machine, capacity=9, max_batch_size=9, clock=clock)
-    (first,) = started(batcher, 0)
-    await machine.entered.wait()
-    clock.now += 60.0
-    machine.gate.set()
-    await first
-    assert await batcher.submit(1, within=0.001) == 10
 
 
 async def test_batches_run_on_for_as_long_as_the_event_loop_was_away() -> None:
@@ -156,48 +120,6 @@ async def test_a_cancelled_caller_does_not_strand_its_batch_mates() -> None:
     assert machine.batches == [[0], [2]]
 
 
-async def test_a_caller_cancelled_while_its_batch_runs_harms_nobody() -> None:
-    machine = Machine()
-    batcher = Batcher(machine, capacity=9, max_batch_size=9)
-    tasks = started(batcher, 1, 2)
-    await machine.entered.wait()
-    tasks[0].cancel()
-    await one_turn()
-    machine.gate.set()
-    assert (await settled(*tasks))[1] == 20
-
-
-async def test_a_caller_past_its_deadline_leaves_its_place() -> None:
-    machine = Machine()
-    batcher, first = await busy(machine, capacity=1)
-    with pytest.raises(DeadlineExceededError, match="within 0 ms"):
-        async with deadline(0):
-            await batcher.submit(1)
-    assert batcher.queued_size == 0
-    machine.gate.set()
-    assert await settled(first) == [0]
-
-
-async def test_a_failing_batch_fails_its_members_only() -> None:
-    async def fails_on_odd(items: Sequence[int]) -> list[int]:
-        if any(item % 2 for item in items):
-            raise ZeroDivisionError("odd")
-        return list(items)
-
-    batcher = Batcher(fails_on_odd, capacity=9, max_batch_size=2)
-    results = await settled(*started(batcher, 0, 1, 2, 4))
-    assert [ZeroDivisionError, ZeroDivisionError, int, int] == [type(r) for r in results]
-
-
-async def test_a_wrong_number_of_results_is_an_error_to_all_members() -> None:
-    async def loses_one(items: Sequence[int]) -> list[int]:
-        return list(items[1:])
-
-    batcher = Batcher(loses_one, capacity=9, max_batch_size=9)
-    results = await settled(*started(batcher, 1, 2))
-    assert [str(result) for result in results] == ["a batch of 2 items gave 1 results"] * 2
-
-
 async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     clock = Clock()
     machine = Machine()
@@ -232,10 +154,6 @@ async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None
     machine.gate.set()
     await closing
     assert await settled(first, *waiting) == [0, 10]
-
-
-def test_an_idle_batcher_closes_at_once() -> None:
-    asyncio.run(Batcher(Machine, capacity=1, max_batch_size=1).close())
 
 
 def test_an_event_loop_that_ends_leaves_no_caller_waiting() -> None:

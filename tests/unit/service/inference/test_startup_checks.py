@@ -100,16 +100,6 @@ def test_an_answer_that_depends_on_the_neighbours_is_refused() -> None:
         check_independence(session, GOLDEN, tolerance=1e-5 * SCALE)
 
 
-def test_a_graph_in_inference_mode_passes() -> None:
-    check_graph(synthetic.build_graph(NETWORK).SerializeToString())
-
-
-def test_a_graph_in_training_mode_is_refused_by_name() -> None:
-    graph = synthetic.build_graph(NETWORK, training_mode=1).SerializeToString()
-    with pytest.raises(ModelRefusedError, match="'batch_norm_0' is in training mode"):
-        check_graph(graph)
-
-
 def test_bytes_that_are_no_graph_are_refused() -> None:
     with pytest.raises(ModelRefusedError, match="no ONNX file"):
         check_graph(b"\x00garbage")

@@ -172,14 +172,6 @@ def test_a_worker_that_hangs_up_is_ended_and_replaced(start: Start) -> None:
     assert process.wait_for("a worker died")["status"] == 0
 
 
-def test_a_replacement_is_told_what_the_others_serve(start: Start) -> None:
-    process = start()
-    url, workers = started(process)
-    os.kill(workers[0], signal.SIGKILL)
-    process.wait_for("a worker serves")
-    assert all_who_answer(url)[1]["models"] == ["first@1.0.0"]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_and_the_exit_code_is_0(start: Start, number: int) -> None:
     process = start()

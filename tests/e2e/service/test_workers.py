@@ -124,7 +124,7 @@ def test_what_ships_is_served_by_two_workers_that_give_one_answer(
         for caller in callers:
             caller.ask()
         pids = Counter(holder(service.workers, service.port, one.port) for one in callers)
-        labels = {re.findall(rb'"label":"(\w+)"', one.outcomes[0].body)[0] for one in callers}
+        labels = {re.findall(rb'"label":"(\w+)"', one.results[0].body)[0] for one in callers}
         for caller in callers:
             caller.close()
         assert sorted(pids) == sorted(service.workers)
@@ -141,8 +141,8 @@ def test_a_killed_worker_costs_its_requests_in_flight_and_nothing_else(
     callers = [service.caller(image) for _ in range(8)]
     for caller in callers:
         caller.ask()
-    victim, sibling = service.workers
-    before = {id(one): holder([victim, sibling], service.port, one.port) for one in callers}
+    victim, other = service.workers
+    before = {id(one): holder([victim, other], service.port, one.port) for one in callers}
     with Load(callers) as load:
         time.sleep(LOAD_SECONDS)
         os.kill(victim, signal.SIGKILL)
@@ -154,9 +154,9 @@ def test_a_killed_worker_costs_its_requests_in_flight_and_nothing_else(
     record_property("seconds_to_replace", round(seconds, 3))
     assert seconds < 10
     for caller in callers:
-        failed = [one for one in caller.outcomes if one.ending != 200]
+        failed = [one for one in caller.results if one.ending != 200]
         assert len(failed) <= (1 if before[id(caller)] == victim else 0), failed
-    assert sorted(service.workers) == sorted([sibling, replacement])
+    assert sorted(service.workers) == sorted([other, replacement])
     # The counts of the dead stay, what it held does not.
     answered = load.endings().count(200)
     lost = len(load.endings()) - answered
@@ -165,9 +165,7 @@ def test_a_killed_worker_costs_its_requests_in_flight_and_nothing_else(
     wait_until(lambda: service.sample("foldnorm_work_in_progress") == 0, "nothing in progress")
 
 
-def test_the_siblings_of_a_killed_worker_are_the_only_ones_spared(
-    service: Service, image: bytes
-) -> None:
+def test_the_other_workers_are_the_only_ones_spared(service: Service, image: bytes) -> None:
     """The negative control: with every worker killed, requests do fail."""
     callers = [service.caller(image) for _ in range(8)]
     with Load(callers) as load:
@@ -194,7 +192,7 @@ def test_sigterm_under_load_answers_whoever_got_in(service: Service, image: byte
     assert endings[200] > 0
     assert endings[503] > 0
     assert not any(lives(pid) for pid in workers)
-    draining = [one for caller in load.callers for one in caller.outcomes if one.ending == 503]
+    draining = [one for caller in load.callers for one in caller.results if one.ending == 503]
     assert all(b"urn:foldnorm:problem:draining" in one.body for one in draining)
 
 
@@ -256,7 +254,7 @@ def test_reload_under_load_loses_nothing_and_reaches_every_worker(
     assert set(load.endings()) == {200}
     assert all({"tiny-bn@1.0.0", "tiny-bn@1.1.0"} <= each for each in service.models())
     for caller in load.callers:
-        versions = [re.findall(rb'"version":"([\d.]+)"', one.body)[0] for one in caller.outcomes]
+        versions = [re.findall(rb'"version":"([\d.]+)"', one.body)[0] for one in caller.results]
         assert versions == sorted(versions), "a caller never goes back to the old version"
         assert versions[-1] == b"1.1.0"
 

@@ -141,7 +141,7 @@ def test_who_hangs_up_leaves_the_queue_and_harms_nobody(
             await first
             return await mate
 
-        outcome = client.run(scenario())
+        result = client.run(scenario())
         expected = model.session.run(IMAGES[2:3]).logits
-        assert np.allclose(outcome.scores.logits, expected, atol=1e-5)
+        assert np.allclose(result.scores.logits, expected, atol=1e-5)
         assert 'reason="CANCELED"' in client.get("/metrics").text

@@ -82,8 +82,8 @@ def test_what_runs_on_the_old_model_finishes_on_it(
             assert state.catalogue.find("tiny-bn") is not old
             assert not waiting.done()
         late = await old.score(IMAGES)  # it had found the old model before the swap
-        outcome = await waiting
-        assert (outcome.scores.logits == late.scores.logits).all()
+        result = await waiting
+        assert (result.scores.logits == late.scores.logits).all()
 
     client.run(scenario())
 

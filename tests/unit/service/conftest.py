@@ -75,7 +75,7 @@ def classifier(engine: Engine) -> Iterator[Classifier]:
 
 @pytest.fixture
 def make_model(artifacts: Path, engine: Engine) -> Callable[..., ServedModel]:
-    """Makes a served model around the fake network, named as told."""
+    """Makes a served model around the fake network."""
 
     def make(name: str = "tiny-bn", variant: str = "folded", version: str = "1.0.0") -> ServedModel:
         bundle = load_bundle(artifacts / "tiny-bn-1.0.0")

@@ -366,7 +366,7 @@ def test_a_timeout_of_the_request_is_kept_and_raises_no_limit_of_the_server(
         assert patient.status_code == 200
 
 
-def test_failures_of_a_model_have_their_status_and_tell_nothing(
+def test_failures_of_a_model_have_their_status_and_reveal_nothing(
     running: Any, answers_with: Any, images: NDArray[np.uint8]
 ) -> None:
     with running() as (state, client):

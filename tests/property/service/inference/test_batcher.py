@@ -116,12 +116,12 @@ async def live(batcher: Batcher[int, int], index: int, caller: Caller) -> str:
     if caller.turns_until_it_leaves is not None:
         await turns(caller.turns_until_it_leaves)
         submission.cancel()
-    (outcome,) = await asyncio.gather(submission, return_exceptions=True)
-    if isinstance(outcome, AssertionError):
-        raise outcome
-    if isinstance(outcome, BaseException):
-        return type(outcome).__name__
-    assert outcome == index * 10
+    (result,) = await asyncio.gather(submission, return_exceptions=True)
+    if isinstance(result, AssertionError):
+        raise result
+    if isinstance(result, BaseException):
+        return type(result).__name__
+    assert result == index * 10
     return "answered"
 
 

@@ -14,7 +14,7 @@ from service.errors import DeadlineExceededError
 
 
 class Connection:
-    """A caller that hangs up when told."""
+    """A caller that hangs up when the test says so."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()

@@ -17,7 +17,7 @@ class Clock:
 
 
 class Machine:
-    """A `run_batch` that waits at a gate and remembers what it ran."""
+    """A `run_batch` that waits at a gate and notes what it ran."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -60,9 +60,9 @@ def make_cache(capacity: int = 8) -> ScoreCache:
 
 async def ask(cache: ScoreCache, model: FakeModel, *numbers: int) -> tuple[list[float], bool]:
     """Return the first logit of each image, and whether all of them were cached."""
-    outcome, hit = await cache.score(model, numbered(numbers))
-    assert (outcome.scores.probabilities * 10 == outcome.scores.logits).all()
-    return outcome.scores.logits[:, 0].tolist(), hit
+    result, hit = await cache.score(model, numbered(numbers))
+    assert (result.scores.probabilities * 10 == result.scores.logits).all()
+    return result.scores.logits[:, 0].tolist(), hit
 
 
 def run(scenario: Coroutine[Any, Any, Any]) -> Any:
@@ -96,8 +96,8 @@ async def test_only_what_is_missing_is_computed_and_each_image_once() -> None:
 def test_a_cached_answer_took_no_time_and_a_computed_one_its_own() -> None:
     async def scenario() -> list[tuple[float, float]]:
         cache, model = make_cache(), FakeModel()
-        outcomes = [(await cache.score(model, numbered([1])))[0] for _ in range(2)]
-        return [(outcome.queue_s, outcome.run_s) for outcome in outcomes]
+        results = [(await cache.score(model, numbered([1])))[0] for _ in range(2)]
+        return [(result.queue_s, result.run_s) for result in results]
 
     assert run(scenario()) == [(3.0, 4.0), (0.0, 0.0)]
 
@@ -209,8 +209,8 @@ def test_hits_and_misses_are_counted_by_request() -> None:
         return metrics.render().decode()
 
     text = run(scenario())
-    for outcome in ("hit", "miss"):
-        sample = f'foldnorm_cache_total{{model="a",outcome="{outcome}",version="1.0.0"}} 2.0'
+    for result in ("hit", "miss"):
+        sample = f'foldnorm_cache_total{{model="a",outcome="{result}",version="1.0.0"}} 2.0'
         assert sample in text
 
 

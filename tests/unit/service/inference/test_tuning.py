@@ -101,7 +101,7 @@ def test_runs_that_are_all_disturbed_would_be_noticed() -> None:
         (True, 1.0, 64, 64),
     ],
 )
-def test_requests_are_gathered_as_far_as_there_are_cpus(
+def test_a_batch_is_as_large_as_there_are_cpus_for(
     has_cpus: bool, image: float, most: int, gathered: int
 ) -> None:
     session = TimedSession(0.001, image)

@@ -40,7 +40,7 @@ def test_nothing_to_read_is_no_end_and_no_wait(ends: Ends) -> None:
     assert not channel.ended
 
 
-def test_the_last_words_of_a_process_are_heard_and_half_a_word_is_not(ends: Ends) -> None:
+def test_the_last_messages_of_a_process_are_received_and_half_a_message_is_not(ends: Ends) -> None:
     channel, peer = ends
     peer.sendall(b'{"kind": "failed"}\n{"kind": "se')
     peer.close()
@@ -55,7 +55,7 @@ def test_a_message_longer_than_one_read_comes_whole(ends: Ends) -> None:
     assert channel.receive() == [{"reason": text}]
 
 
-def test_telling_a_dead_process_ends_the_line(ends: Ends) -> None:
+def test_sending_to_a_dead_process_ends_the_channel(ends: Ends) -> None:
     channel, peer = ends
     channel.send({"kind": "prepare"})
     assert not channel.ended

@@ -28,7 +28,7 @@ class FakeChannel:
 
 
 class FakeWorker:
-    """A worker that does what it is told, when the test lets it."""
+    """A worker that follows its orders, when the test lets it."""
 
     def __init__(self, models: Iterable[str]) -> None:
         self.channel = FakeChannel()

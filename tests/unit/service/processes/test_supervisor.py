@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc"
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a supervisor whose workers do as told."""
+    """Starts a supervisor whose workers do as `kind` says."""
     processes: list[LoggedProcess] = []
 
     def start(kind: str = "answer", *options: str) -> LoggedProcess:
@@ -65,16 +65,16 @@ def test_every_worker_answers_on_a_socket_of_its_own(start: Start) -> None:
     assert sorted(children(process.pid)) == sorted(served["workers"])
 
 
-def test_a_dead_worker_is_replaced_and_its_sibling_stays(start: Start) -> None:
+def test_a_dead_worker_is_replaced_and_the_other_stays(start: Start) -> None:
     process = start()
-    url, (victim, sibling) = started(process)
+    url, (victim, other) = started(process)
     os.kill(victim, signal.SIGKILL)
     died = process.wait_for("a worker died")
     assert (died["pid"], died["status"]) == (victim, -signal.SIGKILL)
     replacement = process.wait_for("a worker serves")["pid"]
-    assert replacement not in (victim, sibling)
+    assert replacement not in (victim, other)
     answers = all_who_answer(url)
-    assert {slot: answer["pid"] for slot, answer in answers.items()} == {1: replacement, 2: sibling}
+    assert {slot: answer["pid"] for slot, answer in answers.items()} == {1: replacement, 2: other}
 
 
 def test_connections_wait_for_the_replacement_of_a_worker(start: Start) -> None:
@@ -144,14 +144,14 @@ def test_workers_that_cannot_start_any_more_are_tried_less_and_less_often(
     start: Start, tmp_path: Path
 ) -> None:
     process = start()
-    url, (victim, sibling) = started(process)
+    url, (victim, other) = started(process)
     (tmp_path / "spoiled").touch()
     os.kill(victim, signal.SIGKILL)
     deaths = [process.wait_for("a worker died") for _ in range(4)]
     assert [death["next_in_seconds"] for death in deaths] == [0.1, 0.2, 0.4, 0.8]
     assert [death.get("reason") for death in deaths] == [None, *["the model is damaged"] * 3]
-    # Meanwhile nobody waits for it: all connections go to its sibling.
-    assert {answer["pid"] for answer in all_who_answer(url).values()} == {sibling}
+    # Meanwhile nobody waits for it: all connections go to the other.
+    assert {answer["pid"] for answer in all_who_answer(url).values()} == {other}
     (tmp_path / "spoiled").unlink()
     process.wait_for("a worker serves")
     assert sorted(all_who_answer(url)) == [1, 2]

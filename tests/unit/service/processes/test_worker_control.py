@@ -19,7 +19,7 @@ SECONDS = 10  # for anything
 
 
 class FakeRepository:
-    """Remembers what it was told; fails if it is told to."""
+    """Notes its calls; fails as the test says."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
@@ -65,7 +65,7 @@ def signals() -> Iterator[list[int]]:
 async def connected(
     repository: FakeRepository,
 ) -> AsyncIterator[tuple[SupervisedCoordinator, Supervisor]]:
-    """A coordinator that has started, and its supervisor, which has heard so."""
+    """A coordinator that has started, and its supervisor, which has received that."""
     ours, theirs = socket.socketpair()
     coordinator = SupervisedCoordinator(theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
@@ -138,7 +138,7 @@ def test_a_failure_is_voted_without_its_details_which_are_logged(
         ("DrainingError", DrainingError),
     ],
 )
-async def test_who_asks_gets_the_refusal_of_whoever_refused(error: str, raised: Any) -> None:
+async def test_a_refusal_reaches_the_worker_that_asked(error: str, raised: Any) -> None:
     async with connected(FakeRepository()) as (coordinator, supervisor):
         asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
         asked = await supervisor.receive()

@@ -50,9 +50,7 @@ async def test_many_probes_ask_the_model_once_in_a_while(
     assert [once, once, 2 * once] == runs
 
 
-async def test_a_failure_is_not_remembered_as_success(
-    make_model: MakeModel, engine: Engine
-) -> None:
+async def test_a_failure_is_not_cached_as_success(make_model: MakeModel, engine: Engine) -> None:
     wrong = replace(make_model(), golden=WRONG)
     readiness = Readiness(lambda: [wrong], engine, Clock())
 

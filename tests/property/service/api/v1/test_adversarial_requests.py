@@ -30,7 +30,7 @@ MAX_BODY, MAX_PIXELS = 200_000, 1_000_000
 MEMORY_GROWTH_BYTES = 200 * 2**20
 
 # The application and its loop live as long as the module; each example is a request to them.
-hostile = settings(
+adversarial = settings(
     max_examples=150,
     deadline=None,  # bounded by the client's own timeout
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -190,7 +190,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@hostile
+@adversarial
 @given(
     path=st.sampled_from(["/v1/predict", "/v1/compare"]),
     body=bodies,
@@ -212,7 +212,7 @@ def test_any_body_with_any_headers_is_answered(
     check(client.post(path, content=body, headers=raw, params=_encodable(query)))
 
 
-@hostile
+@adversarial
 @given(path=st.text(max_size=60), method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "BREW"]))
 def test_any_path_and_method_is_answered(client: AppClient, path: str, method: str) -> None:
     url = "/" + "".join(f"%{byte:02X}" for byte in path.encode("utf-8", "replace"))

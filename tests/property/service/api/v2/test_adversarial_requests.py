@@ -18,7 +18,7 @@ from tests.asgi_client import AppClient
 
 ALLOWED = {200, 400, 404, 405, 413, 501}
 MAX_BODY = 200_000
-hostile = settings(
+adversarial = settings(
     max_examples=150,
     deadline=None,  # bounded by the client's own timeout
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -103,7 +103,7 @@ encodings = st.none() | st.sampled_from(["gzip", "deflate", "identity", "br", ""
 paths = st.sampled_from(["/v2/models/tiny-bn/infer", "/v2/models/tiny-bn/versions/1.0.0/infer"])
 
 
-@hostile
+@adversarial
 @given(
     path=paths,
     text=bodies | st.binary(max_size=200),
@@ -130,7 +130,7 @@ def test_any_infer_body_with_any_headers_is_answered(
     check(client.post(path, content=text + rest, headers=raw))
 
 
-@hostile
+@adversarial
 @given(
     what=st.sampled_from(["index", "models/nobody/load", "models/nobody/unload"]),
     body=st.binary(max_size=60)
@@ -141,7 +141,7 @@ def test_any_repository_body_is_answered(client: AppClient, what: str, body: byt
     check(client.post(f"/v2/repository/{what}", content=body))
 
 
-@hostile
+@adversarial
 @given(path=st.text(max_size=60), method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "BREW"]))
 def test_any_path_and_method_is_answered(client: AppClient, path: str, method: str) -> None:
     url = "/v2/" + "".join(f"%{byte:02X}" for byte in path.encode("utf-8", "replace"))

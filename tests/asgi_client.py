@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Self
 
 import httpx
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Receive
 
 SECONDS = 30  # no answer is worth waiting longer for: the application hangs
 
@@ -38,32 +38,32 @@ class AppClient:
     def post(self, url: str, **options: Any) -> httpx.Response:
         return self.request("POST", url, **options)
 
-    def raw_request(self, method: str, path: str, query: bytes) -> httpx.Response:
-        """Send what no client library would: any bytes as a query, and no body."""
+    def post_image(self, path: str, content: Any, **headers: str) -> httpx.Response:
+        """Send one image file, or what is said to be one."""
+        return self.post(path, content=content, headers={"content-type": "image/png", **headers})
+
+    async def exchange(self, path: str, receive: Receive) -> list[Message]:
+        """Return what the application sends to a caller who posts an image as the test says."""
         scope = {
             "type": "http",
             "http_version": "1.1",
-            "method": method,
+            "method": "POST",
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),
             "root_path": "",
-            "query_string": query,
+            "query_string": b"",
             "headers": [(b"content-type", b"image/png")],
             "server": ("foldnorm.test", 80),
             "client": ("127.0.0.1", 1),
         }
         sent: list[Message] = []
 
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
         async def send(message: Message) -> None:
             sent.append(dict(message))
 
-        self.run(self._app(scope, receive, send))
-        content = b"".join(message.get("body", b"") for message in sent)
-        return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=content)
+        await self._app(scope, receive, send)
+        return sent
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run anything on the application's loop, in bounded time."""

@@ -22,7 +22,7 @@ DATA_DIR = Path(os.environ.get("FOLDNORM_DATA_DIR", ROOT.parent / "shared" / "da
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the synthetic twins `tiny-plain` and `tiny-bn`."""
+    """A folder with the synthetic artifacts `tiny-plain` and `tiny-bn`."""
     folder = tmp_path_factory.mktemp("artifacts")
     synthetic.write_artifact(folder, "tiny-plain", norms=False, seed=1)
     synthetic.write_artifact(folder, "tiny-bn", norms=True, seed=2)

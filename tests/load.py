@@ -16,7 +16,7 @@ REFUSED = "refused"  # nobody listens: nothing was accepted
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Result:
     """How one request ended: its status, or what broke."""
 
     at: float
@@ -37,7 +37,7 @@ class Caller:
     address: tuple[str, int]
     image: bytes
     keeps: bool = True
-    outcomes: list[Outcome] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
     connection: http.client.HTTPConnection | None = None
 
     def connect(self) -> None:
@@ -51,7 +51,7 @@ class Caller:
             if self.connection is None:
                 self.connect()
         except ConnectionRefusedError:
-            self.outcomes.append(Outcome(time.monotonic(), REFUSED))
+            self.results.append(Result(time.monotonic(), REFUSED))
             time.sleep(0.01)
             return
         assert self.connection is not None
@@ -59,12 +59,12 @@ class Caller:
             headers = {"content-type": "image/png"}
             self.connection.request("POST", "/v1/predict", self.image, headers)
             response = self.connection.getresponse()
-            outcome = Outcome(time.monotonic(), response.status, response.read())
+            result = Result(time.monotonic(), response.status, response.read())
         except (OSError, http.client.HTTPException) as exc:
-            outcome = Outcome(time.monotonic(), repr(exc))
-        self.outcomes.append(outcome)
+            result = Result(time.monotonic(), repr(exc))
+        self.results.append(result)
         # An answer may end the connection; the library would open the next one unasked.
-        if not self.keeps or outcome.ending != 200 or self.connection.sock is None:
+        if not self.keeps or result.ending != 200 or self.connection.sock is None:
             self.close()
 
     def close(self) -> None:
@@ -106,10 +106,10 @@ class Load:
     @property
     def answered(self) -> int:
         """How many requests have ended until now."""
-        return sum(len(caller.outcomes) for caller in self.callers)
+        return sum(len(caller.results) for caller in self.callers)
 
     def endings(self) -> list[int | str]:
-        return [outcome.ending for caller in self.callers for outcome in caller.outcomes]
+        return [result.ending for caller in self.callers for result in caller.results]
 
 
 def holder(pids: Iterable[int], server_port: int, client_port: int) -> int | None:

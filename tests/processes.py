@@ -67,7 +67,7 @@ class LoggedProcess:
         return code, self._process.stderr.read()
 
     def close(self) -> None:
-        """Leave no process behind, whatever the test found."""
+        """End every process, whatever the test found."""
         if self._process.poll() is None:
             self.signal_group(signal.SIGKILL)
             self._process.wait(SECONDS)
@@ -77,7 +77,7 @@ class LoggedProcess:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started, those that ended unburied included."""
+    """Return the processes that a process has started, those not yet reaped included."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

@@ -1,7 +1,7 @@
 """A supervisor of workers that load nothing: `python -m tests.supervised WORK FOLDER [SETTING=…]`.
 
 Each worker says who it is to whoever connects: its slot, its process and how many file
-descriptors it holds. What else it does, or fails to do, is told by WORK; `FOLDER/spoiled` turns
+descriptors it holds. WORK says what else it does, or fails to do; `FOLDER/spoiled` turns
 the workers that start from then on into ones that fail.
 """
 

@@ -43,18 +43,7 @@ from models.manifest import (
     Variant,
 )
 
-LABELS = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 EPS = 1e-3
 CHANNELS = (3, 8, 16)
 IMAGE_SHAPE = (32, 32, 3)

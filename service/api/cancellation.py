@@ -56,8 +56,9 @@ class while_connected:  # noqa: N801 - used as a statement, like asyncio.timeout
         ClientDisconnect: the caller hung up.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, listen_after_s: float = LISTEN_AFTER_S) -> None:
         self._receive = receive
+        self._listen_after_s = listen_after_s
         self._gone = False
         self._listener: asyncio.Task[None] | None = None
 
@@ -66,7 +67,7 @@ class while_connected:  # noqa: N801 - used as a statement, like asyncio.timeout
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._timer = asyncio.get_running_loop().call_later(LISTEN_AFTER_S, self._start)
+        self._timer = asyncio.get_running_loop().call_later(self._listen_after_s, self._start)
 
     async def __aexit__(
         self,

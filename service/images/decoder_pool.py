@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -26,12 +26,26 @@ MAX_PIXELS_AT_ONCE = 40_000_000
 
 
 class Decoder:
-    """Decodes the images of requests on the event loop or on threads of its own."""
+    """Decodes the images of requests on the event loop or on threads of its own.
 
-    def __init__(self, limits: Limits, threads: int) -> None:
+    Args:
+        limits: how many pixels one image may have.
+        threads: how many images are decoded in parallel.
+        max_pixels_at_once: of all of them together.
+        open_image: reads the header of an image file.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        threads: int,
+        max_pixels_at_once: int = MAX_PIXELS_AT_ONCE,
+        open_image: Callable[[bytes, Limits], EncodedImage] = EncodedImage,
+    ) -> None:
         self._limits = limits
+        self._open = open_image
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._budget = Budget(MAX_PIXELS_AT_ONCE)
+        self._budget = Budget(max_pixels_at_once)
 
     async def decode(self, contents: Sequence[bytes], spec: ImageSpec) -> NDArray[np.uint8]:
         """Return images (N, H, W, C) as a model takes them, in the order of their files.
@@ -40,7 +54,7 @@ class Decoder:
             UndecodableImageError: one of them is no image of a type that is taken.
             TooManyPixelsError: one of them announces more pixels than are decoded.
         """
-        encoded = [EncodedImage(content, self._limits) for content in contents]
+        encoded = [self._open(content, self._limits) for content in contents]
         pixels = [image.pixels for image in encoded]
         if sum(pixels) <= PIXELS_ON_LOOP:
             return _stack([image.decode(spec) for image in encoded])

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +47,7 @@ class WorkerSlot:
         due: when the process is killed, unless its state changes before.
         deaths: how many in a row died early.
         reason: what a worker that failed said of it.
+        clock: seconds that only grow.
     """
 
     number: int
@@ -59,6 +61,7 @@ class WorkerSlot:
     deaths: int = 0
     start_at: float = 0.0
     reason: str | None = None
+    clock: Callable[[], float] = time.monotonic
 
     def begin(self, pid: int, channel: Channel, limit_s: float) -> None:
         """Note a process that has `limit_s` to begin to serve."""
@@ -90,7 +93,7 @@ class WorkerSlot:
 
     def kill_if_due(self) -> bool:
         """Kill the process if its time is over; return whether it was."""
-        if not self.pid or time.monotonic() < self.due:
+        if not self.pid or self.clock() < self.due:
             return False
         self.kill()
         self.due = math.inf
@@ -114,7 +117,7 @@ class WorkerSlot:
         Connections wait for a worker that is replaced. One that cannot even start keeps nobody
         waiting: its socket is closed, and the next worker listens on a new one when it is ready.
         """
-        lived = 0.0 if self.served_since is None else time.monotonic() - self.served_since
+        lived = 0.0 if self.served_since is None else self.clock() - self.served_since
         self.deaths = 0 if lived >= STEADY_SECONDS else self.deaths + 1
         if not self.served:
             port = port_of(self.listener)
@@ -128,7 +131,7 @@ class WorkerSlot:
         return pause_s
 
     def _enter(self, state: Literal["empty", "starting", "serving", "stopping"], s: float) -> None:
-        self.state, self.since = state, time.monotonic()
+        self.state, self.since = state, self.clock()
         self.due = self.since + s
 
 

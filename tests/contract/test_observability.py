@@ -116,9 +116,7 @@ def test_the_table_has_every_metric_as_it_is_exposed_and_no_other(
     assert table() == metrics
 
 
-def test_the_table_lists_metrics_in_the_order_of_the_answer(
-    metrics: dict[str, Documented],
-) -> None:
+def test_the_table_lists_metrics_in_the_order_of_the_answer(metrics: dict[str, Documented]) -> None:
     assert list(table()) == list(metrics)
 
 

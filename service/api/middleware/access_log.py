@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,10 +38,12 @@ class AccessMiddleware:
         metrics: ServiceMetrics,
         admission: Admission,
         access_log: AccessLog = "all",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._admission = admission
+        self._clock = clock
         self._quiet_below = {"all": 0, "errors": 400, "off": 1000}[access_log]
         self._unavailable_second = 0
         self._unavailable_lines = 0
@@ -71,7 +74,7 @@ class AccessMiddleware:
             return False
         if status != HTTPStatus.SERVICE_UNAVAILABLE:
             return True
-        second = int(time.monotonic())
+        second = int(self._clock())
         if second != self._unavailable_second:
             self._unavailable_second, self._unavailable_lines = second, 0
         self._unavailable_lines += 1

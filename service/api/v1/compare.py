@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Annotated
 
@@ -109,17 +109,20 @@ async def decode_for_all(
 
 
 async def classify_in_turns(
-    classifier: Classifier, models: Sequence[ServedModel], pixels: Sequence[NDArray[np.uint8]]
+    classifier: Classifier,
+    models: Sequence[ServedModel],
+    pixels: Sequence[NDArray[np.uint8]],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[list[Classification]]:
     """Return what each model says of its pixels, once for every round."""
     results: list[list[Classification]] = [[] for _ in models]
-    started = time.perf_counter()
+    started = clock()
     for number in range(ROUNDS):
         first = number % len(models)
         for index in (*range(first, len(models)), *range(first)):
             one = await classifier.classify(models[index], pixels[index], alone=True)
             results[index].append(one)
-        if time.perf_counter() - started > ROUNDS_SECONDS:
+        if clock() - started > ROUNDS_SECONDS:
             break
     return results
 

@@ -3,56 +3,25 @@
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.v2_server import serving
+
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
-SECONDS = 60
 SHORT = ("--duration", "1", "--warmup", "0.2")
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (tmp_path_factory.mktemp("serve") / "log").open("wb")
-    with log:
-        server = subprocess.Popen(
-            [BIN / "foldnorm-serve", "--port", str(port)],
-            cwd=ROOT,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            wait_until_ready(server, f"http://127.0.0.1:{port}", Path(log.name))
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(SECONDS)
-
-
-def wait_until_ready(server, url, log):
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        assert server.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)
-    pytest.fail(f"not ready within {SECONDS} s: {log.read_text()}")
+def url(released_artifacts, tmp_path_factory):
+    with serving(released_artifacts, tmp_path_factory.mktemp("serve")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def test_goodput_counts_neither_late_answers_nor_refusals_nor_the_ramp() -> None
     [(OK, "answered"), (b"", "unanswered"), (OK[:10], "truncated"), (OK[:-1], "truncated")],
     ids=["whole", "none", "half a head", "a byte short"],
 )
-def test_a_client_tells_how_its_request_ended(answer: bytes, ending: str) -> None:
+def test_a_client_reports_how_its_request_ended(answer: bytes, ending: str) -> None:
     async def ask(port: int) -> str:
         client = Client(port)
         exchange = await client.exchange(REQUEST)

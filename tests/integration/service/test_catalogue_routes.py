@@ -39,12 +39,5 @@ def test_an_unknown_model_has_no_card(client: AppClient) -> None:
         assert response.json()["type"] == "urn:foldnorm:problem:unknown-model"
 
 
-def test_the_evaluations_stand_side_by_side(client: AppClient) -> None:
-    response = client.get("/v1/compare")
-    assert response.status_code == 200
-    assert "tiny-bn" in response.text
-    assert "tiny-plain" in response.text
-
-
 def test_the_documentation_is_served(client: AppClient) -> None:
     assert client.get("/docs").status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 
 from service.api.state import ServiceState
 from service.app import build_app, build_state
+from service.inference.session import Scores
 from service.settings import Settings
 from tests.asgi_client import AppClient
+
+Png = Callable[[NDArray[np.uint8]], bytes]
 
 IMAGE = np.full((32, 32, 3), 128, np.uint8)
 
@@ -51,21 +55,43 @@ def test_a_draining_service_is_live_but_not_ready_and_takes_nothing(
     state.admission.start_draining()
     assert client.get("/health/live").status_code == 200
     assert client.get("/metrics").status_code == 200
-    refusals = [client.get("/health/ready"), client.get("/v1/compare"), client.post("/v1/predict")]
-    for response in refusals:
+    assert client.get("/v2/health/live").status_code == 200
+    for method, path in (
+        ("GET", "/health/ready"),
+        ("GET", "/v1/compare"),
+        ("POST", "/v1/predict"),
+        ("GET", "/v2/health/ready"),
+        ("GET", "/v2/models/tiny-bn/ready"),
+        ("POST", "/v2/models/tiny-bn/infer"),
+    ):
+        response = client.request(method, path)
         assert response.status_code == 503
-        assert response.json()["type"] == "urn:foldnorm:problem:draining"
+        message = response.json()["error" if path.startswith("/v2") else "detail"]
+        assert "about to stop" in message
         assert response.headers["retry-after"] == "1"
 
 
-def test_more_requests_than_there_is_room_for_are_refused_and_counted(
-    client: AppClient, png: Callable[[NDArray[np.uint8]], bytes]
+def test_a_service_whose_model_answers_wrong_is_live_and_not_ready(
+    running: Any, answers_with: Any
 ) -> None:
+    with running() as (state, client):
+        wrong = Scores(np.zeros((1, 10), np.float32), np.full((1, 10), 0.1, np.float32))
+        answers_with(state, "tiny-plain", lambda _: wrong)
+        for path, field in (("/health/ready", "detail"), ("/v2/health/ready", "error")):
+            response = client.get(path)
+            assert response.status_code == 503
+            assert "tiny-plain 1.0.0 is not ready: golden logits" in response.json()[field]
+        assert client.get("/health/live").status_code == 200
+
+
+def test_more_requests_than_there_is_room_for_are_refused_and_counted(
+    client: AppClient, png: Png
+) -> None:
+    content = png(IMAGE)
+
     async def burst() -> list[httpx.Response]:
         posts = [
-            client.http.post(
-                "/v1/predict", content=png(IMAGE), headers={"content-type": "image/png"}
-            )
+            client.http.post("/v1/predict", content=content, headers={"content-type": "image/png"})
             for _ in range(12)
         ]
         return await asyncio.gather(*posts)
@@ -95,22 +121,10 @@ async def never() -> AsyncIterator[bytes]:
     yield b""
 
 
-def test_a_deadline_ends_a_body_that_never_comes(artifacts: Path) -> None:
-    state = build_state(Settings(artifacts=artifacts, threads=1, deadline_ms=1))
-    with AppClient(build_app(state)) as client:
-        response = client.post(
-            "/v1/predict", content=never(), headers={"content-type": "image/png"}
-        )
-    assert response.status_code == 504
-    assert response.json()["type"] == "urn:foldnorm:problem:deadline-exceeded"
-
-
 def test_a_caller_that_allows_less_time_is_answered_within_it(
     state: ServiceState, client: AppClient
 ) -> None:
-    response = client.post(
-        "/v1/predict?timeout_ms=20", content=never(), headers={"content-type": "image/png"}
-    )
+    response = client.post_image("/v1/predict?timeout_ms=20", never())
     assert response.status_code == 504
     assert "no answer within 20 ms" in response.json()["detail"]
     name = state.catalogue.default.name
@@ -121,18 +135,14 @@ def test_a_caller_that_allows_less_time_is_answered_within_it(
 def test_a_caller_cannot_allow_more_time_than_the_server(artifacts: Path) -> None:
     state = build_state(Settings(artifacts=artifacts, threads=1, deadline_ms=20))
     with AppClient(build_app(state)) as client:
-        response = client.post(
-            "/v1/predict?timeout_ms=60000", content=never(), headers={"content-type": "image/png"}
-        )
+        response = client.post_image("/v1/predict?timeout_ms=60000", never())
     assert response.status_code == 504
     assert "no answer within 20 ms" in response.json()["detail"]
 
 
-def test_what_triton_calls_it_is_what_was_done(
-    client: AppClient, png: Callable[[NDArray[np.uint8]], bytes]
-) -> None:
+def test_what_triton_calls_it_is_what_was_done(client: AppClient, png: Png) -> None:
     for content in (png(IMAGE), png(IMAGE), b"no image"):
-        client.post("/v1/predict", content=content, headers={"content-type": "image/png"})
+        client.post_image("/v1/predict", content)
     text = client.get("/metrics").text
     labels = 'model="tiny-bn",version="1.0.0"'
     for name, value in (("request_success", 2), ("count", 2), ("exec_count", 2)):
@@ -140,28 +150,3 @@ def test_what_triton_calls_it_is_what_was_done(
     assert (
         'nv_inference_request_failure{model="tiny-bn",reason="OTHER",version="1.0.0"} 1.0' in text
     )
-
-
-def test_a_connection_is_closed_while_draining_and_kept_before(
-    state: ServiceState, client: AppClient
-) -> None:
-    assert "connection" not in client.get("/health/live").headers
-    state.admission.start_draining()
-    assert client.get("/health/live").headers["connection"] == "close"
-
-
-def test_bodies_are_held_only_while_they_are_answered(
-    state: ServiceState, client: AppClient, png: Callable[[NDArray[np.uint8]], bytes]
-) -> None:
-    held = []
-
-    async def body() -> AsyncIterator[bytes]:
-        content = png(IMAGE)
-        yield content[:40]
-        yield content[40:]
-        held.append(state.admission.held_bytes)
-
-    response = client.post("/v1/predict", content=body(), headers={"content-type": "image/png"})
-    assert response.status_code == 200
-    assert held == [len(png(IMAGE))]
-    assert state.admission.held_bytes == 0

@@ -53,11 +53,7 @@ def probabilities(response: httpx.Response) -> NDArray[np.float64]:
 def test_an_image_gets_the_probabilities_of_the_network(
     client: AppClient, png: Png, images: NDArray[np.uint8], truth: NDArray[np.float64]
 ) -> None:
-    response = client.post(
-        "/v1/predict?top_k=10",
-        content=png(images[0]),
-        headers={"content-type": "image/png"},
-    )
+    response = client.post_image("/v1/predict?top_k=10", png(images[0]))
     error = np.abs(probabilities(response) - truth[:1]).max()
     assert error <= PROBABILITY_TOLERANCE
 
@@ -87,9 +83,7 @@ def test_requests_at_once_get_their_own_answers(
     async def all_at_once() -> list[httpx.Response]:
         posts = [
             client.http.post(
-                "/v1/predict?top_k=10",
-                content=png(image),
-                headers={"content-type": "image/png"},
+                "/v1/predict?top_k=10", content=png(image), headers={"content-type": "image/png"}
             )
             for image in images
         ]
@@ -103,11 +97,8 @@ def test_requests_at_once_get_their_own_answers(
 def test_the_answer_has_the_documented_shape(
     client: AppClient, png: Png, images: NDArray[np.uint8]
 ) -> None:
-    response = client.post(
-        "/v1/predict?top_k=2&model=tiny-bn-unfolded@1.0.0",
-        content=png(images[0]),
-        headers={"content-type": "image/png", "x-request-id": "mine"},
-    )
+    path = "/v1/predict?top_k=2&model=tiny-bn-unfolded@1.0.0"
+    response = client.post_image(path, png(images[0]), **{"x-request-id": "mine"})
     body = response.json()
     assert body["model"] == {"name": "tiny-bn-unfolded", "version": "1.0.0", "variant": "unfolded"}
     (prediction,) = body["predictions"]
@@ -136,7 +127,7 @@ def test_folded_and_unfolded_say_the_same(
         assert image["js_divergence"] < 1e-6
 
 
-def test_the_twins_say_different_things(
+def test_two_networks_say_different_things(
     client: AppClient, png: Png, images: NDArray[np.uint8]
 ) -> None:
     body = post_json(client, [png(image) for image in images], "/v1/compare").json()
@@ -161,6 +152,6 @@ def test_the_twins_say_different_things(
 def test_a_wrong_query_is_refused_before_the_body_is_read(
     client: AppClient, path: str, status: int, slug: str
 ) -> None:
-    response = client.post(path, content=b"", headers={"content-type": "image/png"})
+    response = client.post_image(path, b"")
     expected = (status, f"urn:foldnorm:problem:{slug}")
     assert expected == (response.status_code, response.json()["type"])

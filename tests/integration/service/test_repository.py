@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from models.bundle import BundleError
 from service.api.state import ServiceState
 from service.app import build_app, build_state
-from service.errors import ModelRefusedError, UnknownModelError
+from service.errors import ModelRefusedError
 from service.settings import Settings
 from tests.asgi_client import AppClient
 
@@ -69,47 +70,22 @@ def test_a_damaged_artifact_leaves_the_old_model_and_says_why(
     assert "model.onnx has SHA-256" in answer.json()["error"]
 
 
-def test_what_runs_on_the_old_model_finishes_on_it(state: ServiceState, client: AppClient) -> None:
+def test_what_runs_on_the_old_model_finishes_on_it(
+    state: ServiceState, client: AppClient, engine_busy: Any
+) -> None:
     async def scenario() -> None:
         old = state.catalogue.find("tiny-bn")
-        async with state.engine._turn:  # the engine is busy: the request waits
+        async with engine_busy(state.engine):
             waiting = asyncio.create_task(old.score(IMAGES))
             await asyncio.sleep(0.01)
             await state.repository.load("tiny-bn")
             assert state.catalogue.find("tiny-bn") is not old
             assert not waiting.done()
         late = await old.score(IMAGES)  # it had found the old model before the swap
-        outcome = await waiting
-        assert (outcome.scores.logits == late.scores.logits).all()
+        result = await waiting
+        assert (result.scores.logits == late.scores.logits).all()
 
     client.run(scenario())
-
-
-def test_an_unloaded_model_is_unknown_until_it_is_loaded_again(
-    state: ServiceState, client: AppClient
-) -> None:
-    client.run(state.repository.unload("tiny-plain"))
-    with pytest.raises(UnknownModelError, match="no model 'tiny-plain' is served"):
-        state.catalogue.find("tiny-plain")
-    states = {entry.name: entry.state for entry in state.repository.index()}
-    assert states["tiny-plain"] == "UNAVAILABLE"
-    assert states["tiny-bn"] == "READY"
-    client.run(state.repository.load("tiny-plain"))
-    assert state.catalogue.find("tiny-plain").version == "1.0.0"
-
-
-def test_the_last_model_stays(state: ServiceState, client: AppClient) -> None:
-    *others, last = {model.name for model in state.catalogue.models}
-    for name in others:
-        client.run(state.repository.unload(name))
-    with pytest.raises(ModelRefusedError, match="no model would be served any more"):
-        client.run(state.repository.unload(last))
-    assert [model.name for model in state.catalogue.models] == [last]
-
-
-def test_what_is_on_no_disk_cannot_be_loaded(state: ServiceState, client: AppClient) -> None:
-    with pytest.raises(UnknownModelError, match="serves a model 'none'"):
-        client.run(state.repository.load("none"))
 
 
 def test_a_worker_that_cannot_serve_what_the_others_do_does_not_start(folder: Path) -> None:

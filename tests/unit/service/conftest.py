@@ -1,7 +1,9 @@
-"""A fake network for the service's unit tests: no onnxruntime, no file."""
+"""A fake network for the service's unit tests, and an event loop for those that are coroutines."""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,8 +23,26 @@ from service.observability.prometheus import ServiceMetrics
 from service.registry.classify import Classifier
 from service.settings import Limits
 
+SECONDS = 10  # for one test: what nobody wakes up is a failure too
+
 TUNING = ModelTuning((), call_ms=0.0, image_ms=0.1, chunk_size=64, max_batch_size=64)
 PROOF = StartupProof(8, 10.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine on an event loop of its own, in bounded time."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+
+    async def bounded() -> None:
+        async with asyncio.timeout(SECONDS):
+            await test(**{name: pyfuncitem.funcargs[name] for name in signature})
+
+    signature = inspect.signature(test).parameters
+    asyncio.run(bounded())
+    return True
 
 
 class MeanSession:
@@ -55,7 +75,7 @@ def classifier(engine: Engine) -> Iterator[Classifier]:
 
 @pytest.fixture
 def make_model(artifacts: Path, engine: Engine) -> Callable[..., ServedModel]:
-    """Makes a served model around the fake network, named as told."""
+    """Makes a served model around the fake network."""
 
     def make(name: str = "tiny-bn", variant: str = "folded", version: str = "1.0.0") -> ServedModel:
         bundle = load_bundle(artifacts / "tiny-bn-1.0.0")

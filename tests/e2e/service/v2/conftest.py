@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,15 +21,9 @@ def url(released_artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def own_artifacts(artifacts: Path, tmp_path: Path) -> Path:
-    """A copy of the synthetic artifacts that a test may damage."""
-    return shutil.copytree(artifacts, tmp_path / "artifacts")
-
-
-@pytest.fixture
-def own_url(own_artifacts: Path, tmp_path: Path) -> Iterator[str]:
-    """A server of that copy."""
-    with serving(own_artifacts, tmp_path) as url:
+def own_url(artifacts: Path, tmp_path: Path) -> Iterator[str]:
+    """A server of the synthetic artifacts that a test may change."""
+    with serving(artifacts, tmp_path) as url:
         yield url
 
 

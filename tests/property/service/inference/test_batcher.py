@@ -116,12 +116,12 @@ async def live(batcher: Batcher[int, int], index: int, caller: Caller) -> str:
     if caller.turns_until_it_leaves is not None:
         await turns(caller.turns_until_it_leaves)
         submission.cancel()
-    (outcome,) = await asyncio.gather(submission, return_exceptions=True)
-    if isinstance(outcome, AssertionError):
-        raise outcome
-    if isinstance(outcome, BaseException):
-        return type(outcome).__name__
-    assert outcome == index * 10
+    (result,) = await asyncio.gather(submission, return_exceptions=True)
+    if isinstance(result, AssertionError):
+        raise result
+    if isinstance(result, BaseException):
+        return type(result).__name__
+    assert result == index * 10
     return "answered"
 
 
@@ -178,9 +178,11 @@ def test_every_caller_gets_exactly_one_ending(
 
 
 class Unordered(Batcher[int, int]):
-    def _take(self) -> list[Any]:
-        self._queue.reverse()
-        return super()._take()
+    """Lets the larger ones queue later."""
+
+    async def submit(self, item: int, size: int = 1, *, within: float = math.inf) -> int:
+        await turns(size)
+        return await super().submit(item, size, within=within)
 
 
 class Greedy(Batcher[int, int]):
@@ -206,22 +208,22 @@ class Timid(Batcher[int, int]):
 class Trusting(Batcher[int, int]):
     """Takes a batch's results as they come, one after the other."""
 
-    async def _run(self, batch: list[Any]) -> None:
-        run_batch = self._run_batch
-
+    def __init__(self, run_batch: Callable[..., Any], **options: Any) -> None:
         async def padded(items: Sequence[int]) -> list[int]:
             return [*await run_batch(items), *items][: len(items)]
 
-        self._run_batch = padded
-        await super()._run(batch)
-        self._run_batch = run_batch
+        super().__init__(padded, **options)
 
 
 class Forgetful(Batcher[int, int]):
-    def _forget(self, entry: Any) -> None:
-        if entry.waiting:
-            entry.waiting = False
-            self._queue.remove(entry)
+    """Keeps counting those that left while they waited."""
+
+    async def submit(self, item: int, size: int = 1, *, within: float = math.inf) -> int:
+        try:
+            return await super().submit(item, size, within=within)
+        except asyncio.CancelledError:
+            self.queued_size += size
+            raise
 
 
 @pytest.mark.parametrize("broken", [Unordered, Greedy, Roomy, Patient, Timid, Trusting, Forgetful])

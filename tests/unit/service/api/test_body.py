@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -37,14 +38,6 @@ async def read(body, content_type="image/png", limits=LIMITS, **headers):
     raw = [(k.encode(), v.encode()) for k, v in fields.items() if v is not None]
     scope = {"type": "http", "method": "POST", "headers": raw, "path": "/", "query_string": b""}
     return await read_images(Request(scope, body.receive), limits)
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("kind", ["image/png", "IMAGE/JPEG; q=1", "application/octet-stream"])
@@ -143,15 +136,26 @@ async def test_wrong_json_says_what_is_wrong(body, message):
     [b"{}," * 500_000, b"[]," * 500_000, b"1," * 500_000],
     ids=["tables", "lists", "numbers"],
 )
-async def test_json_that_would_become_far_too_many_objects_is_not_parsed(filling, monkeypatch):
-    monkeypatch.setattr("service.api.body.json", None)
-    with pytest.raises((MalformedRequestError, BodyTooLargeError)):
-        await read(b'{"images": [' + filling + b"0]}", "application/json", Limits())
+async def test_json_that_would_become_far_too_many_objects_is_not_parsed(filling):
+    body = b'{"images": [' + filling + b"0]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises((MalformedRequestError, BodyTooLargeError)):
+            await read(body, "application/json", Limits())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        json.loads(body)
+        _, parsed = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.1 * len(body) < parsed / 2  # its chunks are joined, and that is all
 
 
-async def test_json_nested_beyond_all_depth_is_refused():
-    with pytest.raises(MalformedRequestError, match="the JSON must be"):
-        await read(b"[" * 200_000, "application/json", Limits())
+async def test_json_beyond_all_depth_and_length_is_refused():
+    number = b'{"images": [' + b"9" * 5_000 + b"]}"
+    for body, finding in ((b"[" * 200_000, "the JSON must be"), (number, "is not JSON")):
+        with pytest.raises(MalformedRequestError, match=finding):
+            await read(body, "application/json", Limits())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Any image file becomes 32 by 32 RGB bytes, or an error that the sender can act on."""
+"""Any image file becomes RGB bytes of the model's size, or an error that the sender can act on."""
 
 import io
 import struct
@@ -12,7 +12,6 @@ from PIL import Image
 from service.errors import TooManyPixelsError, UndecodableImageError
 from service.settings import Limits
 from tests.images import decode_image
-from tests.orientations import TURNS
 
 LIMITS = Limits()
 GENERATOR = np.random.default_rng(0)
@@ -52,15 +51,6 @@ def test_a_lossy_image_comes_through_nearly(kind):
     decoded = decode(flat("RGB", (200, 100, 50)), kind).astype(int)
     assert decoded.shape == (32, 32, 3)
     assert abs(decoded - [200, 100, 50]).max() <= 4
-
-
-@pytest.mark.parametrize("orientation", TURNS)
-def test_an_image_is_turned_as_its_camera_was_held(orientation):
-    pixels = noise()
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    decoded = decode(Image.fromarray(pixels), exif=exif.tobytes())
-    assert (decoded == TURNS[orientation](pixels)).all()
 
 
 def test_an_unreadable_exif_block_says_nothing():

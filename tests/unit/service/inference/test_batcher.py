@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.api.cancellation import deadline
-from service.errors import DeadlineExceededError, DrainingError, OverloadedError
+from service.errors import DrainingError, OverloadedError
 from service.inference.batcher import Batcher
 
 
@@ -18,7 +17,7 @@ class Clock:
 
 
 class Machine:
-    """A `run_batch` that waits at a gate and remembers what it ran."""
+    """A `run_batch` that waits at a gate and notes what it ran."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -53,228 +52,108 @@ async def one_turn() -> None:
     await asyncio.sleep(0)
 
 
-def test_what_queued_while_a_batch_ran_is_the_next_batch() -> None:
-    async def scenario() -> None:
-        machine = Machine()
-        batcher, first = await busy(machine)
-        rest = started(batcher, 1, 2, 3)
-        await one_turn()
-        machine.gate.set()
-        assert await settled(first, *rest) == [0, 10, 20, 30]
-        assert machine.batches == [[0], [1, 2, 3]]
-
-    asyncio.run(scenario())
+async def test_what_queued_while_a_batch_ran_is_the_next_batch() -> None:
+    machine = Machine()
+    batcher, first = await busy(machine)
+    rest = started(batcher, 1, 2, 3)
+    await one_turn()
+    machine.gate.set()
+    assert await settled(first, *rest) == [0, 10, 20, 30]
+    assert machine.batches == [[0], [1, 2, 3]]
 
 
-def test_a_batch_holds_no_more_than_its_bound() -> None:
-    async def scenario() -> None:
-        machine = Machine()
-        batcher, first = await busy(machine, max_batch_size=2)
-        rest = started(batcher, 1, 2, 3)
-        await one_turn()
-        machine.gate.set()
-        await settled(first, *rest)
-        assert machine.batches == [[0], [1, 2], [3]]
-
-    asyncio.run(scenario())
-
-
-def test_an_item_larger_than_a_batch_runs_alone() -> None:
-    async def scenario() -> None:
-        machine = Machine()
-        batcher, first = await busy(machine, max_batch_size=4)
-        before = started(batcher, 1)
-        large = asyncio.create_task(batcher.submit(2, 9))
-        await one_turn()
-        after = started(batcher, 3)
-        await one_turn()
-        machine.gate.set()
-        await settled(first, *before, large, *after)
-        assert machine.batches == [[0], [1], [2], [3]]
-
-    asyncio.run(scenario())
+async def test_an_item_that_would_be_late_is_refused_when_it_comes() -> None:
+    clock = Clock()
+    machine = Machine()
+    batcher = Batcher(machine, capacity=100, max_batch_size=100, clock=clock)
+    (first,) = started(batcher, 0)
+    await machine.entered.wait()
+    clock.now += 2.0
+    machine.gate.set()
+    await first  # one item took two seconds
+    machine.gate.clear()
+    machine.entered.clear()
+    (running,) = started(batcher, 1)
+    await machine.entered.wait()
+    with pytest.raises(OverloadedError, match=r"about 5000 ms .* has 4900 ms left") as refusal:
+        await asyncio.wait_for(batcher.submit(2, within=4.9), 10)
+    assert refusal.value.retry_after_s == 2.0
+    in_time = asyncio.create_task(batcher.submit(3, within=5.1))
+    await one_turn()
+    machine.gate.set()
+    assert await settled(running, in_time) == [10, 30]
 
 
-def test_an_item_that_would_be_late_is_refused_when_it_comes() -> None:
-    async def scenario() -> None:
-        clock = Clock()
-        machine = Machine()
-        batcher = Batcher(machine, capacity=100, max_batch_size=100, clock=clock)
-        (first,) = started(batcher, 0)
-        await machine.entered.wait()
-        clock.now += 2.0
-        machine.gate.set()
-        await first  # one item took two seconds
-        machine.gate.clear()
-        machine.entered.clear()
-        (running,) = started(batcher, 1)
-        await machine.entered.wait()
-        with pytest.raises(OverloadedError, match=r"about 5000 ms .* has 4900 ms left") as refusal:
-            await asyncio.wait_for(batcher.submit(2, within=4.9), 10)
-        assert refusal.value.retry_after_s == 2.0
-        in_time = asyncio.create_task(batcher.submit(3, within=5.1))
-        await one_turn()
-        machine.gate.set()
-        assert await settled(running, in_time) == [10, 30]
+async def test_batches_run_on_for_as_long_as_the_event_loop_was_away() -> None:
+    clock = Clock()
+    order: list[str] = []
 
-    asyncio.run(scenario())
-
-
-def test_a_single_item_is_tried_however_slow_the_last_one_was() -> None:
-    async def scenario() -> None:
-        clock = Clock()
-        machine = Machine()
-        batcher = Batcher(machine, capacity=9, max_batch_size=9, clock=clock)
-        (first,) = started(batcher, 0)
-        await machine.entered.wait()
-        clock.now += 60.0
-        machine.gate.set()
-        await first
-        assert await batcher.submit(1, within=0.001) == 10
-
-    asyncio.run(scenario())
-
-
-def test_batches_run_on_for_as_long_as_the_event_loop_was_away() -> None:
-    async def scenario() -> None:
-        clock = Clock()
-        order: list[str] = []
-
-        async def run(items: Sequence[int]) -> list[int]:
-            clock.now += 0.001
-            order.append("batch")
-            return list(items)
-
-        async def flood() -> None:
-            while len(order) < 30:
-                clock.now += 0.003
-                order.append("turn")
-                await asyncio.sleep(0)
-
-        batcher = Batcher(run, capacity=99, max_batch_size=1, clock=clock)
-        items = started(batcher, *range(12))
-        await asyncio.gather(flood(), *items)
-        first, last = order.index("batch"), 29 - order[::-1][len(order) - 30 :].index("batch")
-        busy_part = order[first:last]
-        assert busy_part.count("batch") > 2 * busy_part.count("turn")
-
-    asyncio.run(scenario())
-
-
-def test_a_cancelled_caller_does_not_strand_its_batch_mates() -> None:
-    async def scenario() -> None:
-        machine = Machine()
-        batcher, first = await busy(machine)
-        rest = started(batcher, 1, 2)
-        await one_turn()
-        rest[0].cancel()
-        machine.gate.set()
-        results = await settled(first, *rest)
-        assert isinstance(results[1], asyncio.CancelledError)
-        assert [results[0], results[2]] == [0, 20]
-        assert machine.batches == [[0], [2]]
-
-    asyncio.run(scenario())
-
-
-def test_a_caller_cancelled_while_its_batch_runs_harms_nobody() -> None:
-    async def scenario() -> None:
-        machine = Machine()
-        batcher = Batcher(machine, capacity=9, max_batch_size=9)
-        tasks = started(batcher, 1, 2)
-        await machine.entered.wait()
-        tasks[0].cancel()
-        await one_turn()
-        machine.gate.set()
-        assert (await settled(*tasks))[1] == 20
-
-    asyncio.run(scenario())
-
-
-def test_a_caller_past_its_deadline_leaves_its_place() -> None:
-    async def scenario() -> None:
-        machine = Machine()
-        batcher, first = await busy(machine, capacity=1)
-        with pytest.raises(DeadlineExceededError, match="within 0 ms"):
-            async with deadline(0):
-                await batcher.submit(1)
-        assert batcher.queued_size == 0
-        machine.gate.set()
-        assert await settled(first) == [0]
-
-    asyncio.run(scenario())
-
-
-def test_a_failing_batch_fails_its_members_only() -> None:
-    async def fails_on_odd(items: Sequence[int]) -> list[int]:
-        if any(item % 2 for item in items):
-            raise ZeroDivisionError("odd")
+    async def run(items: Sequence[int]) -> list[int]:
+        clock.now += 0.001
+        order.append("batch")
         return list(items)
 
-    async def scenario() -> None:
-        batcher = Batcher(fails_on_odd, capacity=9, max_batch_size=2)
-        results = await settled(*started(batcher, 0, 1, 2, 4))
-        assert [ZeroDivisionError, ZeroDivisionError, int, int] == [type(r) for r in results]
+    async def flood() -> None:
+        while len(order) < 30:
+            clock.now += 0.003
+            order.append("turn")
+            await asyncio.sleep(0)
 
-    asyncio.run(scenario())
-
-
-def test_a_wrong_number_of_results_is_an_error_to_all_members() -> None:
-    async def loses_one(items: Sequence[int]) -> list[int]:
-        return list(items[1:])
-
-    async def scenario() -> None:
-        batcher = Batcher(loses_one, capacity=9, max_batch_size=9)
-        results = await settled(*started(batcher, 1, 2))
-        assert [str(result) for result in results] == ["a batch of 2 items gave 1 results"] * 2
-
-    asyncio.run(scenario())
+    batcher = Batcher(run, capacity=99, max_batch_size=1, clock=clock)
+    items = started(batcher, *range(12))
+    await asyncio.gather(flood(), *items)
+    first, last = order.index("batch"), 29 - order[::-1][len(order) - 30 :].index("batch")
+    busy_part = order[first:last]
+    assert busy_part.count("batch") > 2 * busy_part.count("turn")
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
-    async def scenario() -> None:
-        clock = Clock()
-        machine = Machine()
-        batcher = Batcher(machine, capacity=2, max_batch_size=9, clock=clock)
-        (first,) = started(batcher, 0)
-        await machine.entered.wait()
-        clock.now = 8.0
-        machine.gate.set()
-        await first  # one item took 8 seconds
-        machine.gate.clear()
-        machine.entered.clear()
-        running = started(batcher, 1)
-        await machine.entered.wait()
-        waiting = started(batcher, 2, 3)
-        await one_turn()
-        with pytest.raises(OverloadedError, match=r"2 images are waiting .* at most 2") as refusal:
-            await batcher.submit(4)
-        assert refusal.value.retry_after_s == 3 * 8.0
-        machine.gate.set()
-        assert await settled(*running, *waiting) == [10, 20, 30]
-
-    asyncio.run(scenario())
+async def test_a_cancelled_caller_does_not_strand_its_batch_mates() -> None:
+    machine = Machine()
+    batcher, first = await busy(machine)
+    rest = started(batcher, 1, 2)
+    await one_turn()
+    rest[0].cancel()
+    machine.gate.set()
+    results = await settled(first, *rest)
+    assert isinstance(results[1], asyncio.CancelledError)
+    assert [results[0], results[2]] == [0, 20]
+    assert machine.batches == [[0], [2]]
 
 
-def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
-    async def scenario() -> None:
-        machine = Machine()
-        batcher, first = await busy(machine)
-        waiting = started(batcher, 1)
-        await one_turn()
-        closing = asyncio.create_task(batcher.close())
-        await one_turn()
-        with pytest.raises(DrainingError, match="about to stop"):
-            await batcher.submit(2)
-        machine.gate.set()
-        await closing
-        assert await settled(first, *waiting) == [0, 10]
+async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+    clock = Clock()
+    machine = Machine()
+    batcher = Batcher(machine, capacity=2, max_batch_size=9, clock=clock)
+    (first,) = started(batcher, 0)
+    await machine.entered.wait()
+    clock.now = 8.0
+    machine.gate.set()
+    await first  # one item took 8 seconds
+    machine.gate.clear()
+    machine.entered.clear()
+    running = started(batcher, 1)
+    await machine.entered.wait()
+    waiting = started(batcher, 2, 3)
+    await one_turn()
+    with pytest.raises(OverloadedError, match=r"2 images are waiting .* at most 2") as refusal:
+        await batcher.submit(4)
+    assert refusal.value.retry_after_s == 3 * 8.0
+    machine.gate.set()
+    assert await settled(*running, *waiting) == [10, 20, 30]
 
-    asyncio.run(scenario())
 
-
-def test_an_idle_batcher_closes_at_once() -> None:
-    asyncio.run(Batcher(Machine, capacity=1, max_batch_size=1).close())
+async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
+    machine = Machine()
+    batcher, first = await busy(machine)
+    waiting = started(batcher, 1)
+    await one_turn()
+    closing = asyncio.create_task(batcher.close())
+    await one_turn()
+    with pytest.raises(DrainingError, match="about to stop"):
+        await batcher.submit(2)
+    machine.gate.set()
+    await closing
+    assert await settled(first, *waiting) == [0, 10]
 
 
 def test_an_event_loop_that_ends_leaves_no_caller_waiting() -> None:

@@ -15,7 +15,7 @@ from service.inference.session import Scores
 
 
 class Recorder:
-    """Gives every image its own first pixel as logit, and remembers who ran what."""
+    """Gives every image its own first pixel as logit, and notes who ran what."""
 
     def __init__(self, lasts_s: float = 0.0) -> None:
         self._lasts_s = lasts_s
@@ -57,7 +57,7 @@ def test_a_small_batch_runs_in_the_thread_of_its_caller(engine: Engine) -> None:
     assert seconds > 0
 
 
-def test_a_large_batch_runs_in_parts_on_the_threads_and_keeps_its_order(engine: Engine) -> None:
+def test_a_large_batch_runs_in_chunks_on_the_threads_and_keeps_its_order(engine: Engine) -> None:
     session = Recorder()
     scores, _ = asyncio.run(engine.run(session, numbered(40), chunk_size=8))
     assert sum(size for _, size in session.runs) == 40
@@ -66,28 +66,25 @@ def test_a_large_batch_runs_in_parts_on_the_threads_and_keeps_its_order(engine: 
     assert np.allclose(scores.probabilities, scores.logits / 10)
 
 
-def test_nothing_runs_in_the_callers_thread_where_no_part_is_short_enough(engine: Engine) -> None:
+def test_nothing_runs_in_the_callers_thread_where_no_chunk_is_short_enough(engine: Engine) -> None:
     session = Recorder()
     asyncio.run(engine.run(session, numbered(1), chunk_size=0))
     assert [name.startswith("run") for name, _ in session.runs] == [True]
 
 
-def test_batches_of_all_models_take_turns(engine: Engine) -> None:
+async def test_batches_of_all_models_take_turns(engine: Engine) -> None:
     both = Recorder(lasts_s=0.002)
     first, second = SimpleNamespace(run=both.run), SimpleNamespace(run=both.run)
 
-    async def scenario() -> None:
-        await asyncio.gather(
-            *(engine.run(session, numbered(1), chunk_size=0) for session in (first, second) * 5),
-            *(engine.run_whole(session, numbered(1)) for session in (first, second)),
-        )
-
-    asyncio.run(scenario())
+    await asyncio.gather(
+        *(engine.run(session, numbered(1), chunk_size=0) for session in (first, second) * 5),
+        *(engine.run_whole(session, numbered(1)) for session in (first, second)),
+    )
     assert len(both.runs) == 12
     assert both.most_at_once == 1
 
 
-def test_parts_of_one_batch_run_at_once(engine: Engine) -> None:
+def test_chunks_of_one_batch_run_at_once(engine: Engine) -> None:
     session = Recorder(lasts_s=0.002)
     asyncio.run(engine.run(session, numbered(8), chunk_size=1))
     assert session.most_at_once == 2
@@ -105,13 +102,13 @@ def test_a_timed_run_is_one_call_however_many_images(engine: Engine) -> None:
     ("count", "threads", "most", "expected"),
     [
         (16, 2, 8, [8, 8]),
-        (17, 2, 8, [5, 4, 4, 4]),  # as many parts as keep both threads busy to the end
+        (17, 2, 8, [5, 4, 4, 4]),  # as many chunks as keep both threads busy to the end
         (64, 2, 16, [16, 16, 16, 16]),
-        (5, 4, 0, [2, 1, 1, 1]),  # no bound: one part for each thread
+        (5, 4, 0, [2, 1, 1, 1]),  # no bound: one chunk for each thread
         (1, 4, 0, [1]),
     ],
 )
-def test_parts_are_equal_and_a_multiple_of_the_threads(
+def test_chunks_are_equal_and_a_multiple_of_the_threads(
     count: int, threads: int, most: int, expected: list[int]
 ) -> None:
-    assert [len(part) for part in split(numbered(count), threads, most)] == expected
+    assert [len(chunk) for chunk in split(numbered(count), threads, most)] == expected

@@ -91,7 +91,7 @@ def test_a_wrong_answer_to_an_image_alone_is_refused() -> None:
         check_golden(FakeSession(wrong_alone), GOLDEN)
 
 
-def test_an_answer_that_depends_on_the_neighbours_is_refused() -> None:
+def test_an_answer_that_depends_on_its_batch_is_refused() -> None:
     def by_batch(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         return NETWORK.logits(images) + 1e-3 * images.mean() * (len(images) > 8)
 
@@ -100,22 +100,12 @@ def test_an_answer_that_depends_on_the_neighbours_is_refused() -> None:
         check_independence(session, GOLDEN, tolerance=1e-5 * SCALE)
 
 
-def test_a_graph_in_inference_mode_passes() -> None:
-    check_graph(synthetic.build_graph(NETWORK).SerializeToString())
-
-
-def test_a_graph_in_training_mode_is_refused_by_name() -> None:
-    graph = synthetic.build_graph(NETWORK, training_mode=1).SerializeToString()
-    with pytest.raises(ModelRefusedError, match="'batch_norm_0' is in training mode"):
-        check_graph(graph)
-
-
 def test_bytes_that_are_no_graph_are_refused() -> None:
     with pytest.raises(ModelRefusedError, match="no ONNX file"):
         check_graph(b"\x00garbage")
 
 
-def test_a_stated_tolerance_takes_the_place_of_rounding() -> None:
+def test_a_stated_tolerance_replaces_that_of_rounding() -> None:
     stated = replace(GOLDEN, tolerance=0.01 * SCALE)
     session = FakeSession(lambda images: NETWORK.logits(images) + 0.009 * SCALE)
     proof = prove_answers(session, stated)
@@ -131,7 +121,7 @@ def test_an_error_beyond_the_stated_tolerance_is_refused() -> None:
         check_golden(session, replace(GOLDEN, tolerance=0.01 * SCALE))
 
 
-def test_neighbours_may_move_a_quantized_answer_within_the_stated_tolerance_only() -> None:
+def test_a_batch_may_move_a_quantized_answer_within_the_stated_tolerance_only() -> None:
     stated = replace(GOLDEN, tolerance=0.01 * SCALE)
 
     def by_neighbours(share: float) -> FakeSession:

@@ -67,32 +67,12 @@ def test_larger_batches_that_take_less_do_not_give_a_negative_pace() -> None:
     assert call > 0.001
 
 
-@pytest.mark.parametrize(
-    ("call", "image", "expected"),
-    [
-        (0.0, LOOP_SECONDS / 64, 64),
-        (0.0, LOOP_SECONDS / 63, 32),
-        (0.0, 0.0, 64),
-        (0.001, 0.0005, 8),
-        (0.0, LOOP_SECONDS, 1),
-        (0.0001, LOOP_SECONDS, 0),
-        (0.006, 0.0, 0),
-    ],
-)
-def test_a_part_is_the_largest_that_the_event_loop_can_bear(
-    call: float, image: float, expected: int
-) -> None:
-    assert choose_chunk(call, image) == expected
-
-
 @settings(deadline=None)
 @given(call=st.floats(0, 0.01), image=st.floats(0, 0.01))
-def test_no_part_keeps_the_event_loop_too_long_and_no_larger_one_would_do(
-    call: float, image: float
-) -> None:
-    part = choose_chunk(call, image)
-    assert part == 0 or call + image * part <= LOOP_SECONDS
-    larger = [bucket for bucket in BUCKETS if bucket > part]
+def test_a_chunk_is_the_largest_that_the_event_loop_can_bear(call: float, image: float) -> None:
+    chunk = choose_chunk(call, image)
+    assert chunk == 0 or call + image * chunk <= LOOP_SECONDS
+    larger = [bucket for bucket in BUCKETS if bucket > chunk]
     assert all(call + image * bucket > LOOP_SECONDS for bucket in larger)
 
 
@@ -114,14 +94,14 @@ def test_runs_that_are_all_disturbed_would_be_noticed() -> None:
 @pytest.mark.parametrize(
     ("has_cpus", "image", "most", "gathered"),
     [
-        (True, 0.0005, 64, 64),  # its threads share a batch of many parts
-        (False, 0.0005, 64, 8),  # one part, for there is no CPU for another
+        (True, 0.0005, 64, 64),  # its threads share a batch of many chunks
+        (False, 0.0005, 64, 8),  # one chunk, for there is no CPU for another
         (False, 0.0005, 4, 4),
         (False, 1.0, 64, 1),
         (True, 1.0, 64, 64),
     ],
 )
-def test_requests_are_gathered_as_far_as_there_are_cpus(
+def test_a_batch_is_as_large_as_there_are_cpus_for(
     has_cpus: bool, image: float, most: int, gathered: int
 ) -> None:
     session = TimedSession(0.001, image)

@@ -18,12 +18,7 @@ def test_a_record_is_one_line_of_json_with_its_fields() -> None:
     assert "\n" not in line
     table = json.loads(line)
     assert table.pop("time").endswith("+00:00")
-    assert table == {
-        "level": "info",
-        "logger": "foldnorm",
-        "message": "two\nlines",
-        "threads": 2,
-    }
+    assert table == {"level": "info", "logger": "foldnorm", "message": "two\nlines", "threads": 2}
 
 
 def test_an_exception_stays_on_the_line() -> None:

@@ -95,7 +95,7 @@ def test_a_folder_stays_while_one_process_of_its_service_lives(tmp_path: Path) -
     assert not folder.exists()
 
 
-def test_counting_goes_on_where_the_last_process_of_a_place_was_killed(tmp_path: Path) -> None:
+def test_counting_goes_on_where_the_last_process_of_a_slot_was_killed(tmp_path: Path) -> None:
     folder = tmp_path / "metrics"
     folder.mkdir()
     count(folder, 1, 3)
@@ -109,7 +109,7 @@ def test_counting_goes_on_where_the_last_process_of_a_place_was_killed(tmp_path:
     assert sorted(folder.iterdir()) == files
 
 
-def test_places_are_summed_and_the_gauges_of_an_empty_one_are_not(tmp_path: Path) -> None:
+def test_slots_are_summed_and_the_gauges_of_an_empty_one_are_not(tmp_path: Path) -> None:
     folder = tmp_path / "metrics"
     folder.mkdir()
     count(folder, 1, 3)

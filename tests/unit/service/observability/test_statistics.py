@@ -1,4 +1,4 @@
-"""Why a request got no answer, in Triton's words."""
+"""Why a request got no answer, in Triton's terms."""
 
 from __future__ import annotations
 

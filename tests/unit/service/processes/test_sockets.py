@@ -55,7 +55,7 @@ def test_connections_are_spread_over_the_sockets_of_one_port() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_second_service_on_the_port_is_told_which_address_is_taken(count: int) -> None:
+def test_a_second_service_on_the_port_names_the_address_that_is_taken(count: int) -> None:
     first, second = open_listeners(HOST, 0, 2)
     with (
         closing(first),

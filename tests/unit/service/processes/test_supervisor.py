@@ -17,12 +17,14 @@ import pytest
 from service.processes.supervisor import Supervisor
 from tests.processes import LoggedProcess, children, lives, state_of, wait_until
 
+Start = Callable[..., LoggedProcess]
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., LoggedProcess]]:
-    """Starts a supervisor whose workers do as told."""
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a supervisor whose workers do as `kind` says."""
     processes: list[LoggedProcess] = []
 
     def start(kind: str = "answer", *options: str) -> LoggedProcess:
@@ -54,7 +56,7 @@ def all_who_answer(url: str, times: int = 32) -> dict[int, dict[str, Any]]:
     return {answer["slot"]: answer for answer in answers}
 
 
-def test_every_worker_answers_on_a_socket_of_its_own(start: Callable[..., LoggedProcess]) -> None:
+def test_every_worker_answers_on_a_socket_of_its_own(start: Start) -> None:
     process = start()
     served = process.wait_for("serving")
     answers = all_who_answer(served["url"])
@@ -63,26 +65,19 @@ def test_every_worker_answers_on_a_socket_of_its_own(start: Callable[..., Logged
     assert sorted(children(process.pid)) == sorted(served["workers"])
 
 
-def test_a_dead_worker_is_replaced_and_its_sibling_stays(
-    start: Callable[..., LoggedProcess],
-) -> None:
+def test_a_dead_worker_is_replaced_and_the_other_stays(start: Start) -> None:
     process = start()
-    url, (victim, sibling) = started(process)
+    url, (victim, other) = started(process)
     os.kill(victim, signal.SIGKILL)
     died = process.wait_for("a worker died")
     assert (died["pid"], died["status"]) == (victim, -signal.SIGKILL)
     replacement = process.wait_for("a worker serves")["pid"]
-    assert replacement not in (victim, sibling)
+    assert replacement not in (victim, other)
     answers = all_who_answer(url)
-    assert {slot: answer["pid"] for slot, answer in answers.items()} == {
-        1: replacement,
-        2: sibling,
-    }
+    assert {slot: answer["pid"] for slot, answer in answers.items()} == {1: replacement, 2: other}
 
 
-def test_connections_wait_for_the_replacement_of_a_worker(
-    start: Callable[..., LoggedProcess],
-) -> None:
+def test_connections_wait_for_the_replacement_of_a_worker(start: Start) -> None:
     process = start()
     url, workers = started(process)
     for worker in workers:
@@ -95,9 +90,7 @@ def test_connections_wait_for_the_replacement_of_a_worker(
         assert json.loads(connection.recv(4096))["pid"] not in workers
 
 
-def test_a_worker_inherits_no_more_than_its_own_sockets(
-    start: Callable[..., LoggedProcess],
-) -> None:
+def test_a_worker_inherits_no_more_than_its_own_sockets(start: Start) -> None:
     process = start()
     served = process.wait_for("serving")
     before = all_who_answer(served["url"])
@@ -112,7 +105,7 @@ def test_a_worker_inherits_no_more_than_its_own_sockets(
     }
 
 
-def test_no_dead_worker_stays_a_zombie(start: Callable[..., LoggedProcess]) -> None:
+def test_no_dead_worker_stays_a_zombie(start: Start) -> None:
     process = start()
     workers = process.wait_for("serving")["workers"]
     for worker in workers:
@@ -131,7 +124,7 @@ def test_no_dead_worker_stays_a_zombie(start: Callable[..., LoggedProcess]) -> N
     ],
 )
 def test_a_first_start_that_fails_is_one_line_and_exit_1(
-    start: Callable[..., LoggedProcess], kind: str, reason: str
+    start: Start, kind: str, reason: str
 ) -> None:
     process = start(kind)
     assert process.end() == (1, f"{reason}\n")
@@ -139,7 +132,7 @@ def test_a_first_start_that_fails_is_one_line_and_exit_1(
     assert any("a worker has a bug" in exception for exception in logged) == (kind == "broken")
 
 
-def test_a_first_start_that_hangs_is_given_up(start: Callable[..., LoggedProcess]) -> None:
+def test_a_first_start_that_hangs_is_given_up(start: Start) -> None:
     code, error = start("hang", "start_seconds=0.3").end()
     assert (code, error) == (
         1,
@@ -148,25 +141,23 @@ def test_a_first_start_that_hangs_is_given_up(start: Callable[..., LoggedProcess
 
 
 def test_workers_that_cannot_start_any_more_are_tried_less_and_less_often(
-    start: Callable[..., LoggedProcess], tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     process = start()
-    url, (victim, sibling) = started(process)
+    url, (victim, other) = started(process)
     (tmp_path / "spoiled").touch()
     os.kill(victim, signal.SIGKILL)
     deaths = [process.wait_for("a worker died") for _ in range(4)]
     assert [death["next_in_seconds"] for death in deaths] == [0.1, 0.2, 0.4, 0.8]
     assert [death.get("reason") for death in deaths] == [None, *["the model is damaged"] * 3]
-    # Meanwhile nobody waits for it: all connections go to its sibling.
-    assert {answer["pid"] for answer in all_who_answer(url).values()} == {sibling}
+    # Meanwhile nobody waits for it: all connections go to the other.
+    assert {answer["pid"] for answer in all_who_answer(url).values()} == {other}
     (tmp_path / "spoiled").unlink()
     process.wait_for("a worker serves")
     assert sorted(all_who_answer(url)) == [1, 2]
 
 
-def test_a_replacement_that_hangs_is_replaced_too(
-    start: Callable[..., LoggedProcess], tmp_path: Path
-) -> None:
+def test_a_replacement_that_hangs_is_replaced_too(start: Start, tmp_path: Path) -> None:
     process = start("hang-again", "start_seconds=0.5")
     workers = process.wait_for("serving")["workers"]
     (tmp_path / "hung").touch()
@@ -176,25 +167,13 @@ def test_a_replacement_that_hangs_is_replaced_too(
     process.wait_for("a worker serves")
 
 
-def test_a_worker_that_hangs_up_is_ended_and_replaced(
-    start: Callable[..., LoggedProcess],
-) -> None:
+def test_a_worker_that_hangs_up_is_ended_and_replaced(start: Start) -> None:
     process = start("deaf")
     assert process.wait_for("a worker died")["status"] == 0
 
 
-def test_a_replacement_is_told_what_the_others_serve(start: Callable[..., LoggedProcess]) -> None:
-    process = start()
-    url, workers = started(process)
-    os.kill(workers[0], signal.SIGKILL)
-    process.wait_for("a worker serves")
-    assert all_who_answer(url)[1]["models"] == ["first@1.0.0"]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_all_and_the_exit_code_is_0(
-    start: Callable[..., LoggedProcess], number: int
-) -> None:
+def test_a_signal_ends_all_and_the_exit_code_is_0(start: Start, number: int) -> None:
     process = start()
     workers = process.wait_for("serving")["workers"]
     process.signal(number)
@@ -202,9 +181,7 @@ def test_a_signal_ends_all_and_the_exit_code_is_0(
     assert not any(lives(worker) for worker in workers)
 
 
-def test_a_signal_to_workers_that_have_not_started_ends_them(
-    start: Callable[..., LoggedProcess],
-) -> None:
+def test_a_signal_to_workers_that_have_not_started_ends_them(start: Start) -> None:
     process = start("hang")
     wait_until(lambda: len(children(process.pid)) == 2, "the workers to be forked")
     workers = children(process.pid)
@@ -213,7 +190,7 @@ def test_a_signal_to_workers_that_have_not_started_ends_them(
     assert not any(lives(worker) for worker in workers)
 
 
-def test_workers_that_do_not_stop_are_killed(start: Callable[..., LoggedProcess]) -> None:
+def test_workers_that_do_not_stop_are_killed(start: Start) -> None:
     process = start("stubborn", "stop_seconds=0.3")
     workers = process.wait_for("serving")["workers"]
     process.signal(signal.SIGTERM)
@@ -222,9 +199,7 @@ def test_workers_that_do_not_stop_are_killed(start: Callable[..., LoggedProcess]
     assert sum(line["message"] == "a worker hangs and is killed" for line in process.log) == 2
 
 
-def test_a_second_ctrl_c_does_not_wait_for_workers_that_do_not_stop(
-    start: Callable[..., LoggedProcess],
-) -> None:
+def test_a_second_ctrl_c_does_not_wait_for_workers_that_do_not_stop(start: Start) -> None:
     process = start("stubborn", "stop_seconds=600")
     workers = process.wait_for("serving")["workers"]
     process.signal(signal.SIGTERM)

@@ -19,7 +19,7 @@ SECONDS = 10  # for anything
 
 
 class FakeRepository:
-    """Remembers what it was told; fails if it is told to."""
+    """Notes its calls; fails as the test says."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
@@ -65,7 +65,7 @@ def signals() -> Iterator[list[int]]:
 async def connected(
     repository: FakeRepository,
 ) -> AsyncIterator[tuple[SupervisedCoordinator, Supervisor]]:
-    """A coordinator that has started, and its supervisor, which has heard so."""
+    """A coordinator that has started, and its supervisor, which has received that."""
     ours, theirs = socket.socketpair()
     coordinator = SupervisedCoordinator(theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
@@ -78,49 +78,40 @@ async def connected(
     writer.close()
 
 
-def test_a_change_is_prepared_then_committed_and_what_is_served_reported() -> None:
-    async def check() -> None:
-        repository = FakeRepository()
-        async with connected(repository) as (_, supervisor):
-            supervisor.say(kind="prepare", number=7, action="load", name="tiny-bn")
-            assert await supervisor.receive() == {
-                "kind": "prepared",
-                "number": 7,
-                "error": None,
-                "reason": None,
-            }
-            assert repository.calls == [("prepare", "load", "tiny-bn")]
-            supervisor.say(kind="commit", number=7)
-            assert await supervisor.receive() == {"kind": "committed", "number": 7, "models": []}
-            assert repository.calls[1:] == [("commit",)]
-
-    asyncio.run(check())
+async def test_a_change_is_prepared_then_committed_and_what_is_served_reported() -> None:
+    repository = FakeRepository()
+    async with connected(repository) as (_, supervisor):
+        supervisor.say(kind="prepare", number=7, action="load", name="tiny-bn")
+        assert await supervisor.receive() == {
+            "kind": "prepared",
+            "number": 7,
+            "error": None,
+            "reason": None,
+        }
+        assert repository.calls == [("prepare", "load", "tiny-bn")]
+        supervisor.say(kind="commit", number=7)
+        assert await supervisor.receive() == {"kind": "committed", "number": 7, "models": []}
+        assert repository.calls[1:] == [("commit",)]
 
 
-def test_a_change_that_is_abandoned_is_not_made() -> None:
-    async def check() -> None:
-        repository = FakeRepository()
-        async with connected(repository) as (_, supervisor):
-            supervisor.say(kind="prepare", number=1, action="unload", name="tiny-bn")
-            await supervisor.receive()
-            supervisor.say(kind="abandon", number=1)
-            supervisor.say(kind="prepare", number=2, action="unload", name="tiny-bn")
-            await supervisor.receive()
-            assert [call[0] for call in repository.calls] == ["prepare", "abandon", "prepare"]
-
-    asyncio.run(check())
+async def test_a_change_that_is_abandoned_is_not_made() -> None:
+    repository = FakeRepository()
+    async with connected(repository) as (_, supervisor):
+        supervisor.say(kind="prepare", number=1, action="unload", name="tiny-bn")
+        await supervisor.receive()
+        supervisor.say(kind="abandon", number=1)
+        supervisor.say(kind="prepare", number=2, action="unload", name="tiny-bn")
+        await supervisor.receive()
+        assert [call[0] for call in repository.calls] == ["prepare", "abandon", "prepare"]
 
 
 @pytest.mark.parametrize("refusal", [UnknownModelError, ModelRefusedError, BundleError])
-def test_a_refusal_is_voted_with_its_reason_cut_where_it_is_long(refusal: Any) -> None:
-    async def check() -> None:
-        repository = FakeRepository(refusal("x" * 2 * BUFFER_BYTES))
-        async with connected(repository) as (_, supervisor):
-            supervisor.say(kind="prepare", number=1, action="load", name="tiny-bn")
-            vote = await supervisor.receive()
-            assert (vote["error"], vote["reason"]) == (refusal.__name__, "x" * MAX_REASON)
-
-    asyncio.run(check())
+async def test_a_refusal_is_voted_with_its_reason_cut_where_it_is_long(refusal: Any) -> None:
+    repository = FakeRepository(refusal("x" * 2 * BUFFER_BYTES))
+    async with connected(repository) as (_, supervisor):
+        supervisor.say(kind="prepare", number=1, action="load", name="tiny-bn")
+        vote = await supervisor.receive()
+        assert (vote["error"], vote["reason"]) == (refusal.__name__, "x" * MAX_REASON)
 
 
 def test_a_failure_is_voted_without_its_details_which_are_logged(
@@ -147,69 +138,55 @@ def test_a_failure_is_voted_without_its_details_which_are_logged(
         ("DrainingError", DrainingError),
     ],
 )
-def test_who_asks_gets_the_refusal_of_whoever_refused(error: str, raised: Any) -> None:
-    async def check() -> None:
-        async with connected(FakeRepository()) as (coordinator, supervisor):
-            asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
-            asked = await supervisor.receive()
-            assert (asked["kind"], asked["action"], asked["name"]) == ("change", "load", "tiny-bn")
-            supervisor.say(kind="done", number=asked["number"], error=error, reason="because")
-            with pytest.raises(raised, match="because"):
-                await asyncio.wait_for(asking, SECONDS)
-
-    asyncio.run(check())
+async def test_a_refusal_reaches_the_worker_that_asked(error: str, raised: Any) -> None:
+    async with connected(FakeRepository()) as (coordinator, supervisor):
+        asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
+        asked = await supervisor.receive()
+        assert (asked["kind"], asked["action"], asked["name"]) == ("change", "load", "tiny-bn")
+        supervisor.say(kind="done", number=asked["number"], error=error, reason="because")
+        with pytest.raises(raised, match="because"):
+            await asyncio.wait_for(asking, SECONDS)
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
-def test_two_who_ask_get_the_answer_to_their_own_question(order: str) -> None:
-    async def check() -> None:
-        async with connected(FakeRepository()) as (coordinator, supervisor):
-            asking = {n: asyncio.create_task(coordinator.change("load", n)) for n in "ab"}
-            asked = {
-                one["name"]: one["number"] for one in [await supervisor.receive() for _ in "ab"]
-            }
-            first, second = order
-            supervisor.say(kind="done", number=asked[first], error=None, reason=None)
-            await asyncio.wait_for(asking[first], SECONDS)
-            assert not asking[second].done()
-            supervisor.say(kind="done", number=asked[second], error="BundleError", reason="late")
-            with pytest.raises(BundleError, match="late"):
-                await asyncio.wait_for(asking[second], SECONDS)
-
-    asyncio.run(check())
+async def test_two_who_ask_get_the_answer_to_their_own_question(order: str) -> None:
+    async with connected(FakeRepository()) as (coordinator, supervisor):
+        asking = {n: asyncio.create_task(coordinator.change("load", n)) for n in "ab"}
+        asked = {one["name"]: one["number"] for one in [await supervisor.receive() for _ in "ab"]}
+        first, second = order
+        supervisor.say(kind="done", number=asked[first], error=None, reason=None)
+        await asyncio.wait_for(asking[first], SECONDS)
+        assert not asking[second].done()
+        supervisor.say(kind="done", number=asked[second], error="BundleError", reason="late")
+        with pytest.raises(BundleError, match="late"):
+            await asyncio.wait_for(asking[second], SECONDS)
 
 
-def test_without_its_supervisor_a_worker_drains_and_nobody_waits_for_an_answer(
+async def test_without_its_supervisor_a_worker_drains_and_nobody_waits_for_an_answer(
     signals: list[int],
 ) -> None:
-    async def check() -> None:
-        async with connected(FakeRepository()) as (coordinator, supervisor):
-            asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
-            await supervisor.receive()
-            assert signals == []
-            supervisor.writer.close()
-            with pytest.raises(DrainingError):
-                await asyncio.wait_for(asking, SECONDS)
-            with pytest.raises(DrainingError):
-                await asyncio.wait_for(coordinator.change("load", "tiny-bn"), SECONDS)
-
-    asyncio.run(check())
+    async with connected(FakeRepository()) as (coordinator, supervisor):
+        asking = asyncio.create_task(coordinator.change("load", "tiny-bn"))
+        await supervisor.receive()
+        assert signals == []
+        supervisor.writer.close()
+        with pytest.raises(DrainingError):
+            await asyncio.wait_for(asking, SECONDS)
+        with pytest.raises(DrainingError):
+            await asyncio.wait_for(coordinator.change("load", "tiny-bn"), SECONDS)
     assert signals == [signal.SIGTERM]
 
 
-def test_an_order_that_cannot_be_followed_ends_the_worker(
+async def test_an_order_that_cannot_be_followed_ends_the_worker(
     signals: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(FakeRepository):
         def commit(self) -> None:
             raise AssertionError("nothing was prepared")
 
-    async def check() -> None:
-        async with connected(Broken()) as (coordinator, supervisor):
-            supervisor.say(kind="commit", number=1)
-            await asyncio.wait_for(coordinator._listening, SECONDS)  # type: ignore[arg-type]
-
-    asyncio.run(check())
+    async with connected(Broken()) as (coordinator, supervisor):
+        supervisor.say(kind="commit", number=1)
+        await asyncio.wait_for(coordinator._listening, SECONDS)  # type: ignore[arg-type]
     assert signals == [signal.SIGTERM]
     assert "nothing was prepared" in caplog.text
 

@@ -54,11 +54,9 @@ def test_nobody_waits_for_a_worker_that_never_served(slot: WorkerSlot, hung_up_f
     assert port_of(slot.listener) == port
 
 
-def test_who_served_long_is_no_early_death_though_it_took_long_to_leave(
-    slot: WorkerSlot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_served_long_is_no_early_death_though_it_took_long_to_leave(slot: WorkerSlot) -> None:
     now = 1000.0
-    monkeypatch.setattr("service.processes.worker_slot.time.monotonic", lambda: now)
+    slot.clock = lambda: now
     slot.serve()
     now += 3600
     slot.terminate(60)

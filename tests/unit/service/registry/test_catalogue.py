@@ -35,7 +35,7 @@ def test_a_version_can_be_asked_for(catalogue: Catalogue) -> None:
     assert catalogue.find("keras-bn@1.0.0").version == "1.0.0"
 
 
-def test_no_name_means_the_batch_normalized_twin(catalogue: Catalogue) -> None:
+def test_no_name_means_the_bn_model(catalogue: Catalogue) -> None:
     assert catalogue.find("keras-bn") is catalogue.find(None)
 
 
@@ -85,7 +85,7 @@ def test_two_models_of_one_name_are_refused(make_model: MakeModel) -> None:
         Catalogue([make_model("a"), make_model("a", "unfolded")])
 
 
-def test_a_batch_normalized_artifact_is_served_twice(artifacts: Path) -> None:
+def test_an_artifact_with_batch_norm_is_served_twice(artifacts: Path) -> None:
     bundles = [load_bundle(artifacts / f"tiny-{kind}-1.0.0") for kind in ("bn", "plain")]
     expected = [
         [("tiny-bn", "folded"), ("tiny-bn-unfolded", "unfolded")],

@@ -149,14 +149,11 @@ def test_the_last_model_is_not_unloaded(make_model: MakeModel) -> None:
     assert repository.served == ["a@1.0.0"]
 
 
-def test_two_changes_at_once_are_both_made(disk: Disk) -> None:
+async def test_two_changes_at_once_are_both_made(disk: Disk) -> None:
     repository = served_from(disk)
     disk.content = ["a@2.0.0", "b@2.0.0"]
 
-    async def both() -> None:
-        await asyncio.gather(repository.load("a"), repository.load("b"))
-
-    asyncio.run(both())
+    await asyncio.gather(repository.load("a"), repository.load("b"))
     assert repository.served == ["a@2.0.0", "b@2.0.0"]
 
 
@@ -223,7 +220,8 @@ def test_only_the_queues_of_what_is_served_are_watched(disk: Disk) -> None:
 
     def queued(name: str) -> float:
         metrics.sample()
-        return metrics.queued_images.labels(name, "1.0.0")._value.get()
+        labels = {"model": name, "version": "1.0.0"}
+        return metrics.registry.get_sample_value("foldnorm_queue_images", labels)
 
     for name in ("a", "b@1.0.0"):
         repository.catalogue.find(name).batcher.queued_size = 7

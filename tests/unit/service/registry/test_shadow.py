@@ -71,44 +71,43 @@ class Traffic:
         self.shadow.offer(answer(self.primary, of_classes(*classes), scores))
 
     def counted(self, outcome: str, shadow: str = "shade") -> float:
-        return self.metrics.shadow.labels("primary", shadow, outcome)._value.get()
+        labels = {"primary": "primary", "shadow": shadow, "outcome": outcome}
+        return self.metrics.registry.get_sample_value("foldnorm_shadow_total", labels) or 0.0
 
     def disagreements(self, first: int, second: int) -> float:
-        labels = self.primary.labels
-        names = ("primary", "shade", labels[first], labels[second])
-        return self.metrics.disagreements.labels(*names)._value.get()
+        a, b = self.primary.labels[first], self.primary.labels[second]
+        labels = {"primary": "primary", "shadow": "shade", "a": a, "b": b}
+        return self.metrics.registry.get_sample_value("foldnorm_disagreements_total", labels) or 0.0
+
+    def watch(self, *classes: int, answered: tuple[int, ...] | None = None) -> None:
+        """Offer an answer and wait until the shadow has looked at it."""
+
+        async def scenario() -> None:
+            self.offer(*classes, answered=answered)
+            await self.shadow.close()
+
+        asyncio.run(scenario())
+
+
+MakeTraffic = Callable[..., Traffic]
 
 
 @pytest.fixture
-def make_traffic(make_model: MakeModel, classifier: Classifier) -> Callable[..., Traffic]:
+def make_traffic(make_model: MakeModel, classifier: Classifier) -> MakeTraffic:
     return lambda *args, **options: Traffic(make_model, classifier, *args, **options)
 
 
-def test_images_that_both_see_alike_are_compared_and_not_kept(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+def test_images_that_both_see_alike_are_compared_and_not_kept(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
-
-    async def scenario() -> None:
-        traffic.offer(1, 2, 3)
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.watch(1, 2, 3)
     assert traffic.counted("compared") == 3
     assert list(traffic.shadow.recent) == []
     assert "foldnorm_disagreements_total{" not in traffic.metrics.render().decode()
 
 
-def test_images_that_both_see_differently_are_counted_and_kept(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+def test_images_that_both_see_differently_are_counted_and_kept(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
-
-    async def scenario() -> None:
-        traffic.offer(1, 2, 3, answered=(1, 7, 3))
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.watch(1, 2, 3, answered=(1, 7, 3))
     assert traffic.counted("compared") == 3
     assert traffic.disagreements(7, 2) == 1
     assert traffic.disagreements(2, 7) == 0
@@ -120,99 +119,75 @@ def test_images_that_both_see_differently_are_counted_and_kept(
     assert kept.primary.probability == kept.shadow.probability == 0.5
 
 
-def test_what_is_kept_is_a_copy_of_the_image_alone(make_traffic: Callable[..., Traffic]) -> None:
+def test_what_is_kept_is_a_copy_of_the_image_alone(make_traffic: MakeTraffic) -> None:
     """A view would hold the whole batch in memory, and show what overwrites it."""
     traffic = make_traffic()
-
-    async def scenario() -> None:
-        traffic.offer(*range(10), answered=(9, *range(1, 10)))
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.watch(*range(10), answered=(9, *range(1, 10)))
     (kept,) = traffic.shadow.recent
     assert kept.image.base is None
 
 
-def test_only_the_latest_are_kept(make_traffic: Callable[..., Traffic]) -> None:
+def test_only_the_latest_are_kept(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
 
-    async def scenario() -> None:
-        for red in range(KEPT + 3):
-            traffic.offer(red, answered=(red + 1,))
-            await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    for red in range(KEPT + 3):
+        traffic.watch(red, answered=(red + 1,))
     assert [one.image[0, 0, 0] for one in traffic.shadow.recent] == list(range(3, KEPT + 3))
     assert traffic.counted("compared") == KEPT + 3
 
 
 @pytest.mark.parametrize(("fraction", "compared"), [(0.0, 0), (0.5, 0.5), (1.0, 1)])
 def test_a_share_of_the_requests_is_sampled(
-    make_traffic: Callable[..., Traffic], fraction: float, compared: float
+    make_traffic: MakeTraffic, fraction: float, compared: float
 ) -> None:
     traffic, requests = make_traffic(fraction), 200
 
-    async def scenario() -> None:
-        for _ in range(requests):
-            traffic.offer(1)
-            await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    for _ in range(requests):
+        traffic.watch(1)
     # Five standard deviations of 200 draws; the seed makes them the same ones every time.
     tolerance = 5 * (fraction * (1 - fraction) / requests) ** 0.5
     assert abs(traffic.counted("compared") / requests - compared) <= tolerance
 
 
-def test_the_answers_of_other_models_are_left_alone(make_traffic: Callable[..., Traffic]) -> None:
+async def test_the_answers_of_other_models_are_left_alone(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
 
-    async def scenario() -> None:
-        images = of_classes(1)
-        scores = traffic.third.session.run(images)
-        traffic.shadow.offer(answer(traffic.third, images, scores))
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    images = of_classes(1)
+    scores = traffic.third.session.run(images)
+    traffic.shadow.offer(answer(traffic.third, images, scores))
+    await traffic.shadow.close()
     assert 'outcome="compared"' not in traffic.metrics.render().decode()
 
 
-def test_an_offer_is_dropped_while_another_is_compared(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+async def test_an_offer_is_dropped_while_another_is_compared(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
 
-    async def scenario() -> None:
-        traffic.offer(1)
-        traffic.offer(2, 3)
-        await traffic.shadow.close()
-        traffic.offer(4)
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.offer(1)
+    traffic.offer(2, 3)
+    await traffic.shadow.close()
+    traffic.offer(4)
+    await traffic.shadow.close()
     assert (traffic.counted("compared"), traffic.counted("dropped")) == (2, 2)
 
 
-def test_an_offer_is_dropped_while_anything_waits_for_any_model(
-    make_traffic: Callable[..., Traffic],
+async def test_an_offer_is_dropped_while_anything_waits_for_any_model(
+    make_traffic: MakeTraffic,
 ) -> None:
     traffic = make_traffic()
 
-    async def scenario() -> None:
-        waiting = asyncio.create_task(traffic.third.score(of_classes(1)))
-        await asyncio.sleep(0)
-        assert traffic.third.batcher.waiting == 1
-        traffic.offer(1)
-        await traffic.shadow.close()
-        assert (traffic.counted("compared"), traffic.counted("dropped")) == (0, 1)
-        await waiting
-        traffic.offer(1)
-        await traffic.shadow.close()
-        assert (traffic.counted("compared"), traffic.counted("dropped")) == (1, 1)
-
-    asyncio.run(scenario())
+    waiting = asyncio.create_task(traffic.third.score(of_classes(1)))
+    await asyncio.sleep(0)
+    assert traffic.third.batcher.waiting == 1
+    traffic.offer(1)
+    await traffic.shadow.close()
+    assert (traffic.counted("compared"), traffic.counted("dropped")) == (0, 1)
+    await waiting
+    traffic.offer(1)
+    await traffic.shadow.close()
+    assert (traffic.counted("compared"), traffic.counted("dropped")) == (1, 1)
 
 
-def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: Callable[..., Traffic]) -> None:
+def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
 
     def full(_size: int, _within: float) -> None:
@@ -220,16 +195,12 @@ def test_a_shadow_whose_queue_is_full_is_dropped(make_traffic: Callable[..., Tra
 
     traffic.shade.batcher.admit = full
 
-    async def scenario() -> None:
-        traffic.offer(1)
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.watch(1)
     assert (traffic.counted("compared"), traffic.counted("dropped")) == (0, 1)
 
 
 def test_a_shadow_that_fails_is_counted_and_logged_and_ends_nothing(
-    make_traffic: Callable[..., Traffic], caplog: pytest.LogCaptureFixture
+    make_traffic: MakeTraffic, caplog: pytest.LogCaptureFixture
 ) -> None:
     traffic = make_traffic()
     run = traffic.shade.session.run
@@ -237,42 +208,33 @@ def test_a_shadow_that_fails_is_counted_and_logged_and_ends_nothing(
     def fail(_images: NDArray[np.uint8]) -> Scores:
         raise RuntimeError("the shadow's network is broken")
 
-    async def scenario() -> None:
-        traffic.shade.session.run = fail
-        traffic.offer(1)
-        await traffic.shadow.close()  # as the process does when it stops
-        traffic.shade.session.run = run
-        traffic.offer(2)
-        await traffic.shadow.close()
-
-    asyncio.run(scenario())
+    traffic.shade.session.run = fail
+    traffic.watch(1)  # closing waits for it, as the process does when it stops
+    traffic.shade.session.run = run
+    traffic.watch(2)
     assert (traffic.counted("failed"), traffic.counted("compared")) == (1, 1)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert "the shadow's network is broken" in caplog.text
 
 
-def test_the_shadow_is_the_one_that_is_named(make_traffic: Callable[..., Traffic]) -> None:
+def test_the_shadow_is_the_one_that_is_named(make_traffic: MakeTraffic) -> None:
     assert make_traffic(name="third").shadow.model().name == "third"
 
 
 @pytest.mark.parametrize("name", ["primary", "nobody"])
 def test_a_name_that_is_no_other_model_means_no_shadow(
-    make_traffic: Callable[..., Traffic], name: str
+    make_traffic: MakeTraffic, name: str
 ) -> None:
     traffic = make_traffic(name=name)
 
-    async def scenario() -> None:
-        traffic.offer(1)
-        await traffic.shadow.close()
-
+    traffic.watch(1)
     assert traffic.shadow.model() is None
-    asyncio.run(scenario())
     assert 'outcome="' not in traffic.metrics.render().decode()
 
 
 def test_the_baseline_is_preferred_to_the_first_other_model(
-    make_traffic: Callable[..., Traffic], make_model: MakeModel
+    make_traffic: MakeTraffic, make_model: MakeModel
 ) -> None:
     traffic = make_traffic()
     assert traffic.shadow.model() is traffic.shade
@@ -281,15 +243,13 @@ def test_the_baseline_is_preferred_to_the_first_other_model(
     assert traffic.shadow.model() is baseline
 
 
-def test_a_model_alone_has_no_shadow(make_traffic: Callable[..., Traffic]) -> None:
+def test_a_model_alone_has_no_shadow(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
     traffic.catalogue = Catalogue([traffic.primary])
     assert traffic.shadow.model() is None
 
 
-def test_a_model_of_other_images_or_labels_is_no_shadow(
-    make_traffic: Callable[..., Traffic],
-) -> None:
+def test_a_model_of_other_images_or_labels_is_no_shadow(make_traffic: MakeTraffic) -> None:
     traffic = make_traffic()
     manifest = traffic.primary.bundle.manifest
     others = [

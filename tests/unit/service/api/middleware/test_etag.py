@@ -12,19 +12,19 @@ from service.api.middleware.etag import ETagMiddleware
 
 
 class Page:
-    """An application that answers everything with the same parts."""
+    """An application that answers everything with the same chunks."""
 
-    def __init__(self, *parts: bytes, status: int = 200) -> None:
-        self.parts = parts
+    def __init__(self, *chunks: bytes, status: int = 200) -> None:
+        self.chunks = chunks
         self.status = status
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        length = str(sum(map(len, self.parts))).encode()
+        length = str(sum(map(len, self.chunks))).encode()
         headers = [(b"content-type", b"text/plain"), (b"content-length", length)]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        for number, part in enumerate(self.parts, 1):
-            more = number < len(self.parts)
-            await send({"type": "http.response.body", "body": part, "more_body": more})
+        for number, chunk in enumerate(self.chunks, 1):
+            more = number < len(self.chunks)
+            await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
 def ask(
@@ -47,7 +47,7 @@ def test_an_answer_has_a_tag_and_is_otherwise_as_it_was() -> None:
     assert response.headers["etag"].startswith('"')
 
 
-def test_the_tag_is_of_the_content_and_not_of_its_parts() -> None:
+def test_the_tag_is_of_the_content_and_not_of_its_chunks() -> None:
     tag = ask(Page(b"one two")).headers["etag"]
     assert ask(Page(b"one ", b"two")).headers["etag"] == tag
     assert ask(Page(b"one too")).headers["etag"] != tag

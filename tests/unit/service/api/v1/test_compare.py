@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,24 +11,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.api.v1 import compare
-from service.api.v1.compare import check_comparable
+from service.api.v1.compare import ROUNDS, ROUNDS_SECONDS, check_comparable, classify_in_turns
 from service.errors import MalformedRequestError
 from service.inference.engine import Engine
 from service.inference.served_model import ServedModel
 from service.inference.session import Scores
-from service.registry.classify import Classifier
+from service.registry.classify import Classification, Classifier
 
 MakeModel = Callable[..., ServedModel]
 
 IMAGES = np.full((2, 32, 32, 3), 9, np.uint8)
 
 
-def test_models_of_the_same_classes_can_be_compared(make_model: MakeModel) -> None:
+def test_one_model_alone_is_not_compared_and_two_are(make_model: MakeModel) -> None:
     check_comparable([make_model("a"), make_model("b")])
-
-
-def test_one_model_is_not_compared(make_model: MakeModel) -> None:
     with pytest.raises(MalformedRequestError, match="at least 2 models, not only a"):
         check_comparable([make_model("a")])
 
@@ -59,15 +56,25 @@ class Diary:
         return "".join(name for name, _ in self.entries)
 
 
+async def in_turns(
+    classifier: Classifier,
+    models: list[ServedModel],
+    images: NDArray[np.uint8] = IMAGES,
+    round_s: float = 0.0,
+) -> list[list[Classification]]:
+    """Compare, on a clock on which every round takes this long."""
+    clock = itertools.count(step=round_s)
+    return await classify_in_turns(classifier, models, [images] * len(models), lambda: next(clock))
+
+
 def test_models_take_turns_and_none_of_them_is_always_the_first(
-    make_model: MakeModel, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+    make_model: MakeModel, classifier: Classifier
 ) -> None:
-    monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
     diary = Diary()
     models = [diary.watch(make_model(name)) for name in "abc"]
-    results = asyncio.run(compare.classify_in_turns(classifier, models, [IMAGES] * len(models)))
+    results = asyncio.run(in_turns(classifier, models))
     assert diary.names() == "abc" + "bca" + "cab" + "abc" + "bca"
-    assert [len(rounds) for rounds in results] == [compare.ROUNDS] * 3
+    assert [len(rounds) for rounds in results] == [ROUNDS] * 3
 
 
 def test_every_model_runs_the_same_batch_as_a_whole(
@@ -76,25 +83,21 @@ def test_every_model_runs_the_same_batch_as_a_whole(
     diary = Diary()
     models = [diary.watch(make_model(name)) for name in "ab"]
     larger_than_a_chunk = np.repeat(IMAGES, 100, axis=0)
-    asyncio.run(compare.classify_in_turns(classifier, models, [larger_than_a_chunk] * len(models)))
+    asyncio.run(in_turns(classifier, models, larger_than_a_chunk))
     assert all(images is larger_than_a_chunk for _, images in diary.entries)
 
 
-def test_a_slow_comparison_has_one_round(
-    make_model: MakeModel, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compare, "ROUNDS_SECONDS", 0)
+def test_a_slow_comparison_has_one_round(make_model: MakeModel, classifier: Classifier) -> None:
     diary = Diary()
     models = [diary.watch(make_model(name)) for name in "ab"]
-    results = asyncio.run(compare.classify_in_turns(classifier, models, [IMAGES] * len(models)))
+    results = asyncio.run(in_turns(classifier, models, round_s=1.1 * ROUNDS_SECONDS))
     assert diary.names() == "ab"
     assert [len(rounds) for rounds in results] == [1, 1]
 
 
 def test_scores_and_times_are_given_in_the_order_of_the_models(
-    make_model: MakeModel, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+    make_model: MakeModel, classifier: Classifier
 ) -> None:
-    monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
     quick, slow = make_model("quick"), make_model("slow")
 
     def run(images: NDArray[np.uint8]) -> Scores:
@@ -104,30 +107,21 @@ def test_scores_and_times_are_given_in_the_order_of_the_models(
 
     slow = replace(slow, session=SimpleNamespace(run=run))
     for models in ([quick, slow], [slow, quick]):
-        results = asyncio.run(compare.classify_in_turns(classifier, models, [IMAGES] * len(models)))
+        results = asyncio.run(in_turns(classifier, models))
         first, second = (results[models.index(model)] for model in (quick, slow))
         assert min(one.run_s for one in second) > min(one.run_s for one in first)
         assert (second[-1].scores.logits == 1).all()
 
 
-def test_a_model_that_is_asked_in_between_waits_for_one_run_at_most(
-    make_model: MakeModel,
-    classifier: Classifier,
-    engine: Engine,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_model_that_is_asked_in_between_waits_for_one_run_at_most(
+    make_model: MakeModel, classifier: Classifier, engine: Engine
 ) -> None:
-    monkeypatch.setattr(compare, "ROUNDS_SECONDS", 60)
     diary = Diary()
     models = [diary.watch(make_model(name)) for name in "ab"]
     other = diary.watch(make_model("x"))
 
-    async def scenario() -> None:
-        comparing = asyncio.create_task(
-            compare.classify_in_turns(classifier, models, [IMAGES] * len(models))
-        )
-        await asyncio.sleep(0)
-        await engine.run(other.session, IMAGES, chunk_size=64)
-        await comparing
-
-    asyncio.run(scenario())
+    comparing = asyncio.create_task(in_turns(classifier, models))
+    await asyncio.sleep(0)
+    await engine.run(other.session, IMAGES, chunk_size=64)
+    await comparing
     assert diary.names() == "ax" + "b" + "ba" + "ab" + "ba" + "ab"

@@ -61,21 +61,20 @@ def measured_on(bundle, data_md5, folder):
     return load_bundle(copy)
 
 
-def test_models_of_different_test_images_are_not_paired(bundles, tmp_path):
-    other = measured_on(bundles[1], {"test_batch": "f" * 32}, tmp_path)
-    (pair,) = compare_evaluations([bundles[0], other]).pairs
-    assert pair.mcnemar is None
-
-
-def test_models_of_unknown_test_images_are_not_paired(bundles, tmp_path):
-    (pair,) = compare_evaluations([measured_on(b, {}, tmp_path) for b in bundles]).pairs
-    assert pair.mcnemar is None
-
-
-def test_models_that_name_the_same_test_images_are_paired(bundles, tmp_path):
-    same = {"test_batch": "f" * 32}
-    (pair,) = compare_evaluations([measured_on(b, same, tmp_path) for b in bundles]).pairs
-    assert pair.mcnemar is not None
+@pytest.mark.parametrize(
+    ("first", "second", "paired"),
+    [
+        ({"test_batch": "f" * 32}, {"test_batch": "f" * 32}, True),
+        ({"test_batch": "f" * 32}, {"test_batch": "e" * 32}, False),
+        ({}, {}, False),
+    ],
+)
+def test_only_models_of_the_same_known_test_images_are_paired(
+    bundles, tmp_path, first, second, paired
+):
+    pair = zip(bundles, (first, second), strict=True)
+    (found,) = compare_evaluations([measured_on(b, md5, tmp_path) for b, md5 in pair]).pairs
+    assert (found.mcnemar is not None) == paired
 
 
 def test_the_answer_is_plain_json(bundles):

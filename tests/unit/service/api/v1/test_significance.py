@@ -40,7 +40,7 @@ def test_a_wrong_tail_would_be_noticed():
     assert mcnemar_exact(3, 12) != pytest.approx(one_sided, rel=0.1)
 
 
-def test_p_at_the_smallest_float_is_still_told_from_zero():
+def test_p_at_the_smallest_float_is_not_zero():
     assert mcnemar_exact(0, 1_075) == 5e-324  # 2 / 2**1075; scipy's has underflowed here
     assert mcnemar_exact(0, 1_076) == 0.0
 

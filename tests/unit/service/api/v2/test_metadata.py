@@ -1,21 +1,32 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
-from typing import Any
 
 import pytest
 
 from service.api.v2 import metadata
 from service.api.v2.datatypes import DATATYPES
-from tests.v2_fakes import STATISTICS, Model, State
+from service.inference.served_model import ServedModel
+from service.observability.statistics import Duration, ModelStatistics
+from service.settings import Settings
+
+STATISTICS = ModelStatistics(
+    inference_count=7,
+    execution_count=3,
+    last_inference_ms=1_700_000_000_000,
+    success=Duration(4, 4_000),
+    fail=Duration(1),
+    batches={2: Duration(2, 300), 1: Duration(1, 100)},
+)
 
 
 @pytest.fixture
-def model(state: State) -> Model:
-    return state.model
+def model(make_model: Callable[..., ServedModel]) -> ServedModel:
+    return make_model()
 
 
-def test_metadata_has_the_tensors_of_the_manifest_with_an_open_batch(model: Any) -> None:
+def test_metadata_has_the_tensors_of_the_manifest_with_an_open_batch(model: ServedModel) -> None:
     assert metadata.model_metadata(model, ["1.0.0", "0.9.0"]) == {
         "name": "tiny-bn",
         "versions": ["1.0.0", "0.9.0"],
@@ -28,10 +39,8 @@ def test_metadata_has_the_tensors_of_the_manifest_with_an_open_batch(model: Any)
     }
 
 
-def test_the_configuration_leaves_the_batch_out_and_names_its_limit(
-    model: Any, state: State
-) -> None:
-    config = metadata.model_config(model, state.settings)
+def test_the_configuration_leaves_the_batch_out_and_names_its_limit(model: ServedModel) -> None:
+    config = metadata.model_config(model, Settings(threads=1))
     assert config["max_batch_size"] == 64
     assert config["input"] == [
         {"name": "image", "data_type": "TYPE_UINT8", "dims": [32, 32, 3], "format": "FORMAT_NHWC"}
@@ -43,7 +52,7 @@ def test_the_configuration_leaves_the_batch_out_and_names_its_limit(
     assert config["parameters"]["sha256"] == {"string_value": sha256}
 
 
-def test_statistics_have_every_field_of_the_extension(model: Any) -> None:
+def test_statistics_have_every_field_of_the_extension(model: ServedModel) -> None:
     document = metadata.model_statistics(model, STATISTICS)
     assert document["inference_count"] == 7
     assert document["execution_count"] == 3
@@ -80,7 +89,7 @@ def test_a_checkout_that_was_never_installed_has_no_version(
     assert metadata.server_metadata()["version"] == "unknown"
 
 
-def test_every_datatype_of_a_manifest_is_one_of_the_protocol(model: Any) -> None:
+def test_every_datatype_of_a_manifest_is_one_of_the_protocol(model: ServedModel) -> None:
     manifest = model.bundle.manifest
     for spec in (manifest.input, *manifest.outputs):
         assert metadata.protocol_datatype(spec.dtype) in DATATYPES

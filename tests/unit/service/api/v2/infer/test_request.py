@@ -23,7 +23,7 @@ ABSENT = object()
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    """The input with its data in the JSON, changed as told."""
+    """The input with its data in the JSON, with these changes."""
     fields = {
         "name": "image",
         "datatype": "UINT8",
@@ -109,7 +109,7 @@ def test_text_is_no_image_file() -> None:
         read({"inputs": [given]})
 
 
-def test_an_empty_file_is_refused_by_its_place() -> None:
+def test_an_empty_file_is_refused_by_its_index() -> None:
     data = prefixed([b"a", b""])
     with pytest.raises(MalformedRequestError, match=r"image 1 of 2 is empty"):
         read({"inputs": [binary_entry(len(data), datatype="BYTES", shape=[2])]}, data)
@@ -219,10 +219,7 @@ def test_no_outputs_are_all_of_them(outputs: Any) -> None:
 
 
 def test_the_form_of_an_output_overrides_that_of_the_request() -> None:
-    outputs = [
-        {"name": "logits", "parameters": {"binary_data": False}},
-        {"name": "probabilities"},
-    ]
+    outputs = [{"name": "logits", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
     assert [output.binary for output in asked(outputs, binary_data_output=True)] == [False, True]
     assert [output.binary for output in asked(binary_data_output=True)] == [True, True]
 

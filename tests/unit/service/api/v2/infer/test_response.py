@@ -34,18 +34,6 @@ def test_json_says_which_model_answered_which_request() -> None:
     )
 
 
-def test_json_alone_has_the_scores_exactly() -> None:
-    answer = write(*(RequestedOutput(n, binary=False) for n in ("logits", "probabilities")))
-    assert answer.header_bytes is None
-    for output, values in zip(
-        table_of(answer)["outputs"], (SCORES.logits, SCORES.probabilities), strict=True
-    ):
-        assert (output["datatype"], output["shape"]) == ("FP32", [3, 10])
-        assert "parameters" not in output
-        found = np.array(output["data"], np.float32).reshape(3, 10)
-        assert np.array_equal(found, values)
-
-
 def test_binary_outputs_follow_the_json_in_order() -> None:
     answer = write(*(RequestedOutput(n, binary=True) for n in ("probabilities", "logits")))
     assert answer.header_bytes is not None
@@ -54,14 +42,6 @@ def test_binary_outputs_follow_the_json_in_order() -> None:
     for output in table_of(answer)["outputs"]:
         assert output["parameters"] == {"binary_data_size": 120}
         assert "data" not in output
-
-
-def test_the_two_forms_can_be_mixed() -> None:
-    answer = write(RequestedOutput("logits", binary=False), RequestedOutput("probabilities", True))
-    in_json, binary = table_of(answer)["outputs"]
-    assert "data" in in_json
-    assert "data" not in binary
-    assert answer.body[answer.header_bytes :] == SCORES.probabilities.tobytes()
 
 
 def test_scores_that_do_not_lie_together_are_written_right() -> None:

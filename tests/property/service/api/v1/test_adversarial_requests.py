@@ -10,7 +10,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -31,7 +30,7 @@ MAX_BODY, MAX_PIXELS = 200_000, 1_000_000
 MEMORY_GROWTH_BYTES = 200 * 2**20
 
 # The application and its loop live as long as the module; each example is a request to them.
-hostile = settings(
+adversarial = settings(
     max_examples=150,
     deadline=None,  # bounded by the client's own timeout
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -92,15 +91,6 @@ odd_json = st.sampled_from(
         b"\xef\xbb\xbf{}",
     ]
 )
-LARGE_JSON = {
-    "nested lists": b"[" * 100_000,
-    "nested objects": b'{"images":[' * 10_000,
-    "a long text": b'{"images":["' + b"A" * 150_000 + b'"]}',
-    "a text without end": b'{"images":["' + b"A" * 150_000,
-    "a long number": b'{"images":[' + b"9" * 5000 + b"]}",
-    "many images": json.dumps({"images": [""] * 20_000}).encode(),
-}
-
 BOUNDARY = b"limit"
 
 
@@ -200,7 +190,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@hostile
+@adversarial
 @given(
     path=st.sampled_from(["/v1/predict", "/v1/compare"]),
     body=bodies,
@@ -222,44 +212,11 @@ def test_any_body_with_any_headers_is_answered(
     check(client.post(path, content=body, headers=raw, params=_encodable(query)))
 
 
-@hostile
-@given(body=damaged_images, model=st.sampled_from(["tiny-bn", "tiny-plain"]))
-def test_a_damaged_image_is_classified_or_refused(
-    client: AppClient, body: bytes, model: str
-) -> None:
-    url = f"/v1/predict?model={model}"
-    response = client.post(url, content=body, headers={"content-type": "image/png"})
-    check(response)
-    assert response.status_code in {200, 400, 413, 415, 422}
-
-
-@hostile
-@given(images=st.lists(encoded_images | data_urls | st.text(max_size=20), max_size=12))
-def test_a_list_of_anything_is_classified_or_refused(client: AppClient, images: list[str]) -> None:
-    check(client.post("/v1/compare", json={"images": images}))
-
-
-@pytest.mark.parametrize("name", LARGE_JSON)
-@pytest.mark.parametrize("path", ["/v1/predict", "/v1/compare"])
-def test_json_that_is_large_or_deep_is_refused(client: AppClient, path: str, name: str) -> None:
-    response = client.post(
-        path, content=LARGE_JSON[name], headers={"content-type": "application/json"}
-    )
-    check(response)
-    assert response.status_code in {400, 413, 422}
-
-
-@hostile
+@adversarial
 @given(path=st.text(max_size=60), method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "BREW"]))
 def test_any_path_and_method_is_answered(client: AppClient, path: str, method: str) -> None:
     url = "/" + "".join(f"%{byte:02X}" for byte in path.encode("utf-8", "replace"))
     check(client.request(method, url))
-
-
-@hostile
-@given(query=st.binary(max_size=80))
-def test_any_query_string_is_answered(client: AppClient, query: bytes) -> None:
-    check(client.raw_request("POST", "/v1/predict", query))
 
 
 def png_bomb(width: int, height: int) -> bytes:
@@ -276,16 +233,6 @@ def png_bomb(width: int, height: int) -> bytes:
     )
 
 
-def test_a_decompression_bomb_is_refused_from_its_header(client: AppClient) -> None:
-    before = peak_memory()
-    bomb = png_bomb(30_000, 30_000)
-    assert len(bomb) < MAX_BODY
-    response = client.post("/v1/predict", content=bomb, headers={"content-type": "image/png"})
-    assert response.status_code == 422
-    assert response.json()["type"] == "urn:foldnorm:problem:too-many-pixels"
-    assert peak_memory() - before < MEMORY_GROWTH_BYTES
-
-
 def test_many_large_images_at_once_stay_within_bounded_memory(client: AppClient) -> None:
     image = base64.b64encode(png_bomb(1000, 1000)).decode("ascii")
     before = peak_memory()
@@ -295,41 +242,9 @@ def test_many_large_images_at_once_stay_within_bounded_memory(client: AppClient)
     assert peak_memory() - before < MEMORY_GROWTH_BYTES
 
 
-@pytest.mark.parametrize("announced", [True, False])
-def test_a_body_without_end_is_cut_off(client: AppClient, announced: bool) -> None:
-    sent = 0
-
-    async def endless() -> Any:
-        nonlocal sent
-        while True:
-            sent += 1
-            yield bytes(10_000)
-
-    more = {"content-length": "1000000000"} if announced else {}
-    response = client.post(
-        "/v1/predict", content=endless(), headers={"content-type": "image/png", **more}
-    )
-    assert response.status_code == 413
-    assert response.json()["type"] == "urn:foldnorm:problem:body-too-large"
-    assert sent <= MAX_BODY / 10_000 + 2
-
-
 def _encodable(query: dict[str, str]) -> dict[str, str]:
     """Without the halves of surrogate pairs, which no URL can carry."""
     return {
         name.encode("utf-8", "replace").decode(): value.encode("utf-8", "replace").decode()
         for name, value in query.items()
     }
-
-
-def test_a_form_that_was_cut_off_is_refused_whole(client: AppClient) -> None:
-    """Answering for the images that came would give the caller one answer too few."""
-    image = SEEDS["PNG"]
-    headers = b'Content-Disposition: form-data; name="images"; filename="a"'
-    whole = multipart([(headers, image), (headers, image)], b"--" + BOUNDARY + b"--\r\n")
-    content_type = {"content-type": "multipart/form-data; boundary=limit"}
-    response = client.post("/v1/predict", content=whole, headers=content_type)
-    assert len(response.json()["predictions"]) == 2
-    response = client.post("/v1/predict", content=whole[:-30], headers=content_type)
-    check(response)
-    assert response.status_code == 400

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.app import create_app
+from service.settings import Settings
 from tests.asgi_client import AppClient
-from tests.v2_fakes import Watched, load_fake_state
 
 ALLOWED = {200, 400, 404, 405, 413, 501}
 MAX_BODY = 200_000
-hostile = settings(
+adversarial = settings(
     max_examples=150,
     deadline=None,  # bounded by the client's own timeout
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -27,16 +28,18 @@ hostile = settings(
 @pytest.fixture(scope="module")
 def client(artifacts: Path) -> Iterator[AppClient]:
     limits = {"max_body_bytes": MAX_BODY, "max_pixels": 1_000_000, "max_images": 2}
-    with AppClient(Watched(load_fake_state(artifacts, **limits))) as client:
+    with AppClient(create_app(Settings(artifacts=artifacts, threads=1, **limits))) as client:
         yield client
 
 
 def check(response: httpx.Response) -> None:
-    assert response.status_code in ALLOWED, response.text
-    if response.status_code != 200:
-        body = json.loads(response.content)
-        assert set(body) == {"error"}
-        assert 0 < len(body["error"]) < 2_000
+    if response.status_code == 200:
+        return
+    body = json.loads(response.content)
+    late = response.status_code == 503 and body["error"].startswith("no answer within")
+    assert late or response.status_code in ALLOWED, response.text
+    assert set(body) == {"error"}
+    assert 0 < len(body["error"]) < 2_000
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
@@ -97,10 +100,10 @@ header_values = (
     | st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=20)
 )
 encodings = st.none() | st.sampled_from(["gzip", "deflate", "identity", "br", ""])
-paths = st.sampled_from(["/v2/models/tiny-bn/infer", "/v2/models/tiny-bn/versions/0.9.0/infer"])
+paths = st.sampled_from(["/v2/models/tiny-bn/infer", "/v2/models/tiny-bn/versions/1.0.0/infer"])
 
 
-@hostile
+@adversarial
 @given(
     path=paths,
     text=bodies | st.binary(max_size=200),
@@ -127,9 +130,9 @@ def test_any_infer_body_with_any_headers_is_answered(
     check(client.post(path, content=text + rest, headers=raw))
 
 
-@hostile
+@adversarial
 @given(
-    what=st.sampled_from(["index", "models/tiny-bn/load", "models/tiny-bn/unload"]),
+    what=st.sampled_from(["index", "models/nobody/load", "models/nobody/unload"]),
     body=st.binary(max_size=60)
     | st.fixed_dictionaries({}, optional={"ready": odd(True), "parameters": odd({}) | parameters})
     .map(lambda value: json.dumps(value).encode()),
@@ -138,7 +141,7 @@ def test_any_repository_body_is_answered(client: AppClient, what: str, body: byt
     check(client.post(f"/v2/repository/{what}", content=body))
 
 
-@hostile
+@adversarial
 @given(path=st.text(max_size=60), method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "BREW"]))
 def test_any_path_and_method_is_answered(client: AppClient, path: str, method: str) -> None:
     url = "/v2/" + "".join(f"%{byte:02X}" for byte in path.encode("utf-8", "replace"))

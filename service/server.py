@@ -13,18 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from service.acceptor import Acceptor
 from service.listener import refuse_newcomers
 
 if TYPE_CHECKING:
     import socket
-    from asyncio.base_events import Server
     from collections.abc import Callable
     from types import FrameType
 
@@ -75,20 +72,9 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and log where: with port 0 nothing else says it."""
-        if sockets is None or sys.platform == "win32":
-            await super().startup(sockets)
-        else:
-            await super().startup([])  # all of it but the accepting
-            self.servers = [cast("Server", Acceptor(one, self._make_protocol)) for one in sockets]
+        await super().startup(sockets)
         if self._url is not None:
             logger.info("serving", extra={"fields": {"url": self._url}})
-
-    def _make_protocol(self) -> asyncio.Protocol:
-        """Return what reads one connection, as uvicorn itself makes it."""
-        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        return make(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
 
     async def on_tick(self, counter: int) -> bool:
         """Tell uvicorn to stop when draining is over."""
@@ -103,9 +89,6 @@ class DrainingServer(uvicorn.Server):
                 refuse_newcomers(listener)
             await asyncio.sleep(SETTLE_SECONDS)
             await self._finish_requests()
-        for server in self.servers:
-            server.close()
-        self.servers = []  # uvicorn would wait for what an asyncio server has and ours have not
         await super().shutdown(sockets)
 
     async def _finish_requests(self) -> None:

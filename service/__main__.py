@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,14 @@ from models.bundle import BundleError
 from service.errors import ServiceError
 from service.logs import configure_logging
 from service.metrics_folder import shared_metrics
-from service.settings import SettingsError, load_settings
-from service.supervisor import StartError, Supervisor
+from service.settings import SettingsError, load_settings, variable_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from service.settings import Settings
 
-EXTRA_STOP_SECONDS = 3.0  # beyond draining, before a worker is killed
+HEALTHCHECK_SECONDS = 30  # a worker that starts on a busy machine answers late
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -31,8 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal; exits 1 with one line if the service cannot start."""
     try:
         with _leaving_on_signals():
-            serve(load_settings(**_overrides(arguments)))
-    except (StartError, SettingsError, BundleError, ServiceError, OSError) as error:
+            overrides = _overrides(arguments)
+            for name, value in overrides.items():  # workers are spawned and read the environment
+                os.environ[variable_name(name)] = str(value)
+            serve(load_settings(**overrides))
+    except (SettingsError, BundleError, ServiceError, OSError) as error:
         sys.stderr.write(f"foldnorm-serve: {error}\n")
         sys.exit(1)
 
@@ -41,7 +43,7 @@ def serve(settings: Settings) -> None:
     """Answer in one process or in several, until a signal has drained them.
 
     Raises:
-        StartError, BundleError, ServiceError, OSError: the service cannot start.
+        BundleError, ServiceError, OSError: the service cannot start.
     """
     configure_logging(settings.log_level)
     # onnxruntime reads it when it is imported; else it opens a database and starts a thread to
@@ -92,18 +94,25 @@ def _worker_count(settings: Settings) -> int:
 
 
 def _serve_many(settings: Settings, count: int) -> None:
-    # Imported before the fork, so that the workers share the memory.
-    from service.worker import serve_worker
+    import uvicorn
 
-    with shared_metrics() as metrics:
-        Supervisor(
+    with shared_metrics():
+        uvicorn.run(
+            "service.app:create_app",
+            factory=True,
             host=settings.host,
             port=settings.port,
-            count=count,
-            work=partial(serve_worker, settings),
-            metrics=metrics,
-            stop_seconds=settings.drain_seconds + EXTRA_STOP_SECONDS,
-        ).run()
+            workers=count,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+            timeout_worker_healthcheck=HEALTHCHECK_SECONDS,
+        )
 
 
 def _overrides(arguments: Sequence[str] | None) -> dict[str, Any]:

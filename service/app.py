@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from service.control import Coordinator
     from service.settings import Settings
 
 logger = logging.getLogger("foldnorm")
@@ -60,27 +60,20 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     if settings is None:
         settings = load_settings()
         configure_logging(settings.log_level)
-    return build_app(build_state(settings))
+    app = build_app(build_state(settings))
+    gc.freeze()  # what is there now stays: collecting it over again only costs time
+    return app
 
 
-def build_state(
-    settings: Settings,
-    *,
-    served: frozenset[str] = frozenset(),
-    coordinator: Coordinator | None = None,
-) -> ServiceState:
-    """Load the models and make the stages around them.
-
-    `served` names the models to serve as name@version, empty for all on disk; the coordinator
-    speaks for the other workers, where there are any.
-    """
+def build_state(settings: Settings) -> ServiceState:
+    """Load the models and make the stages around them."""
     provider = choose_provider(settings.cuda)
     metrics = ServiceMetrics()
     lifecycle = Lifecycle(settings.max_requests, settings.max_held_bytes)
     metrics.watch_work(lifecycle)
     engine = Engine(settings.threads)
     loader = Loader(settings, provider, engine, metrics)
-    repository = Repository(loader, metrics, settings.default_model, served, coordinator)
+    repository = Repository(loader, metrics, settings.default_model)
     shadow = Shadow(
         settings.shadow_fraction, settings.shadow_model, lambda: repository.catalogue, metrics
     )
@@ -95,7 +88,6 @@ def build_state(
         engine=engine,
         decoder=Decoder(settings.limits, settings.threads),
         shadow=shadow,
-        coordinator=coordinator,
         cache=AnswerCache(settings.cache_answers, metrics) if settings.cache_answers else None,
     )
     _log_start(state)
@@ -148,8 +140,6 @@ def build_api(state: ServiceState) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
         sampling = asyncio.create_task(_sample_gauges(state))
-        if state.coordinator is not None:
-            await state.coordinator.start(state.repository)
         yield
         sampling.cancel()
         await state.close()

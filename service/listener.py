@@ -1,7 +1,5 @@
-"""Sockets that listen: one for each process, and closed without losing a connection.
+"""A socket that listens, and is closed without losing a connection.
 
-    open        the first one alone, so that a port that is taken is seen; then it is shared
-    stand_by    bound, not listening: the kernel gives it nothing until its process listens
     refuse_newcomers ─► take what has come ─► close
 
 A socket that is closed resets the connections that wait in its backlog. One that drops what knocks
@@ -18,7 +16,7 @@ import struct
 import sys
 
 BACKLOG = 2048
-ATTACH_FILTER, DETACH_FILTER = 26, 27  # SO_ATTACH_FILTER and SO_DETACH_FILTER of Linux
+ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux
 # Classic BPF over the TCP header: of its flags (byte 13), SYN without ACK is dropped.
 DROP_SYN = (
     (0x30, 0, 0, 13),  # load the byte
@@ -29,33 +27,19 @@ DROP_SYN = (
 )
 
 
-def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
-    """Return sockets that listen on one port, over which the kernel spreads connections.
-
-    Port 0 takes a free one.
+def open_listener(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 takes a free one.
 
     Raises:
         OSError: the address is taken, not this machine's or not permitted; the message names it.
     """
-    first = _bind(host, port, shared=False)
+    listener = _bind(host, port)
     try:
-        first.listen(BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as exc:
-        first.close()
+        listener.close()
         raise _explain(host, port, exc) from exc
-    if count == 1:
-        return [first]
-    # Shared only now: a second service on this port must fail, not take half of the connections.
-    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    others = [stand_by(host, port_of(first)) for _ in range(count - 1)]
-    for other in others:
-        other.listen(BACKLOG)
-    return [first, *others]
-
-
-def stand_by(host: str, port: int) -> socket.socket:
-    """Return a socket on a shared port that does not listen yet."""
-    return _bind(host, port, shared=True)
+    return listener
 
 
 def port_of(listener: socket.socket) -> int:
@@ -84,14 +68,7 @@ def refuse_newcomers(listener: socket.socket) -> None:
         )
 
 
-def admit_newcomers(listener: socket.socket) -> None:
-    """Undo `refuse_newcomers`."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # there is nothing to undo
-            listener.setsockopt(socket.SOL_SOCKET, DETACH_FILTER, 0)
-
-
-def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -99,8 +76,6 @@ def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if sys.platform != "win32":  # there it would let two processes have one port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as exc:
         listener.close()

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from prometheus_client import values
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,7 +26,6 @@ except ImportError:  # Windows, which serves from one process
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is used
 PREFIX = "foldnorm-metrics-"
 LOCK = "in-use"
-GAUGE_FILES = "gauge_live*_{place}.db"
 
 
 @contextmanager
@@ -55,20 +52,6 @@ def remove_leftovers(parent: Path) -> None:
         with contextlib.suppress(OSError), lock.open("rb") as file:  # used, or another user's
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
-
-
-def count_as(place: int) -> None:
-    """Have this process, just forked, go on counting where the last one in its place ended.
-
-    So no file is left over by those that died, and no count is lost.
-    """
-    values.ValueClass = values.MultiProcessValue(lambda: place)
-
-
-def forget_gauges(folder: Path, place: int) -> None:
-    """Remove what a process that died said of itself: what it holds, not what it has done."""
-    for file in folder.glob(GAUGE_FILES.format(place=place)):
-        file.unlink(missing_ok=True)
 
 
 def _lock(folder: Path) -> IO[bytes]:

@@ -5,10 +5,6 @@
 
 A swap replaces one reference. Requests that hold the old model finish on it, and its memory goes
 when the last of them is done. What fails on the way leaves everything as it was.
-
-With several workers all of them change or none does: `service.control` asks every one to prepare
-the change before any of them makes it. A worker that replaces another serves what its siblings
-serve, whatever else has come to disk meanwhile.
 """
 
 from __future__ import annotations
@@ -20,21 +16,17 @@ from typing import TYPE_CHECKING, Literal
 
 from models.bundle import BundleError
 from service.catalogue import Catalogue
-from service.errors import ModelRefusedError, UnknownModelError
+from service.errors import ModelRefusedError
 from service.memory import release_free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.control import Coordinator
     from service.loading import Loader
     from service.metrics import ServiceMetrics
     from service.served_model import ServedModel
 
 logger = logging.getLogger("foldnorm")
-
-Action = Literal["load", "unload"]
-LONGEST_NAME = 255  # characters of a name that is sent around: no folder on disk has a longer one
 
 
 @dataclass(frozen=True)
@@ -54,8 +46,6 @@ class Repository:
         loader: makes models of what is on disk.
         metrics: watches the queues of the models that are served.
         default: name of the default model, None to choose one.
-        served: the models to serve, each as name@version; empty for all that are on disk.
-        coordinator: the other workers; None where this process is alone.
     """
 
     def __init__(
@@ -63,22 +53,12 @@ class Repository:
         loader: Loader,
         metrics: ServiceMetrics,
         default: str | None,
-        served: frozenset[str] = frozenset(),
-        coordinator: Coordinator | None = None,
     ) -> None:
         self._loader = loader
         self._metrics = metrics
         self._default = default
-        self._coordinator = coordinator
         self._changing = asyncio.Lock()
-        self._prepared: Catalogue | None = None
-        models = _load_again(loader, served) if served else loader.load_all()
-        self.adopt(self._catalogue(models))
-
-    @property
-    def served(self) -> list[str]:
-        """What is served now, each model as name@version."""
-        return [_full_name(model) for model in self.catalogue.models]
+        self.adopt(self._catalogue(loader.load_all()))
 
     def adopt(self, catalogue: Catalogue) -> None:
         """Serve these models from now on."""
@@ -87,45 +67,30 @@ class Repository:
         release_free_memory()  # loading has left much
 
     async def load(self, name: str) -> None:
-        """Serve a model as it is on disk now, in every worker.
+        """Serve a model as it is on disk now.
 
         Raises:
             UnknownModelError: no artefact serves a model of this name.
             BundleError: its artefact is missing, damaged or of an unknown schema.
-            ModelRefusedError: it fails its proof, here or in another worker.
+            ModelRefusedError: it fails its proof.
         """
-        await self._change("load", name)
+        async with self._changing:
+            loaded = await asyncio.to_thread(self._loader.load, name)
+            kept = [model for model in self.catalogue.models if model.name != name]
+            self.adopt(self._catalogue([*kept, *loaded]))
 
     async def unload(self, name: str) -> None:
-        """Serve a model no longer, in every worker.
+        """Serve a model no longer.
 
         Raises:
             UnknownModelError: no model of this name is served.
             ModelRefusedError: it is the only one.
         """
-        await self._change("unload", name)
-
-    async def prepare(self, action: Action, name: str) -> None:
-        """Do everything that can fail, and keep the result for `commit`."""
-        served = self.catalogue.models
-        if action == "unload":
+        async with self._changing:
             self.catalogue.find(name)
+            served = self.catalogue.models
             kept = [model for model in served if name not in (model.name, _full_name(model))]
-            self._prepared = self._catalogue(kept)
-            return
-        loaded = await asyncio.to_thread(self._loader.load, name)
-        kept = [model for model in served if model.name != name]
-        self._prepared = self._catalogue([*kept, *loaded])
-
-    def commit(self) -> None:
-        """Make the change that was prepared."""
-        assert self._prepared is not None
-        self.adopt(self._prepared)
-        self._prepared = None
-
-    def abandon(self) -> None:
-        """Forget the change that was prepared."""
-        self._prepared = None
+            self.adopt(self._catalogue(kept))
 
     def index(self) -> list[RepositoryEntry]:
         """Return every model on disk or in service; only these where the folder is damaged."""
@@ -142,18 +107,6 @@ class Repository:
             for name, version in sorted(ready | on_disk)
         ]
 
-    async def _change(self, action: Action, name: str) -> None:
-        if len(name) > LONGEST_NAME:
-            raise UnknownModelError(
-                f"the name has {len(name):,} characters; no model's has more than {LONGEST_NAME}"
-            )
-        if self._coordinator is not None:
-            await self._coordinator.change(action, name)
-            return
-        async with self._changing:
-            await self.prepare(action, name)
-            self.commit()
-
     def _catalogue(self, models: Sequence[ServedModel]) -> Catalogue:
         if not models:
             raise ModelRefusedError(
@@ -161,18 +114,6 @@ class Repository:
             )
         newest_first = sorted(models, key=_version, reverse=True)
         return Catalogue(sorted(newest_first, key=lambda model: model.name), self._default)
-
-
-def _load_again(loader: Loader, served: frozenset[str]) -> list[ServedModel]:
-    names = sorted({full_name.rpartition("@")[0] for full_name in served})
-    found = [model for name in names for model in loader.load(name)]
-    models = [model for model in found if _full_name(model) in served]
-    if missing := served - {_full_name(model) for model in models}:
-        raise ModelRefusedError(
-            f"{', '.join(sorted(missing))} is served by the other workers and is not on disk any "
-            "more; put it back, or unload it"
-        )
-    return models
 
 
 def _full_name(model: ServedModel) -> str:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from service.answer_cache import AnswerCache
     from service.catalogue import Catalogue
-    from service.control import Coordinator
     from service.decoding import Decoder
     from service.engine import Engine
     from service.lifecycle import Lifecycle
@@ -47,7 +46,6 @@ class ServiceState:
     decoder: Decoder = field(repr=False)
     shadow: Shadow = field(repr=False)
     cache: AnswerCache | None = field(repr=False)
-    coordinator: Coordinator | None = field(repr=False)
     _evaluated: tuple[Catalogue, EvaluationComparison] | None = field(default=None, repr=False)
 
     @property

@@ -130,7 +130,7 @@ class _Watch:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self._lifecycle.draining:
+            if self._lifecycle.parting:
                 message = {**message, "headers": [*message["headers"], CLOSE]}
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):

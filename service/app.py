@@ -24,6 +24,7 @@ from service.providers import choose_provider
 from service.readiness import Readiness
 from service.repository import Repository
 from service.request_id import RequestIdMiddleware
+from service.rollout import Order
 from service.routes import ROUTERS
 from service.settings import load_settings
 from service.shadow import Shadow
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("foldnorm")
 
+EVERYTHING = Order(frozenset())
 SAMPLE_SECONDS = 1.0  # Prometheus asks every 15 s as a rule
 
 DESCRIPTION = """Classifies CIFAR-10 images with a network and its batch-normalized twin, and
@@ -66,12 +68,12 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 def build_state(
     settings: Settings,
     *,
-    served: frozenset[str] = frozenset(),
+    order: Order = EVERYTHING,
     coordinator: Coordinator | None = None,
 ) -> ServiceState:
     """Load the models and make the stages around them.
 
-    `served` names the models to serve as name@version, empty for all on disk; the coordinator
+    `order` names the models to serve as name@version, empty for all on disk; the coordinator
     speaks for the other workers, where there are any.
     """
     provider = choose_provider(settings.cuda)
@@ -80,7 +82,7 @@ def build_state(
     metrics.watch_work(lifecycle)
     engine = Engine(settings.threads)
     loader = Loader(settings, provider, engine, metrics)
-    repository = Repository(loader, metrics, settings.default_model, served, coordinator)
+    repository = Repository(loader, metrics, settings.default_model, order, coordinator)
     shadow = Shadow(
         settings.shadow_fraction, settings.shadow_model, lambda: repository.catalogue, metrics
     )

@@ -1,9 +1,8 @@
-"""The worker's end of the line to its supervisor: a change is made by all workers or by none.
+"""The worker's end of the line to its supervisor.
 
-    worker that was asked ──change──► supervisor ──prepare──► every worker
-                                                 ◄──prepared── (or the reason why not)
-                                                 ──commit──►   every worker (or abandon)
-                         ◄──done────             ◄──committed── (and what it serves now)
+    worker that was asked ──change──► supervisor ── starts new workers, which load and take over
+                          ◄──done────
+    every old worker      ◄──retire── when the new one in its place serves
 
 One JSON object per line, over a pair of sockets that the supervisor made before it forked.
 """
@@ -18,14 +17,16 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from models.bundle import BundleError
-from service.change import STOPPING
 from service.errors import DrainingError, ModelRefusedError, ServiceError, UnknownModelError
 from service.lifecycle import RETRY_AFTER_S
+from service.rollout import STOPPING
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
-    from service.repository import Action, Repository
+    from service.repository import Repository
+    from service.rollout import Action
 
 logger = logging.getLogger("foldnorm")
 
@@ -34,12 +35,11 @@ REFUSALS: dict[str, type[ServiceError | BundleError]] = {
     "ModelRefusedError": ModelRefusedError,
     "BundleError": BundleError,
 }
-LONGEST_REASON = 2000  # characters; a message has to fit into the reader's buffer
 BUFFER_BYTES = 1 << 20
 
 
 class Coordinator:
-    """Asks the supervisor for changes, and makes those that it orders."""
+    """Asks the supervisor for changes, and hears when this worker is replaced."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
@@ -47,18 +47,19 @@ class Coordinator:
         self._listening: asyncio.Task[None] | None = None
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
+        self.retire: Callable[[], None] = lambda: None
 
     async def start(self, repository: Repository) -> None:
-        """Tell the supervisor that this worker answers, and do what it orders from now on."""
+        """Tell the supervisor that this worker answers, and listen to it from now on."""
         reader, self._writer = await asyncio.open_connection(sock=self._line, limit=BUFFER_BYTES)
-        self._listening = asyncio.create_task(self._listen(reader, repository))
+        self._listening = asyncio.create_task(self._listen(reader))
         await self._tell({"kind": "serving", "models": repository.served})
 
     async def change(self, action: Action, name: str) -> None:
-        """Have all workers make a change.
+        """Have all workers replaced by such that have made a change.
 
         Raises:
-            UnknownModelError, ModelRefusedError, BundleError: one of them could not, so none did.
+            UnknownModelError, ModelRefusedError, BundleError: a new one could not, so none did.
             DrainingError: the service is about to stop.
         """
         if self._listening is None or self._listening.done():
@@ -79,10 +80,10 @@ class Coordinator:
         if done["error"] is not None:
             raise REFUSALS.get(done["error"], ModelRefusedError)(done["reason"])
 
-    async def _listen(self, reader: asyncio.StreamReader, repository: Repository) -> None:
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:
             while line := await reader.readline():
-                await self._obey(json.loads(line), repository)
+                self._obey(json.loads(line))
         except ConnectionError:
             pass  # the supervisor was killed
         except Exception:
@@ -92,43 +93,15 @@ class Coordinator:
                 future.set_exception(DrainingError(STOPPING, RETRY_AFTER_S))
         os.kill(os.getpid(), signal.SIGTERM)  # without its supervisor a worker has to go
 
-    async def _obey(self, message: dict[str, Any], repository: Repository) -> None:
-        match message["kind"]:
-            case "prepare":
-                await self._tell(await _prepare(repository, message))
-            case "commit":
-                repository.commit()
-                await self._tell(
-                    {
-                        "kind": "committed",
-                        "number": message["number"],
-                        "models": repository.served,
-                    }
-                )
-            case "abandon":
-                repository.abandon()
-            case "done":
-                future = self._asked.get(message["number"])
-                if future is not None and not future.done():
-                    future.set_result(message)
+    def _obey(self, message: dict[str, Any]) -> None:
+        if message["kind"] == "retire":
+            self.retire()
+            return
+        future = self._asked.get(message["number"])
+        if future is not None and not future.done():
+            future.set_result(message)
 
     async def _tell(self, message: dict[str, Any]) -> None:
         assert self._writer is not None
         self._writer.write(json.dumps(message).encode() + b"\n")
         await self._writer.drain()
-
-
-async def _prepare(repository: Repository, message: dict[str, Any]) -> dict[str, Any]:
-    """Return this worker's vote."""
-    vote: dict[str, Any] = {"kind": "prepared", "number": message["number"]}
-    try:
-        await repository.prepare(message["action"], message["name"])
-    except (UnknownModelError, ModelRefusedError, BundleError) as refusal:
-        return vote | {"error": type(refusal).__name__, "reason": str(refusal)[:LONGEST_REASON]}
-    except Exception:
-        logger.exception("a model cannot be changed")
-        return vote | {
-            "error": "ModelRefusedError",
-            "reason": "a worker failed to prepare the change; its log says why",
-        }
-    return vote | {"error": None, "reason": None}

@@ -24,10 +24,11 @@ class Lifecycle:
         self.in_progress = 0
         self.held_bytes = 0
         self.draining = False
+        self.parting = False  # whether every answer says that its connection ends
 
     def start_draining(self) -> None:
         """Take nothing new from now on."""
-        self.draining = True
+        self.draining = self.parting = True
 
     def hold(self, count: int) -> None:
         """Count bytes of a body that came in, until they are released.

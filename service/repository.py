@@ -6,9 +6,9 @@
 A swap replaces one reference. Requests that hold the old model finish on it, and its memory goes
 when the last of them is done. What fails on the way leaves everything as it was.
 
-With several workers all of them change or none does: `service.control` asks every one to prepare
-the change before any of them makes it. A worker that replaces another serves what its siblings
-serve, whatever else has come to disk meanwhile.
+With several workers a change is made by new ones, which take over (`service.rollout`). A worker
+that replaces one that died serves what its siblings serve, whatever else has come to disk
+meanwhile.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from service.control import Coordinator
     from service.loading import Loader
     from service.metrics import ServiceMetrics
+    from service.rollout import Action, Order
     from service.served_model import ServedModel
 
 logger = logging.getLogger("foldnorm")
 
-Action = Literal["load", "unload"]
 LONGEST_NAME = 255  # characters of a name that is sent around: no folder on disk has a longer one
 
 
@@ -54,7 +54,7 @@ class Repository:
         loader: makes models of what is on disk.
         metrics: watches the queues of the models that are served.
         default: name of the default model, None to choose one.
-        served: the models to serve, each as name@version; empty for all that are on disk.
+        order: the models to serve; none for all that are on disk.
         coordinator: the other workers; None where this process is alone.
     """
 
@@ -63,7 +63,7 @@ class Repository:
         loader: Loader,
         metrics: ServiceMetrics,
         default: str | None,
-        served: frozenset[str] = frozenset(),
+        order: Order,
         coordinator: Coordinator | None = None,
     ) -> None:
         self._loader = loader
@@ -71,9 +71,7 @@ class Repository:
         self._default = default
         self._coordinator = coordinator
         self._changing = asyncio.Lock()
-        self._prepared: Catalogue | None = None
-        models = _load_again(loader, served) if served else loader.load_all()
-        self.adopt(self._catalogue(models))
+        self.adopt(self._catalogue(_ordered(loader, order)))
 
     @property
     def served(self) -> list[str]:
@@ -105,28 +103,6 @@ class Repository:
         """
         await self._change("unload", name)
 
-    async def prepare(self, action: Action, name: str) -> None:
-        """Do everything that can fail, and keep the result for `commit`."""
-        served = self.catalogue.models
-        if action == "unload":
-            self.catalogue.find(name)
-            kept = [model for model in served if name not in (model.name, _full_name(model))]
-            self._prepared = self._catalogue(kept)
-            return
-        loaded = await asyncio.to_thread(self._loader.load, name)
-        kept = [model for model in served if model.name != name]
-        self._prepared = self._catalogue([*kept, *loaded])
-
-    def commit(self) -> None:
-        """Make the change that was prepared."""
-        assert self._prepared is not None
-        self.adopt(self._prepared)
-        self._prepared = None
-
-    def abandon(self) -> None:
-        """Forget the change that was prepared."""
-        self._prepared = None
-
     def index(self) -> list[RepositoryEntry]:
         """Return every model on disk or in service; only these where the folder is damaged."""
         ready = {(model.name, model.version) for model in self.catalogue.models}
@@ -148,11 +124,22 @@ class Repository:
                 f"the name has {len(name):,} characters; no model's has more than {LONGEST_NAME}"
             )
         if self._coordinator is not None:
+            if action == "unload":
+                self._without(name)  # what is refused needs no new workers
             await self._coordinator.change(action, name)
             return
         async with self._changing:
-            await self.prepare(action, name)
-            self.commit()
+            if action == "unload":
+                self.adopt(self._without(name))
+                return
+            loaded = await asyncio.to_thread(self._loader.load, name)
+            kept = [model for model in self.catalogue.models if model.name != name]
+            self.adopt(self._catalogue([*kept, *loaded]))
+
+    def _without(self, name: str) -> Catalogue:
+        self.catalogue.find(name)
+        served = self.catalogue.models
+        return self._catalogue([one for one in served if name not in (one.name, _full_name(one))])
 
     def _catalogue(self, models: Sequence[ServedModel]) -> Catalogue:
         if not models:
@@ -161,6 +148,16 @@ class Repository:
             )
         newest_first = sorted(models, key=_version, reverse=True)
         return Catalogue(sorted(newest_first, key=lambda model: model.name), self._default)
+
+
+def _ordered(loader: Loader, order: Order) -> list[ServedModel]:
+    """Return the models that a worker shall serve, after the change that it shall make."""
+    if order.change is None:
+        return _load_again(loader, order.served) if order.served else loader.load_all()
+    action, changed = order.change
+    loaded = loader.load(changed) if action == "load" else []
+    kept = {full for full in order.served if changed not in (full, full.rpartition("@")[0])}
+    return [*loaded, *_load_again(loader, frozenset(kept))]
 
 
 def _load_again(loader: Loader, served: frozenset[str]) -> list[ServedModel]:

@@ -64,6 +64,14 @@ class DrainingServer(uvicorn.Server):
         self._clock = clock
         self._url = url
         self._signalled_at: float | None = None
+        self._retired_at: float | None = None
+
+    def retire(self) -> None:
+        """Leave newcomers to another process on the same socket; answer, and end, those in."""
+        self._retired_at = self._clock()
+        self._lifecycle.parting = True
+        for server in self.servers:
+            server.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; a second Ctrl-C stops at once."""
@@ -94,13 +102,16 @@ class DrainingServer(uvicorn.Server):
         """Tell uvicorn to stop when draining is over."""
         if self._signalled_at is not None and (self._is_drained() or self._seconds_left() <= 0):
             self.should_exit = True
+        if self._retired_at is not None and self._is_left(self._clock() - self._retired_at):
+            self.should_exit = True
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer those who came before the sockets close, then close them."""
         if not self.force_exit:
-            for listener in sockets or []:
-                refuse_newcomers(listener)
+            if self._retired_at is None:
+                for listener in sockets or []:
+                    refuse_newcomers(listener)
             await asyncio.sleep(SETTLE_SECONDS)
             await self._finish_requests()
         for server in self.servers:
@@ -123,6 +134,12 @@ class DrainingServer(uvicorn.Server):
             return False
         said_farewell = self._drain_seconds - self._seconds_left() >= FAREWELL_SECONDS
         return said_farewell or not self.server_state.connections
+
+    def _is_left(self, seconds: float) -> bool:
+        """Return whether nobody is left that came before this process retired."""
+        if seconds < SETTLE_SECONDS:
+            return False
+        return not self.server_state.connections or seconds >= self._drain_seconds
 
     def _seconds_left(self) -> float:
         if self._signalled_at is None:

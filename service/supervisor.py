@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import logging
 import os
 import selectors
@@ -24,10 +25,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from service.change import ChangeRound
 from service.line import Line
 from service.listener import open_listeners, port_of, url_of
 from service.metrics_folder import forget_gauges
+from service.rollout import Order, Rollout
 from service.worker_place import LONGEST_PAUSE_S, Assignment, WorkerPlace
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ UNKNOWN_REASON = "its log says why"
 
 
 class StartError(Exception):
-    """The workers cannot start; the message says why."""
+    """The workers cannot start; the message says why, `kind` is the name of its cause."""
+
+    def __init__(self, reason: str, kind: str | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 @dataclass
@@ -59,6 +64,7 @@ class Supervisor:
         metrics: folder of the metrics that the workers share.
         stop_seconds: how long the workers may take to stop before they are killed.
         start_seconds: how long a worker may take before it serves.
+        places: where workers serve; `retired` are those that others took over from.
     """
 
     host: str
@@ -69,6 +75,7 @@ class Supervisor:
     stop_seconds: float
     start_seconds: float = START_SECONDS
     places: list[WorkerPlace] = field(default_factory=list)
+    retired: list[WorkerPlace] = field(default_factory=list)
 
     def run(self) -> None:
         """Return after a signal, when all workers are gone.
@@ -77,7 +84,7 @@ class Supervisor:
             StartError: a worker died before all of them served for the first time.
             OSError: the address cannot be listened on.
         """
-        self._changes = ChangeRound(self._serving_lines, self._give_up)
+        self._changes = Rollout(self._start_successor, self._take_over, WorkerPlace.kill)
         self._stopping = self._announced = False
         self._failure: str | None = None
         gc.freeze()  # the collector writes to what it looks at, and would unshare it
@@ -108,20 +115,20 @@ class Supervisor:
 
     def _on_stop(self, number: int, _frame: Any) -> None:
         if self._stopping and number == signal.SIGINT:
-            for place in self.places:
+            for place in self._all():
                 place.hurry()
         self._stopping = True
 
     def _start_workers(self) -> None:
         for place in self.places:
             if place.state == "empty" and self._may_start(place):
-                self._fork(place)
+                self._fork(place, Order(self._changes.served))
 
     def _may_start(self, place: WorkerPlace) -> bool:
         """Return whether it is time: a worker that starts in a change would miss it."""
         return not self._changes.active and time.monotonic() >= place.start_at
 
-    def _fork(self, place: WorkerPlace) -> None:
+    def _fork(self, place: WorkerPlace, order: Order) -> None:
         ours, theirs = socket.socketpair()
         # A signal that reaches the child before it has given up the supervisor's handlers would
         # be lost in them.
@@ -129,7 +136,7 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(place, ours, theirs)
+                self._become_worker(place, order, ours, theirs)
         except OSError as exc:
             ours.close()
             place.start_at = time.monotonic() + LONGEST_PAUSE_S
@@ -142,7 +149,7 @@ class Supervisor:
         self._selector.register(ours, selectors.EVENT_READ, place)
 
     def _become_worker(
-        self, place: WorkerPlace, ours: socket.socket, theirs: socket.socket
+        self, place: WorkerPlace, order: Order, ours: socket.socket, theirs: socket.socket
     ) -> NoReturn:
         """Turn this process, just forked, into a worker."""
         status = 1
@@ -150,11 +157,10 @@ class Supervisor:
             self._let_go(place)
             ours.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-            served = self._changes.served
-            self.work(Assignment(place.number, place.listener, theirs, served))
+            self.work(Assignment(place.number, place.listener, theirs, order))
             status = 0
         except StartError as error:
-            Line(theirs).send({"kind": "failed", "reason": str(error)})
+            Line(theirs).send({"kind": "failed", "reason": str(error), "error": error.kind})
         except SystemExit as end:  # uvicorn's, which has logged why
             status = end.code if isinstance(end.code, int) else 1
         except BaseException:
@@ -171,15 +177,36 @@ class Supervisor:
         self._selector.close()
         self._wake.close()
         self._wake_writer.close()
-        for other in self.places:
-            if other is not place:
+        for other in self._all():
+            if other.listener is not place.listener:
                 other.listener.close()
             if other.line is not None:
                 other.line.close()
 
     def _go_on_with_changes(self) -> None:
         if all(place.state != "starting" for place in self.places):
-            self._changes.go_on()
+            self._changes.go_on(self.places)
+
+    def _start_successor(self, place: WorkerPlace, order: Order) -> WorkerPlace:
+        """Start the worker that is to take over; its number is one that no process has."""
+        used = {one.number for one in self._all()}
+        number = next(number for number in itertools.count(1) if number not in used)
+        successor = WorkerPlace(number, place.listener)
+        self._fork(successor, order)
+        return successor
+
+    def _take_over(self, place: WorkerPlace, successor: WorkerPlace) -> None:
+        """Give the place to its successor, and let the one before it finish what it has."""
+        self.places[self.places.index(place)] = successor
+        if place.line is not None:
+            place.line.send({"kind": "retire"})
+            place.retire(self.stop_seconds)
+        if place.pid:
+            self.retired.append(place)
+
+    def _all(self) -> list[WorkerPlace]:
+        successor = self._changes.successor
+        return [*self.places, *self.retired, *([successor] if successor else [])]
 
     def _wait(self) -> None:
         """Handle what the workers say, until a worker dies or a moment has passed."""
@@ -189,7 +216,7 @@ class Supervisor:
                     self._wake.recv(4096)
             else:
                 self._hear(key.data)
-        for place in self.places:
+        for place in self._all():
             self._look_after(place)
 
     def _seconds_to_wait(self) -> float:
@@ -203,11 +230,15 @@ class Supervisor:
             return
         for message in place.line.receive():
             if message["kind"] == "failed":
-                place.reason = message["reason"]
-                continue
-            self._changes.hear(place.line, message)
-            if message["kind"] == "serving" and place.state == "starting":
+                place.reason, place.error = message["reason"], message["error"]
+            elif message["kind"] == "change":
+                self._changes.ask(place.line, message)
+            elif message["kind"] == "serving" and place.state == "starting":
                 seconds = place.serve()
+                if place is self._changes.successor:
+                    self._changes.serve(message["models"])
+                else:
+                    self._changes.served = frozenset(message["models"])
                 self._announce(place, seconds)
 
     def _announce(self, place: WorkerPlace, seconds: float) -> None:
@@ -236,8 +267,15 @@ class Supervisor:
         self._hang_up(place)
         forget_gauges(self.metrics, place.number)
         pid, reason = place.pid, place.reason
-        if self._stopping or self._failure is not None:
+        if self._stopping or self._failure is not None or place in self.retired:
             place.pid = 0
+            self.retired = [one for one in self.retired if one.pid]
+            return
+        if place is self._changes.successor:
+            place.pid = 0
+            self._changes.fail(
+                place.error, reason or f"a new worker did not serve; {UNKNOWN_REASON}"
+            )
             return
         if not (place.served or self._announced):
             self._failure, place.pid = _failure(ended, reason), 0
@@ -257,25 +295,16 @@ class Supervisor:
             line.close()
             self._changes.lose(line)
 
-    def _serving_lines(self) -> list[Line]:
-        return [place.line for place in self.places if place.line and place.state == "serving"]
-
-    def _give_up(self, line: Line) -> None:
-        for place in self.places:
-            if place.line is line:
-                place.kill()
-
     def _stop(self) -> None:
         """Let the workers finish what they have accepted, and kill what takes too long."""
         if self._announced:
             logger.info("stopping")
         self._stopping = True
         self._changes.close()
-        for place in self.places:
+        for place in self._all():
             place.listener.close()  # the workers' own copies stay open until they are drained
             place.leave(self.stop_seconds)
-        while any(place.pid for place in self.places):
-            self._changes.go_on()
+        while any(place.pid for place in self._all()):
             self._wait()
         signal.set_wakeup_fd(-1)
         self._selector.close()

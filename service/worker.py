@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.state import ServiceState
     from service.worker_place import Assignment
 
+LONGEST_REASON = 2000  # characters; a message has to fit into the reader's buffer
 LAST_SECONDS = 1  # for what is still in progress when draining is over, before it is cancelled
 
 
@@ -48,12 +49,14 @@ def serve_worker(settings: Settings, assignment: Assignment) -> None:
     count_as(assignment.place)
     coordinator = Coordinator(assignment.line)
     try:
-        state = build_state(settings, served=assignment.served, coordinator=coordinator)
+        state = build_state(settings, order=assignment.order, coordinator=coordinator)
     except (BundleError, ServiceError, OSError) as exc:
-        raise StartError(str(exc)) from exc
+        raise StartError(str(exc)[:LONGEST_REASON], type(exc).__name__) from exc
     gc.freeze()  # what is there now stays: collecting it over again costs time, and shared pages
     assignment.listener.listen(BACKLOG)  # after a failed start it has only stood by until now
-    _server(settings, state).run(sockets=[assignment.listener])
+    server = _server(settings, state)
+    coordinator.retire = server.retire
+    server.run(sockets=[assignment.listener])
 
 
 def _server(settings: Settings, state: ServiceState, url: str | None = None) -> DrainingServer:

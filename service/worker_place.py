@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     import socket
 
     from service.line import Line
+    from service.rollout import Order
 
 FIRST_PAUSE_S = 0.1  # before a worker that died young is replaced; then twice that
 LONGEST_PAUSE_S = 5.0
+State = Literal["empty", "starting", "serving", "retired", "leaving"]
 STEADY_SECONDS = 10.0  # of service; who dies earlier died young
 
 
@@ -29,13 +31,13 @@ class Assignment:
         place: its number, from 1; no two workers that live have the same.
         listener: the socket that it answers on.
         line: its end of the connection to the supervisor.
-        served: models to serve, each as name@version; empty for all that are on disk.
+        order: the models to serve.
     """
 
     place: int
     listener: socket.socket
     line: socket.socket
-    served: frozenset[str]
+    order: Order
 
 
 @dataclass(eq=False)
@@ -43,17 +45,18 @@ class WorkerPlace:
     """A process, or the wait for the next one.
 
     Attributes:
-        state: `leaving` is a worker that has hung up and will soon be gone.
+        state: `leaving` is a worker that has hung up and will soon be gone, `retired` one whose
+            successor serves.
         since: when the state began.
         served_since: when its process began to serve; None if it has not.
         due: when the process is killed, unless its state changes before.
         deaths: how many in a row died young.
-        reason: what a worker that failed said of it.
+        reason: what a worker that failed said of it, and `error` the name of what it was.
     """
 
     number: int
     listener: socket.socket
-    state: Literal["empty", "starting", "serving", "leaving"] = "empty"
+    state: State = "empty"
     pid: int = 0
     line: Line | None = None
     since: float = 0.0
@@ -62,6 +65,7 @@ class WorkerPlace:
     deaths: int = 0
     start_at: float = 0.0
     reason: str | None = None
+    error: str | None = None
 
     def begin(self, pid: int, line: Line, limit_s: float) -> None:
         """Note a process that has `limit_s` to begin to serve."""
@@ -85,6 +89,10 @@ class WorkerPlace:
         if self.pid and self.state != "leaving":
             os.kill(self.pid, signal.SIGTERM)
             self._enter("leaving", limit_s)
+
+    def retire(self, limit_s: float) -> None:
+        """Note that the process was asked to answer those it has, and then to end."""
+        self._enter("retired", limit_s)
 
     def hurry(self) -> None:
         """Have a process that drains stop at once."""
@@ -130,7 +138,7 @@ class WorkerPlace:
         self.start_at = self.since + pause_s
         return pause_s
 
-    def _enter(self, state: Literal["empty", "starting", "serving", "leaving"], s: float) -> None:
+    def _enter(self, state: State, s: float) -> None:
         self.state, self.since = state, time.monotonic()
         self.due = self.since + s
 

@@ -2,24 +2,22 @@
 
     archive ─► size and MD5 ─► unpacked beside its place ─► MD5 of each file ─► renamed
 
-A download that breaks off is kept under a temporary name and resumed by the next call. Nothing
-stands under a final name before it was verified.
+A download that breaks off is begun again by the next call. Nothing stands under a final name before
+it was verified.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-import ssl
 import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import pooch
+import requests
 
 from training.data import FOLDER, PUBLISHED_MD5
 from training.errors import DataError
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60
+RETRIES = 1  # in one call, each from the start
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,6 @@ CIFAR10 = Archive(
 )
 
 Report = Callable[[int], None]  # told how many bytes of the archive are here
-
-# What urllib raises for a line that breaks off; a bare OSError is of the disk.
-NETWORK_ERRORS = (
-    urllib.error.URLError,
-    HTTPException,
-    ConnectionError,
-    TimeoutError,
-    ssl.SSLError,
-)
 
 
 def is_complete(folder: Path, archive: Archive) -> bool:
@@ -114,53 +104,49 @@ def _cannot_write(folder: Path, error: OSError) -> DataError:
 
 
 def download(target: Path, report: Report, archive: Archive) -> None:
-    """Bring the archive to a temporary name, going on where an earlier call broke off.
+    """Bring the archive to a name, verified; what breaks off is begun again.
 
     Raises:
         DataError: no connection, or another file than the published one.
     """
-    present = target.stat().st_size if target.is_file() else 0
-    if present < archive.size_bytes:
-        try:
-            _transfer(target, present, report, archive)
-        except NETWORK_ERRORS as exc:
-            reason = getattr(exc, "reason", None) or exc
-            raise DataError(
-                f"cannot download {archive.url} ({reason}); what has come is kept, the same "
-                "command goes on from there; or bring the file yourself and name it with --archive"
-            ) from exc
-    _check_archive(target, archive, kept="it was deleted, try again")
-
-
-def _transfer(target: Path, present: int, report: Report, archive: Archive) -> None:
-    request = urllib.request.Request(archive.url)  # noqa: S310 - the scheme was checked
-    if present:
-        request.add_header("Range", f"bytes={present}-")
-    with _open(request) as answer:
-        resumed = answer.status == HTTPStatus.PARTIAL_CONTENT
-        done = present if resumed else 0
-        with target.open("ab" if resumed else "wb") as file:
-            report(done)
-            while chunk := answer.read(CHUNK_BYTES):
-                file.write(chunk)
-                done += len(chunk)
-                report(done)
-                if done > archive.size_bytes:
-                    break  # another file, which its checksum will show
-    if done < archive.size_bytes:
-        raise ConnectionError(f"it broke off after {done:,} of {archive.size_bytes:,} bytes")
-
-
-def _open(request: urllib.request.Request) -> Any:
-    """Open an address; from its start where the server has less than what is here already."""
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - likewise
-    except urllib.error.HTTPError as exc:
-        if exc.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        exc.close()
-        request.remove_header("Range")
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - likewise
+        pooch.create(
+            target.parent,
+            base_url="",
+            registry={target.name: f"md5:{archive.md5}"},
+            urls={target.name: archive.url},
+            retry_if_failed=RETRIES,
+        ).fetch(
+            target.name,
+            downloader=pooch.HTTPDownloader(_Progress(report), CHUNK_BYTES, timeout=TIMEOUT_S),
+        )
+    except requests.exceptions.RequestException as exc:
+        raise DataError(
+            f"cannot download {archive.url} ({exc}); try again, or bring the file yourself and "
+            "name it with --archive"
+        ) from exc
+    except ValueError as exc:
+        raise DataError(f"{archive.url} is not the published archive: {exc}; try again") from exc
+
+
+class _Progress:
+    """What pooch tells of a download, as a count of bytes."""
+
+    def __init__(self, report: Report) -> None:
+        self.total = 0
+        self._report = report
+        self.reset()
+
+    def reset(self) -> None:
+        self._done = 0
+        self._report(0)
+
+    def update(self, count: int) -> None:
+        self._done += count
+        self._report(self._done)
+
+    def close(self) -> None:
+        pass
 
 
 def unpack(archive_file: Path, data_dir: Path, archive: Archive) -> Path:
@@ -173,7 +159,7 @@ def unpack(archive_file: Path, data_dir: Path, archive: Archive) -> Path:
     """
     folder = data_dir / FOLDER
     _check_place(folder)
-    _check_archive(archive_file, archive, kept=None)
+    _check_archive(archive_file, archive)
     temporary = data_dir / f".{FOLDER}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -206,8 +192,8 @@ def _extract(archive_file: Path, temporary: Path, archive: Archive) -> None:
             raise DataError(f"{archive_file}: {name} in it is not the published file")
 
 
-def _check_archive(path: Path, archive: Archive, kept: str | None) -> None:
-    """Compare size and MD5; a wrong download is deleted, a file of the user's is not."""
+def _check_archive(path: Path, archive: Archive) -> None:
+    """Compare size and MD5."""
     try:
         size = path.stat().st_size
         actual = _file_md5(path)
@@ -215,11 +201,9 @@ def _check_archive(path: Path, archive: Archive, kept: str | None) -> None:
         raise DataError(f"cannot read {path} ({exc.strerror}); name the archive's file") from exc
     if actual == archive.md5:
         return
-    if kept:
-        path.unlink()
     raise DataError(
         f"{path} ({size:,} bytes) has MD5 {actual}, the published archive has {archive.md5} and "
-        f"{archive.size_bytes:,} bytes; {kept or 'bring another copy'}"
+        f"{archive.size_bytes:,} bytes; bring another copy"
     )
 
 

@@ -27,7 +27,7 @@ def fetch(
     ] = None,
     url: Annotated[str, typer.Option(help="Where to download it.")] = CIFAR10.url,
 ) -> None:
-    """Download and verify CIFAR-10; a download that broke off is resumed."""
+    """Download and verify CIFAR-10; a download that breaks off begins again."""
     for present in (data_dir / FOLDER, data_dir):
         if is_complete(present, CIFAR10):
             typer.echo(f"{present} is complete, every checksum is the published one")

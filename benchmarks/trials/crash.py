@@ -32,10 +32,11 @@ READY = Request(-1, "/health/ready", {}, b"", "GET")
 def crash_trial(arguments: Sequence[str], seconds: float) -> dict[str, object]:
     """Kill the worker with most connections, and watch."""
     with served(arguments) as server:
-        return asyncio.run(_kill_under_load(server, seconds))
+        return asyncio.run(kill_under_load(server, seconds))
 
 
-async def _kill_under_load(server: Server, seconds: float) -> dict[str, object]:
+async def kill_under_load(server: Server, seconds: float) -> dict[str, object]:
+    """Kill the worker with most connections after half of the time, and watch on."""
     ended = asyncio.Event()
     load = asyncio.create_task(run_clients(server.port, requests(), CLIENTS, ended.is_set))
     await asyncio.sleep(seconds / 2)

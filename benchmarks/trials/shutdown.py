@@ -24,8 +24,12 @@ LONGEST_EXIT_S = 30.0
 def shutdown_trial(arguments: Sequence[str], seconds: float) -> dict[str, object]:
     """Stop the server half-way, and count how requests ended."""
     with served(arguments) as server:
-        exchanges, asked_at, ended_at = asyncio.run(_stop_under_load(server, seconds))
-        code = server.process.poll()
+        return stop_under_load(server, seconds)
+
+
+def stop_under_load(server: Server, seconds: float) -> dict[str, object]:
+    """Stop a server half-way, and count how requests ended."""
+    exchanges, asked_at, ended_at = asyncio.run(_stop_under_load(server, seconds))
     lost = [exchange for exchange in exchanges if exchange.lost]
     refused = [exchange for exchange in exchanges if exchange.status == 503]
     return {
@@ -43,7 +47,7 @@ def shutdown_trial(arguments: Sequence[str], seconds: float) -> dict[str, object
         "other_statuses": dict(
             Counter(str(e.status) for e in exchanges if e.status not in (0, 200, 503))
         ),
-        "exit_code": code,
+        "exit_code": server.process.poll(),
         "exit_after_s": round(ended_at - asked_at, 3),
     }
 

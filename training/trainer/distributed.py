@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from types import TracebackType
 
 import torch
 from torch import nn
@@ -45,12 +44,7 @@ class Workers:
             torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.size > 1:
             torch.distributed.destroy_process_group()
 

@@ -29,9 +29,6 @@ class _Writer:
         self._graph = view.traced.graph
         self._bypassed = set(view.graph.bypassed)
         self._at: dict[Value, fx.Node] = {value: node for node, value in view.values.items()}
-        self._sources = {
-            node: tensor_inputs(call.node, view.constants) for node, call in view.calls.items()
-        }
 
     def write(self) -> fx.GraphModule:
         """Add what is new, connect it, remove what is gone."""

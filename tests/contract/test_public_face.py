@@ -149,3 +149,15 @@ def test_a_copy_without_its_packages_says_so(tmp_path: Path) -> None:
     # -S: no site-packages, and so no installed Foldnorm either.
     result = run(f"import foldnorm\n{LOAD}", tmp_path, "-S", path=tmp_path)
     assert "cannot be imported; install Foldnorm again" in result.stderr
+
+
+def test_the_image_is_built_from_files_that_docker_is_sent() -> None:
+    copies = re.findall(
+        r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    sources = {source.split("/")[0] for copy in copies for source in copy.split()}
+    sent = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"
+    }
+    assert "foldnorm.py" in sources
+    assert sources <= sent

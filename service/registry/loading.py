@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class Loader:
         if not found:
             raise UnknownModelError(
                 f"no artifact in {self.settings.artifacts} serves a model {name[:80]!r}"
+                f"{_reasons(broken)}"
             )
         return self._load_each(found)
 
@@ -86,10 +87,9 @@ class Loader:
         bundles, broken = self._scan()
         found = [one for one in _served(bundles) if one.full_name in served]
         if missing := served - {one.full_name for one in found}:
-            reasons = "; ".join(map(str, broken.values()))
             raise ModelRefusedError(
                 f"{', '.join(sorted(missing))} is served by the other workers and is not on disk "
-                f"any more; put it back, or unload it {f'({reasons})' if reasons else ''}".rstrip()
+                f"any more; put it back, or unload it{_reasons(broken)}"
             )
         return self._load_each(found)
 
@@ -179,3 +179,7 @@ def _served(bundles: Sequence[Bundle]) -> list[_Served]:
         for bundle in bundles
         for name, variant in served_variants(bundle)
     ]
+
+
+def _reasons(broken: Mapping[Path, BundleError]) -> str:
+    return "".join(f"; broken: {error}" for error in broken.values())[:1000]

@@ -1,4 +1,7 @@
 """Offline: data, recipes, the loop, folding, export, evaluation and release.
 
-What it shares with `service` is a file format, `models`; neither imports the other.
+    cli > release > folding > trainer > evaluation > export > data > {recipes, client} > errors
+
+A room imports from those to its right only. What it shares with `service` is a file format,
+`models.bundle`; neither imports the other.
 """

@@ -83,7 +83,7 @@ def _verify_artifact(
         console = Console()
         if layers := artifact_tables.layer_table(released):
             console.print(layers)
-        console.print(artifact_tables.verdict_table(released, verdict))
+        console.print(artifact_tables.artifact_table(released, verdict))
         console.print(f"verdict: {'the proof holds' if verdict.holds else 'THE PROOF FAILS'}")
     if not verdict.holds:
         raise VerificationError(f"{artifact}: the proof fails; do not serve this artifact")

@@ -3,6 +3,6 @@
     images ─► requests ─► connection ─► answers                 foldnorm predict
     arrivals ─► load ─► samples ─► step report ─► table          foldnorm bench
 
-Needs aiohttp, Pillow, rich and typer. Neither torch nor onnx may be imported here, nor anything
+Needs aiohttp, Pillow and rich. Neither torch nor onnx may be imported here, nor anything
 that knows a network: what a server takes is read from its metadata.
 """

@@ -8,5 +8,5 @@ proof/           whether two models are the same but for rounding
 doctor/          what can be wrong with a network's batch norms
 fold_report.py   a fold and a verdict, as JSON and as tables
 
-Nothing is folded approximately. No artifact is known here: `training.release` makes those.
+Nothing is folded approximately. Only `doctor` reads artifacts and runs; nothing here writes one.
 """

@@ -1,4 +1,4 @@
-"""A fold and a verdict as tables for the terminal."""
+"""A fold and a verdict, as tables and as JSON: `foldnorm fold`, `foldnorm verify A B`."""
 
 from __future__ import annotations
 

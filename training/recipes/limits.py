@@ -1,4 +1,4 @@
-"""The ranges of a recipe's numbers, which stand in the annotations of its fields.
+"""What a range is, and the check of a recipe against its ranges, which stand at its fields.
 
 What depends on the dataset, as the largest crop, is checked where the dataset is known:
 `training.trainer.networks`.

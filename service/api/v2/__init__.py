@@ -2,4 +2,5 @@
 
 `application.build_v2` answers every path under `/v2`; `infer` is the room of its one hot path.
 Errors have the protocol's own shape, `responses` makes them. docs/v2.md says what is served.
+No model is run here, and nothing of `v1` is imported.
 """

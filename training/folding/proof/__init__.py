@@ -8,7 +8,8 @@ tolerances.py, verdict.py   what is accepted as rounding, and the verdict
 layer_errors.py             the error of each fold by itself
 prove.py                    all of it, for a fold and for two models
 
-Never asks the engine what it did, except to fold the same model again in float64.
+Believes nothing that the engine reports: it compares numbers, and folds only to have the same fold
+in float64.
 """
 
 from training.folding.proof.prove import compare_models, prove_fold

@@ -23,7 +23,7 @@ def layer_table(artifact: Bundle) -> Table | None:
     return table
 
 
-def verdict_table(artifact: Bundle, verdict: ArtifactVerdict) -> Table:
+def artifact_table(artifact: Bundle, verdict: ArtifactVerdict) -> Table:
     """Return what was measured, and what each figure must be for the proof to hold."""
     table = Table("measured", "value", "holds if", title=f"{artifact.name} {artifact.version}")
     rows = _torch_rows(verdict.verification) + _fold_rows(verdict.verification.fold)

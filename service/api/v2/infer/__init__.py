@@ -3,5 +3,5 @@
     body ─► compression ─► envelope ─► request ─► route ─► response ─► body
             inflate        JSON | rest  input, outputs      outputs, JSON | rest
 
-Only `route` knows the service; the others are pure functions of bytes.
+Only `route` knows the state, the queue and the clock; the others are pure functions of bytes.
 """

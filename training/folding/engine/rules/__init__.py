@@ -1,6 +1,7 @@
 """All rules, one module for each kind of pattern, by operation and direction.
 
-A new pattern is a module here, an entry below, and its tests.
+A new pattern is a module here, an entry below, and its tests. `parallel` is no rule: the planner
+asks it by itself. No ONNX, no torch, and no search, which is the planner's.
 """
 
 from __future__ import annotations

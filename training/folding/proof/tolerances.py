@@ -127,6 +127,5 @@ def label_changes(
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the softmax over the last axis in float64."""
-    wide = logits.astype(np.float64)
-    exponents = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), np.float64)

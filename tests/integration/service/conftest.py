@@ -39,6 +39,11 @@ def golden(artifacts: Path) -> Golden:
     return load_bundle(artifacts / "tiny-bn-1.0.0").read_golden()
 
 
+@pytest.fixture(scope="session")
+def images(golden: Golden) -> NDArray[np.uint8]:
+    return golden.images
+
+
 @pytest.fixture
 def running(artifacts: Path) -> Callable[..., Any]:
     """Runs an application with some settings; gives its state and a client."""

@@ -27,11 +27,6 @@ def test_a_card_says_what_the_manifest_says(client: AppClient, artifacts: Path) 
     assert card["proof"]["neighbour_difference"] <= card["proof"]["neighbour_tolerance"]
 
 
-def test_a_history_has_a_record_per_epoch(client: AppClient) -> None:
-    body = client.get("/v1/models/tiny-plain@1.0.0/history").json()
-    assert [record["epoch"] for record in body["epochs"]] == [1, 2, 3, 4, 5, 6]
-
-
 def test_an_unknown_model_has_no_card(client: AppClient) -> None:
     for path in ("/v1/models/nope", "/v1/models/nope/history", "/v1/models/tiny-bn@9.9.9"):
         response = client.get(path)

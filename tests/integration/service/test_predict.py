@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.bundle import load_bundle
+from models.bundle import Golden
 from tests import synthetic
 from tests.asgi_client import AppClient
 
@@ -22,15 +21,9 @@ PROBABILITY_TOLERANCE = 2 * 6.1e-5 * 20
 
 
 @pytest.fixture
-def images(artifacts: Path) -> NDArray[np.uint8]:
-    return load_bundle(artifacts / "tiny-bn-1.0.0").read_golden().images
-
-
-@pytest.fixture
-def truth(artifacts: Path) -> NDArray[np.float64]:
+def truth(golden: Golden) -> NDArray[np.float64]:
     """The probabilities that the unfolded network has in float64."""
-    logits = load_bundle(artifacts / "tiny-bn-1.0.0").read_golden().logits
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    exponents = np.exp(golden.logits - golden.logits.max(axis=1, keepdims=True))
     answer: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
     return answer
 

@@ -110,18 +110,6 @@ def test_image_files_give_the_answer_of_their_pixels(
     assert np.array_equal(found, client.infer("keras-bn", [tensor(images)]).as_numpy("logits"))
 
 
-@pytest.mark.parametrize("binary", [True, False])
-def test_a_classification_names_the_class_of_the_image(
-    client: Client, images: NDArray[np.uint8], binary: bool
-) -> None:
-    asked = triton.InferRequestedOutput("probabilities", binary_data=binary, class_count=3)
-    found = client.infer("keras-bn", [tensor(images)], outputs=[asked]).as_numpy("probabilities")
-    assert found.shape == (len(images), 3)
-    texts = [text.decode() if isinstance(text, bytes) else text for text in found[:, 0]]
-    logits = client.infer("keras-bn", [tensor(images)]).as_numpy("logits")
-    assert [int(text.split(":")[1]) for text in texts] == logits.argmax(axis=1).tolist()
-
-
 def test_many_requests_at_once_each_get_their_own_answer(
     client: Client, images: NDArray[np.uint8]
 ) -> None:
@@ -169,22 +157,6 @@ def test_an_error_arrives_with_its_message(
     with pytest.raises(InferenceServerException, match=finding) as info:
         call(client, images)
     assert info.value.status() == status
-
-
-def test_statistics_count_the_images(client: Client, images: NDArray[np.uint8]) -> None:
-    newest = client.get_model_metadata("keras-baseline")["versions"][0]
-
-    def counted() -> tuple[int, int, int]:
-        (entry,) = client.get_inference_statistics("keras-baseline", newest)["model_stats"]
-        stats = entry["inference_stats"]
-        return entry["inference_count"], stats["success"]["count"], stats["fail"]["count"]
-
-    before = counted()
-    client.infer("keras-baseline", [tensor(images)])
-    with pytest.raises(InferenceServerException):
-        client.infer("keras-baseline", [tensor(images)], timeout=-1)
-    after = counted()
-    assert (after[0] - before[0], after[1] - before[1], after[2] - before[2]) == (len(images), 1, 1)
 
 
 def test_a_model_is_unloaded_and_loaded_again(own_url: str) -> None:

@@ -47,11 +47,6 @@ def client(folder: Path) -> Iterator[AppClient]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def images(golden: Golden) -> NDArray[np.uint8]:
-    return golden.images
-
-
 def in_json(images: NDArray[np.uint8], **more: Any) -> dict[str, Any]:
     tensor = {"name": "image", "datatype": "UINT8", "shape": list(images.shape)}
     return {"inputs": [{**tensor, "data": images.ravel().tolist()}], **more}
@@ -170,12 +165,6 @@ def test_every_form_is_answered_in_the_form_that_is_asked_for(
     assert said == ("tiny-bn", "1.0.0", "mine")
 
 
-def test_a_tensor_alone_is_answered_with_bytes(client: AppClient, golden: Golden) -> None:
-    response = client.post(INFER, content=golden.images.tobytes(), headers={HEADER: "0"})
-    check_logits(response, golden)
-    assert HEADER in response.headers
-
-
 def test_the_version_that_was_asked_answers(client: AppClient, images: NDArray[np.uint8]) -> None:
     newer, older = (
         infer(client, images, f"/v2/models/tiny-bn/versions/{version}/infer")
@@ -264,15 +253,6 @@ def test_a_bomb_is_413_and_what_it_held_is_given_back(
         response = client.post(INFER, content=packed, headers=headers)
         check_error(response, 503, "at most 60,000 are held")
         assert state.admission.held_bytes == 40_000
-
-
-def test_a_classification_is_answered_with_labels(client: AppClient, golden: Golden) -> None:
-    outputs = [{"name": "probabilities", "parameters": {"classification": 2}}]
-    answer = client.post(INFER, json=in_json(golden.images, outputs=outputs)).json()
-    (output,) = answer["outputs"]
-    assert output["shape"] == [len(golden.images), 2]
-    indices = [int(text.split(":")[1]) for text in output["data"][::2]]
-    assert indices == golden.logits.argmax(axis=1).tolist()
 
 
 BAD_FILE = b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1]}]}'

@@ -7,13 +7,7 @@ import pytest
 
 from service.errors import DrainingError, OverloadedError
 from service.inference.batcher import Batcher
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 class Machine:
@@ -126,7 +120,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     batcher = Batcher(machine, capacity=2, max_batch_size=9, clock=clock)
     (first,) = started(batcher, 0)
     await machine.entered.wait()
-    clock.now = 8.0
+    clock.now += 8.0
     machine.gate.set()
     await first  # one item took 8 seconds
     machine.gate.clear()

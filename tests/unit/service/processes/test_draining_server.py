@@ -8,13 +8,7 @@ import uvicorn
 
 from service.api.admission import Admission
 from service.processes.draining_server import DrainingServer
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 async def no_app(_scope: object, _receive: object, _send: object) -> None:
@@ -64,18 +58,18 @@ def test_a_busy_server_waits_for_its_requests(harness: Harness) -> None:
 def test_draining_does_not_last_longer_than_it_may(harness: Harness) -> None:
     harness.admission.in_progress += 1
     harness.signal(signal.SIGTERM)
-    harness.clock.now = 19.9
+    harness.clock.now += 19.9
     assert not harness.stops()
-    harness.clock.now = 20.0
+    harness.clock.now += 0.2
     assert harness.stops()
 
 
 def test_a_second_sigterm_does_not_prolong_draining(harness: Harness) -> None:
     harness.admission.in_progress += 1
     harness.signal(signal.SIGTERM)
-    harness.clock.now = 15.0
+    harness.clock.now += 15.0
     harness.signal(signal.SIGTERM)
-    harness.clock.now = 20.0
+    harness.clock.now += 5.0
     assert harness.stops()
 
 

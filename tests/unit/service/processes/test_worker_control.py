@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -114,18 +113,14 @@ async def test_a_refusal_is_voted_with_its_reason_cut_where_it_is_long(refusal: 
         assert (vote["error"], vote["reason"]) == (refusal.__name__, "x" * MAX_REASON)
 
 
-def test_a_failure_is_voted_without_its_details_which_are_logged(
+async def test_a_failure_is_voted_without_its_details_which_are_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def check() -> None:
-        async with connected(FakeRepository(RuntimeError("secret"))) as (_, supervisor):
-            supervisor.say(kind="prepare", number=1, action="load", name="tiny-bn")
-            vote = await supervisor.receive()
-            assert vote["error"] == "ModelRefusedError"
-            assert "secret" not in vote["reason"]
-
-    with caplog.at_level(logging.ERROR):
-        asyncio.run(check())
+    async with connected(FakeRepository(RuntimeError("secret"))) as (_, supervisor):
+        supervisor.say(kind="prepare", number=1, action="load", name="tiny-bn")
+        vote = await supervisor.receive()
+    assert vote["error"] == "ModelRefusedError"
+    assert "secret" not in vote["reason"]
     assert "secret" in caplog.text
 
 

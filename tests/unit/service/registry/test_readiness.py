@@ -12,19 +12,13 @@ from service.errors import ModelRefusedError
 from service.inference.engine import Engine
 from service.inference.served_model import ServedModel
 from service.registry.readiness import Readiness
+from tests.clock import Clock
 
 MakeModel = Callable[[], ServedModel]
 
 IMAGES = np.full((1, 32, 32, 3), 7, np.uint8)
 RIGHT = Golden(IMAGES, np.full((1, 10), 7.0))
 WRONG = Golden(IMAGES, np.full((1, 10), 8.0))
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_model_that_answers_wrong_is_not_ready(make_model: MakeModel, engine: Engine) -> None:

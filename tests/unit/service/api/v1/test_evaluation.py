@@ -77,10 +77,5 @@ def test_only_models_of_the_same_known_test_images_are_paired(
     assert (found.mcnemar is not None) == paired
 
 
-def test_the_answer_is_plain_json(bundles):
-    text = compare_evaluations(bundles).model_dump_json()
-    assert json.dumps(json.loads(text), allow_nan=False)
-
-
 def test_one_model_alone_has_no_pair(bundles):
     assert compare_evaluations(bundles[:1]).pairs == []

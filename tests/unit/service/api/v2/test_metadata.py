@@ -6,7 +6,6 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from service.api.v2 import metadata
-from service.api.v2.datatypes import DATATYPES
 from service.inference.served_model import ServedModel
 from service.observability.statistics import Duration, ModelStatistics
 from service.settings import Settings
@@ -87,9 +86,3 @@ def test_a_checkout_that_was_never_installed_has_no_version(
 
     monkeypatch.setattr(metadata, "version", missing)
     assert metadata.server_metadata()["version"] == "unknown"
-
-
-def test_every_datatype_of_a_manifest_is_one_of_the_protocol(model: ServedModel) -> None:
-    manifest = model.bundle.manifest
-    for spec in (manifest.input, *manifest.outputs):
-        assert metadata.protocol_datatype(spec.dtype) in DATATYPES

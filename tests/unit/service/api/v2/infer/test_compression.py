@@ -14,11 +14,6 @@ BODIES = {"gzip": gzip.compress(TEXT), "deflate": zlib.compress(TEXT)}
 
 
 @pytest.mark.parametrize("encoding", BODIES)
-def test_a_compressed_body_is_inflated(encoding: str) -> None:
-    assert inflate(BODIES[encoding], encoding, len(TEXT)) == TEXT
-
-
-@pytest.mark.parametrize("encoding", BODIES)
 def test_one_byte_more_than_the_limit_is_refused(encoding: str) -> None:
     with pytest.raises(BodyTooLargeError, match=r"inflate to more than 999; at most that many"):
         inflate(BODIES[encoding], encoding, len(TEXT) - 1)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import numpy as np
@@ -90,11 +89,6 @@ def test_an_element_that_ends_beyond_the_body_is_refused(data: bytes) -> None:
 def test_bytes_after_the_last_element_are_refused() -> None:
     with pytest.raises(MalformedRequestError, match=r"1 bytes follow the last of 1 elements"):
         files_from_bytes(memoryview(b"\x01\x00\x00\x00ab"), 1)
-
-
-def test_base64_texts_become_their_bytes() -> None:
-    texts = [base64.b64encode(content).decode() for content in (b"ab", b"c")]
-    assert files_from_base64(texts, 2) == [b"ab", b"c"]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
-"""The CNN of Keras' `cifar10_cnn.py` and of its Batch-Normalized twin, layer for layer.
+"""The CNN of Keras' `cifar10_cnn.py`, of its Batch-Normalized variant, and what lies between.
 
     baseline   conv32 same - relu - conv32 valid - relu - pool - dropout .25
                conv64 same - relu - conv64 valid - relu - pool - dropout .25
                flatten - dense512 - relu - dropout .5 - dense10
-    twin       the same with batch norm between every conv or dense and its activation,
+    BN model   the same with batch norm between every conv or dense and its activation,
                on the logits too (six in all), and without dropout
 
 The biases stay where the reference has them, though a batch norm right behind makes them redundant.
+Every one of these choices is an option, so that a study can change one alone.
 
 Reference:
     keras-team/keras v2.2.0, examples/cifar10_cnn.py;
@@ -16,82 +17,180 @@ Reference:
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from models.networks.norms import NORMS, Norm, norm_layers
+
 # Keras' defaults: its momentum .99 is the weight of the old value, torch's that of the new.
 KERAS_BN_MOMENTUM = 0.01
 KERAS_BN_EPS = 1e-3
+KERAS_DROPOUT = (0.25, 0.25, 0.5)  # after each pool, and before the last layer
+GROUPS = 8
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
 
 
 class KerasCnn(nn.Sequential):
     """Map images (N, 3, 32, 32) float32 in [0, 1] to logits (N, 10) float32.
 
     The layers carry the names `conv1` … `conv4`, `dense1`, `dense2`; the batch norm of `conv1` is
-    `conv1_bn`, and so on.
+    `conv1_bn`, its activation `conv1_relu`, and so on.
+
+    Arguments:
+        norm: how the outputs of the layers are normalized, `models.networks.norms`.
+        norm_on_logits: whether the last layer's output is normalized too.
+        norm_placement: `before` the activation, or `after` it.
+        normalized: which layers are, but for the last: `all`, `conv` or `dense`.
+        momentum: weight of a new batch in the running statistics of batch norm.
+        eps: what every norm adds to the variance.
+        groups: of group norm.
+        activation: one of `ACTIVATIONS`.
+        dropout: the three rates; true for Keras', false for none.
+        bias: whether convolutions and dense layers have biases.
+        initial_scale: factor on the initial kernels.
+        batch_norm: short for `norm` and `norm_on_logits` together, as in Keras' pair.
+
     """
 
-    def __init__(self, *, batch_norm: bool, dropout: bool, num_classes: int = 10) -> None:
-        for option, value in (("batch_norm", batch_norm), ("dropout", dropout)):
-            if not isinstance(value, bool):  # "no" would be true
-                raise TypeError(f"{option} = {value!r} must be true or false")
-        self.batch_norm = batch_norm
-        self.dropout = dropout
+    def __init__(
+        self,
+        *,
+        norm: Norm = "none",
+        norm_on_logits: bool = False,
+        norm_placement: Literal["before", "after"] = "before",
+        normalized: Literal["all", "conv", "dense"] = "all",
+        momentum: float = KERAS_BN_MOMENTUM,
+        eps: float = KERAS_BN_EPS,
+        groups: int = GROUPS,
+        activation: str = "relu",
+        dropout: bool | Sequence[float] = False,
+        bias: bool = True,
+        initial_scale: float = 1.0,
+        batch_norm: bool | None = None,
+        num_classes: int = 10,
+    ) -> None:
+        if batch_norm is not None:
+            _check_flag("batch_norm", batch_norm)
+            if norm != "none" or norm_on_logits:
+                raise TypeError("batch_norm is short for norm and norm_on_logits; leave it out")
+            norm, norm_on_logits = ("batch", True) if batch_norm else ("none", False)
+        _check_choice("norm", norm, NORMS)
+        _check_choice("norm_placement", norm_placement, ("before", "after"))
+        _check_choice("normalized", normalized, ("all", "conv", "dense"))
+        _check_choice("activation", activation, tuple(ACTIVATIONS))
+        for name, flag in (("norm_on_logits", norm_on_logits), ("bias", bias)):
+            _check_flag(name, flag)
+        _check_number("momentum", momentum, above=0, most=1)
+        _check_number("eps", eps, above=0)
+        _check_number("initial_scale", initial_scale, above=0)
+        if type(groups) is not int or groups < 1:
+            raise TypeError(f"groups = {groups!r} must be an integer of at least 1")
+        if norm == "none" and norm_on_logits:
+            raise TypeError('norm_on_logits = true needs a norm; write norm = "batch", for example')
+        self.norm = norm
+        self.norm_on_logits = norm_on_logits
+        self.norm_placement = norm_placement
+        self.normalized = normalized
+        self.norm_settings: dict[str, Any] = {"momentum": momentum, "eps": eps, "groups": groups}
+        self.activation = activation
+        self.dropout_rates = _dropout_rates(dropout)
+        self.bias = bias
+        self.initial_scale = initial_scale
         super().__init__(OrderedDict(self._layers(num_classes)))
 
     def _layers(self, num_classes: int) -> list[tuple[str, nn.Module]]:
+        bias, rates = self.bias, self.dropout_rates
         return [
-            *self._linear_map("conv1", nn.Conv2d(3, 32, 3, padding=1)),  # (N, 32, 32, 32)
-            ("conv1_relu", nn.ReLU()),
-            *self._linear_map("conv2", nn.Conv2d(32, 32, 3)),  # (N, 32, 30, 30)
-            ("conv2_relu", nn.ReLU()),
+            *self._hidden("conv1", nn.Conv2d(3, 32, 3, padding=1, bias=bias)),  # (N, 32, 32, 32)
+            *self._hidden("conv2", nn.Conv2d(32, 32, 3, bias=bias)),  # (N, 32, 30, 30)
             ("pool1", nn.MaxPool2d(2)),  # (N, 32, 15, 15)
-            *self._dropout("dropout1", 0.25),
-            *self._linear_map("conv3", nn.Conv2d(32, 64, 3, padding=1)),  # (N, 64, 15, 15)
-            ("conv3_relu", nn.ReLU()),
-            *self._linear_map("conv4", nn.Conv2d(64, 64, 3)),  # (N, 64, 13, 13)
-            ("conv4_relu", nn.ReLU()),
+            *_dropout("dropout1", rates[0]),
+            *self._hidden("conv3", nn.Conv2d(32, 64, 3, padding=1, bias=bias)),  # (N, 64, 15, 15)
+            *self._hidden("conv4", nn.Conv2d(64, 64, 3, bias=bias)),  # (N, 64, 13, 13)
             ("pool2", nn.MaxPool2d(2)),  # (N, 64, 6, 6)
-            *self._dropout("dropout2", 0.25),
+            *_dropout("dropout2", rates[1]),
             ("flatten", nn.Flatten()),  # (N, 2304)
-            *self._linear_map("dense1", nn.Linear(2304, 512)),
-            ("dense1_relu", nn.ReLU()),
-            *self._dropout("dropout3", 0.5),
-            *self._linear_map("dense2", nn.Linear(512, num_classes)),
+            *self._hidden("dense1", nn.Linear(2304, 512, bias=bias)),
+            *_dropout("dropout3", rates[2]),
+            *self._logits("dense2", nn.Linear(512, num_classes, bias=bias)),
         ]
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw the weights as Keras does."""
-        initialize_glorot(self, generator)
+        """Draw the weights as Keras does, times `initial_scale`."""
+        initialize_glorot(self, generator, self.initial_scale)
 
-    def _linear_map(self, name: str, layer: nn.Conv2d | nn.Linear) -> list[tuple[str, nn.Module]]:
-        """Return the layer, followed in the twin by its batch norm."""
-        if not self.batch_norm:
-            return [(name, layer)]
-        if isinstance(layer, nn.Conv2d):
-            norm: nn.Module = nn.BatchNorm2d(
-                layer.out_channels, eps=KERAS_BN_EPS, momentum=KERAS_BN_MOMENTUM
-            )
-        else:
-            norm = nn.BatchNorm1d(layer.out_features, eps=KERAS_BN_EPS, momentum=KERAS_BN_MOMENTUM)
-        return [(name, layer), (f"{name}_bn", norm)]
+    def _hidden(self, name: str, layer: nn.Conv2d | nn.Linear) -> list[tuple[str, nn.Module]]:
+        """Return the layer, its activation, and its norm before or after that."""
+        activation = (f"{name}_{self.activation}", ACTIVATIONS[self.activation]())
+        kind = "conv" if isinstance(layer, nn.Conv2d) else "dense"
+        norm = self._norm(name, layer) if self.normalized in ("all", kind) else []
+        behind = [*norm, activation] if self.norm_placement == "before" else [activation, *norm]
+        return [(name, layer), *behind]
 
-    def _dropout(self, name: str, probability: float) -> list[tuple[str, nn.Module]]:
-        return [(name, nn.Dropout(probability))] if self.dropout else []
+    def _logits(self, name: str, layer: nn.Linear) -> list[tuple[str, nn.Module]]:
+        return [(name, layer), *(self._norm(name, layer) if self.norm_on_logits else [])]
+
+    def _norm(self, name: str, layer: nn.Conv2d | nn.Linear) -> list[tuple[str, nn.Module]]:
+        layers = norm_layers(self.norm, layer, **self.norm_settings)
+        return [(f"{name}_{suffix}", norm) for suffix, norm in layers]
 
 
-def initialize_glorot(network: nn.Module, generator: torch.Generator) -> None:
+def _dropout(name: str, rate: float) -> list[tuple[str, nn.Module]]:
+    return [(name, nn.Dropout(rate))] if rate else []
+
+
+def _dropout_rates(dropout: object) -> tuple[float, ...]:
+    if isinstance(dropout, bool):
+        return KERAS_DROPOUT if dropout else (0.0, 0.0, 0.0)
+    sound = isinstance(dropout, list | tuple) and len(dropout) == 3
+    if not sound or not all(type(rate) in (int, float) and 0 <= rate < 1 for rate in dropout):  # type: ignore[attr-defined]
+        raise TypeError(
+            f"dropout = {dropout!r} must be true, false or three rates from 0 to below 1, "
+            f"as {list(KERAS_DROPOUT)}"
+        )
+    return tuple(float(rate) for rate in dropout)  # type: ignore[attr-defined]
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):  # "no" would be true
+        raise TypeError(f"{name} = {value!r} must be true or false")
+
+
+def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise TypeError(f"{name} = {value!r} must be one of {', '.join(choices)}")
+
+
+def _check_number(name: str, value: object, *, above: float, most: float = 1e6) -> None:
+    if type(value) not in (int, float) or not above < value <= most:  # type: ignore[operator]
+        raise TypeError(f"{name} = {value!r} must be above {above:g} and at most {most:g}")
+
+
+def initialize_glorot(
+    network: nn.Module, generator: torch.Generator, scale: float = 1.0
+) -> None:
     """Draw every kernel from Glorot's uniform distribution and zero every bias, as Keras does.
 
-    Kernels are drawn in the order of the layers and batch norms draw nothing, so that two networks
-    that differ only in batch norm start from the same kernels.
+    Kernels are drawn in the order of the layers and norms draw nothing, so that two networks
+    that differ only in their norms start from the same kernels. `scale` multiplies the kernels.
 
     Reference:
         Glorot and Bengio 2010, equation 16: U(-l, l), l = sqrt(6 / (fan_in + fan_out)).
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.xavier_uniform_(layer.weight, gain=scale, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

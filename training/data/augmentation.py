@@ -110,14 +110,18 @@ def augment(
     shift = torch.rand(count, 2, generator=generator, device=images.device)  # x, y
     coin = torch.rand(count, generator=generator, device=images.device)
     shift = shift.mul_(2).sub_(1).mul_(recipe.max_shift)
-    return shift_and_flip(images, shift, coin < recipe.flip_probability)
+    flip = coin < recipe.flip_probability
+    return shift_and_flip(images, shift, flip, recipe.interpolation)
 
 
-def shift_and_flip(images: torch.Tensor, shift: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
+def shift_and_flip(
+    images: torch.Tensor, shift: torch.Tensor, flip: torch.Tensor, mode: str = "bilinear"
+) -> torch.Tensor:
     """Shift the content of each image by a fraction of its side, then mirror it where `flip`.
 
     images (N, C, H, W); shift (N, 2) as x, y fractions, positive moves the content left and up;
-    flip (N,) bool. Samples between pixels are bilinear, beyond the border the edge pixel.
+    flip (N,) bool. Samples between pixels are bilinear or the nearest pixel, by `mode`; beyond the
+    border the edge pixel.
     """
     affine = images.new_zeros(len(images), 2, 3)
     affine[:, 0, 0] = torch.where(flip, -1.0, 1.0)
@@ -126,5 +130,5 @@ def shift_and_flip(images: torch.Tensor, shift: torch.Tensor, flip: torch.Tensor
     # (N, H, W, 2): where each pixel is sampled
     grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
     return functional.grid_sample(
-        images, grid, mode="bilinear", padding_mode="border", align_corners=False
+        images, grid, mode=mode, padding_mode="border", align_corners=False
     )

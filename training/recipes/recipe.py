@@ -35,18 +35,64 @@ class NetworkRecipe:
     """Which definition of `models.networks`, and its options."""
 
     architecture: str
-    options: dict[str, bool | int | float | str | tuple[int, ...]] = field(default_factory=dict)
+    options: dict[str, bool | int | float | str | tuple[int, ...] | tuple[float, ...]] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True)
-class RmspropRecipe:
-    """RMSprop as Keras 2.2 applies it; `decay` shrinks the learning rate per step."""
+class ScheduleRecipe:
+    """A rate that rises over the `warmup` share of the run from `start`, then falls to `end`.
+
+    Both are shares of the highest rate; it rises linearly and falls along a line or a half cosine.
+    """
+
+    kind: Literal["linear", "cosine"] = "linear"
+    warmup: ShareBelowOne = 0.0
+    start: Share = 0.2
+    end: Share = 0.0
+
+
+@dataclass(frozen=True)
+class OneRateRecipe:
+    """What the optimizers with one rate for all parameters have in common.
+
+    `decay` shrinks the rate per step as Keras does, lr / (1 + decay t); `schedule` multiplies it.
+    """
 
     learning_rate: Rate
     decay: Decay = 0.0
+    schedule: ScheduleRecipe | None = None
+
+
+@dataclass(frozen=True)
+class RmspropRecipe(OneRateRecipe):
+    """RMSprop as Keras 2.2 applies it."""
+
     rho: ShareBelowOne = 0.9
     epsilon: Rate = 1e-7
     kind: Literal["rmsprop"] = "rmsprop"
+
+
+@dataclass(frozen=True)
+class AdamRecipe(OneRateRecipe):
+    """Adam; with `weight_decay` that of AdamW, apart from the gradient."""
+
+    beta1: ShareBelowOne = 0.9
+    beta2: ShareBelowOne = 0.999
+    epsilon: Rate = 1e-7
+    weight_decay: Decay = 0.0
+    kind: Literal["adam"] = "adam"
+
+
+@dataclass(frozen=True)
+class PlainSgdRecipe(OneRateRecipe):
+    """SGD, perhaps with momentum; `weight_decay` is torch's, added to the gradient."""
+
+    momentum: ShareBelowOne = 0.0
+    nesterov: bool = False
+    weight_decay: Decay = 0.0
+    kind: Literal["plain-sgd"] = "plain-sgd"
 
 
 @dataclass(frozen=True)
@@ -88,8 +134,9 @@ class GroupedRecipe:
 class AugmentationRecipe:
     """What is drawn for each image; nothing by default.
 
-    `max_shift`, a fraction of the side, and `flip_probability` are Keras': real-valued shifts by
-    interpolation, mirrored by a coin in every epoch. The others are whole pixels and shares:
+    `max_shift`, a fraction of the side, and `flip_probability` are Keras': real-valued shifts,
+    mirrored by a coin in every epoch; `interpolation` is bilinear as in Keras since 2.0.9, or takes
+    the nearest whole pixel. The others are whole pixels and shares:
     a crop moved by up to `crop` pixels, `alternating_flip` (a coin for the first epoch, then
     mirrored in every other one), brightness and contrast changed by up to these shares, and a
     square of `cutout` pixels filled with the mean colour.
@@ -97,6 +144,7 @@ class AugmentationRecipe:
 
     max_shift: ShareBelowOne = 0.0
     flip_probability: Share = 0.0
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
     crop: Pixels = 0
     alternating_flip: bool = False
     brightness: Share = 0.0
@@ -136,6 +184,40 @@ class AveragingRecipe:
 
 
 @dataclass(frozen=True)
+class DataRecipe:
+    """Which training images, and in which order.
+
+    First `held_out` images, the same number of each class, are set aside by `split_seed`: they are
+    measured after every epoch and never trained on. Of the others `images` are trained on, again
+    the same number of each class; 0 is all of them.
+    """
+
+    images: Annotated[int, Range(0, 50_000, example=10_000)] = 0
+    held_out: Annotated[int, Range(0, 49_990, example=5_000)] = 0
+    split_seed: Annotated[int, Range(0, example=0)] = 0
+    # The batches of an epoch hold images of all classes, or each of one class alone.
+    order: Literal["shuffled", "by-class"] = "shuffled"
+
+
+@dataclass(frozen=True)
+class ProbesRecipe:
+    """What is measured beside a training, without changing it; nothing by default.
+
+    `precise_bn` measures the test accuracy after every epoch once more with statistics estimated
+    anew on that many training images; `layers` and `landscape` are measured before steps
+    0, 1, 2, 4, … and then every `every` steps, on `images` un-augmented training images.
+    """
+
+    precise_bn: Annotated[int, Range(0, 50_000, example=2_000)] = 0  # training images
+    layers: bool = False  # percentiles, saturation, dead units, gradient norms
+    landscape: bool = False  # loss along the gradient, its predictiveness, effective smoothness
+    # After every epoch: PreciseBN by number of images, other momenta, what neighbours change.
+    statistics: bool = False
+    images: Annotated[int, Range(2, 10_000, example=256)] = 256
+    every: Annotated[int, Range(1, example=500)] = 500  # steps
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One training run, but for its seed override and its device."""
 
@@ -145,8 +227,11 @@ class Recipe:
     batch_size: Annotated[int, Range(2, example=500)]
     seed: Annotated[int, Range(0, example=7)]
     network: NetworkRecipe
-    optimizer: RmspropRecipe | GroupedRecipe
+    optimizer: RmspropRecipe | AdamRecipe | PlainSgdRecipe | GroupedRecipe
     augmentation: AugmentationRecipe = AugmentationRecipe()
+    data: DataRecipe = DataRecipe()
+    probes: ProbesRecipe = ProbesRecipe()
+    gradient_clip: Decay = 0.0  # largest norm of all gradients together; 0 for none
     # Of the softmax inside the loss; Keras clips at 1e-7.
     probability_clip: Annotated[float, Range(0, 0.5, "high", example=1e-7)] = 0.0
     label_smoothing: ShareBelowOne = 0.0
@@ -176,6 +261,11 @@ class Recipe:
                 f"{augmentation.flip_probability} must be 0 with crop or alternating_flip; leave "
                 "out the ones or the others"
             )
+        if optimizer.kind == "plain-sgd" and optimizer.nesterov and not optimizer.momentum:
+            yield (
+                "optimizer.nesterov = true needs a momentum above 0; write momentum = 0.9, for "
+                "example"
+            )
         ends = [stage.until for stage in self.curriculum]
         if ends != sorted(set(ends)):
             yield f"curriculum ends at {ends}, which must rise; order the stages by until"
@@ -188,7 +278,8 @@ class Recipe:
     def bound_to_epochs(self) -> bool:
         """Whether a longer run is another one from the first step on."""
         grouped = isinstance(self.optimizer, GroupedRecipe)
-        return grouped or bool(self.curriculum) or self.averaging is not None or self.recalibrate
+        scheduled = grouped or self.optimizer.schedule is not None
+        return scheduled or bool(self.curriculum) or self.averaging is not None or self.recalibrate
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values."""

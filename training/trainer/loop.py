@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from models.history import EpochRecord
 from models.networks import AirNet
@@ -218,6 +219,8 @@ class TrainingRun:
         loss = training_loss(logits, labels, self.recipe)
         self.optimizer.zero_grad()
         (loss * weight).backward()
+        if self.recipe.gradient_clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 

@@ -6,41 +6,55 @@
 torch adds epsilon outside the root as well, but defaults to another rho (alpha .99) and epsilon
 (1e-8). Today's Keras 3 puts epsilon *inside* the root, so it is no reference for this.
 
+Adam (with AdamW's weight decay) and plain SGD are torch's. All three have one rate, which decays as
+Keras' does and follows the recipe's schedule, if it has one.
+
 A grouped recipe moves the filters by Muon or SGD and the rest by SGD, each group at its own rate
 times one triangular schedule of the share of the run that is over.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from training.recipes.recipe import GroupedRecipe, GroupRecipe, RmspropRecipe
+from training.recipes.recipe import (
+    AdamRecipe,
+    GroupedRecipe,
+    GroupRecipe,
+    OneRateRecipe,
+    PlainSgdRecipe,
+    RmspropRecipe,
+    ScheduleRecipe,
+)
 from training.trainer.methods.muon import Muon
 
 
 class OptimizerSet:
     """The torch optimizers that together move a network, and their learning rates over the run."""
 
-    def __init__(self, network: nn.Module, recipe: RmspropRecipe | GroupedRecipe) -> None:
+    def __init__(self, network: nn.Module, recipe: OneRateRecipe | GroupedRecipe) -> None:
         self.recipe = recipe
-        if isinstance(recipe, RmspropRecipe):
-            self.members: list[torch.optim.Optimizer] = [rmsprop(network.parameters(), recipe)]
-        else:
+        if isinstance(recipe, GroupedRecipe):
             self.members = grouped_optimizers(network, recipe)
+        else:
+            self.members = [one_rate_optimizer(network.parameters(), recipe)]
 
     def set_learning_rates(self, step: int, steps: int) -> None:
         """Set what the step uses; `step` counts from 0 over the whole run of `steps`."""
         for member in self.members:
             for group in member.param_groups:
-                if isinstance(self.recipe, RmspropRecipe):
-                    group["lr"] = decayed_rate(step, self.recipe)
-                else:
+                if isinstance(self.recipe, GroupedRecipe):
                     share = triangular_share(step / steps, self.recipe, group["until"])
                     group["lr"] = group["peak"] * share
+                else:
+                    group["lr"] = decayed_rate(step, self.recipe) * schedule_share(
+                        step / steps, self.recipe.schedule
+                    )
 
     @property
     def learning_rate(self) -> float:
@@ -78,9 +92,46 @@ def rmsprop(parameters: Iterable[nn.Parameter], recipe: RmspropRecipe) -> torch.
     )
 
 
-def decayed_rate(step: int, recipe: RmspropRecipe) -> float:
+def one_rate_optimizer(
+    parameters: Iterable[nn.Parameter], recipe: OneRateRecipe
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe with one rate, which is set per step."""
+    if isinstance(recipe, AdamRecipe):
+        return torch.optim.AdamW(
+            parameters,
+            lr=recipe.learning_rate,
+            betas=(recipe.beta1, recipe.beta2),
+            eps=recipe.epsilon,
+            weight_decay=recipe.weight_decay,
+            foreach=True,
+        )
+    if isinstance(recipe, PlainSgdRecipe):
+        return torch.optim.SGD(
+            parameters,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            foreach=True,
+        )
+    assert isinstance(recipe, RmspropRecipe), "the recipes with one rate are these three"
+    return rmsprop(parameters, recipe)
+
+
+def decayed_rate(step: int, recipe: OneRateRecipe) -> float:
     """Return the learning rate of the step with that index, counted from 0 over the whole run."""
     return recipe.learning_rate / (1 + recipe.decay * step)
+
+
+def schedule_share(progress: float, schedule: ScheduleRecipe | None) -> float:
+    """Return the rate as a share of its highest at that share of the run; 1 without a schedule."""
+    if schedule is None:
+        return 1.0
+    if progress < schedule.warmup:
+        return schedule.start + (1 - schedule.start) * progress / schedule.warmup
+    done = (progress - schedule.warmup) / (1 - schedule.warmup)
+    left = 1 - done if schedule.kind == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return schedule.end + (1 - schedule.end) * left
 
 
 def grouped_optimizers(network: nn.Module, recipe: GroupedRecipe) -> list[torch.optim.Optimizer]:

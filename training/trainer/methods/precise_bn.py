@@ -32,8 +32,8 @@ def apply_precise_bn(
 ) -> int:
     """Measure every batch norm's statistics on images (N, 3, H, W) uint8; return how many used.
 
-    The first `IMAGES` are run in training mode, all layers at once, under `autocast`. A network
-    without batch norm is left alone.
+    The first `IMAGES` are run through, all norms at once in training mode and everything else, as
+    dropout, in inference mode, under `autocast`. A network without batch norm is left alone.
     """
     norms = [
         layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
@@ -41,10 +41,11 @@ def apply_precise_bn(
     if not norms:
         return 0
     momenta = [norm.momentum for norm in norms]
+    network.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for the plain mean over all batches
-    network.train()
+        norm.train()
     used = images[:IMAGES]
     # A last smaller batch would weigh as much as the others.
     for batch in used.split(batch_size)[: max(1, len(used) // batch_size)]:

@@ -1,0 +1,104 @@
+"""All probes of a run: when each is due, and what they have measured so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.recipes.recipe import ProbesRecipe
+from training.trainer.probes.accuracy import AccuracyProbe
+from training.trainer.probes.landscape import LandscapeProbe
+from training.trainer.probes.layers import LayerProbe
+from training.trainer.probes.measurement import Measurement
+from training.trainer.probes.probe import Bench, Probe, own_draws
+from training.trainer.probes.statistics import StatisticsProbe
+
+
+class Probing:
+    """The probes of one run; `seconds` is what they have cost in this process."""
+
+    def __init__(self, bench: Bench, network: nn.Module, autocast: torch.autocast) -> None:
+        self.network = network
+        self.recipe = bench.recipe.probes
+        self.device = bench.train.images.device
+        self.probes = _probes(bench, network, autocast)
+        self.measurements: list[Measurement] = []
+        self.seconds = 0.0
+
+    def around_step(self, step: int, steps: int, take: Callable[[], Any]) -> Any:
+        """Take the step with that index, counted over the run of epochs of `steps`."""
+        if not self.probes:
+            return take()
+        due = is_due(step, self.recipe)
+        if due:
+            self._run(lambda: [probe.before_step(self.network) for probe in self.probes])
+        result = take()
+        for probe in self.probes:
+            probe.after_step(self.network)
+        if due:
+            for probe in self.probes:
+                self._collect(step, steps, probe.after_due_step)
+        return result
+
+    def after_epoch(self, epoch: int, steps: int) -> None:
+        """Measure after the epoch with that number, counted from 1, of `steps`."""
+        for probe in self.probes:
+            self._collect(epoch * steps, steps, probe.after_epoch)
+
+    def _collect(
+        self,
+        step: int,
+        steps: int,
+        measure: Callable[[nn.Module], Iterator[tuple[str, str, float]]],
+    ) -> None:
+        self._run(
+            lambda: self.measurements.extend(
+                Measurement(step / steps, step, name, value, layer)
+                for name, layer, value in measure(self.network)
+            )
+        )
+
+    def _run(self, measure: Callable[[], object]) -> None:
+        started = time.perf_counter()
+        with own_draws(self.device):
+            measure()
+        self.seconds += time.perf_counter() - started
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: the measurements, and the states of the probes."""
+        rows = [vars(one) for one in self.measurements]
+        return {"measurements": rows, "probes": [dict(probe.state()) for probe in self.probes]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` returned."""
+        self.measurements = [Measurement(**row) for row in state["measurements"]]
+        for probe, kept in zip(self.probes, state["probes"], strict=True):
+            probe.restore(kept)
+
+
+def is_due(step: int, recipe: ProbesRecipe) -> bool:
+    """Return whether the layers are measured around the step with that index: 0, 1, 2, 4, 8, …
+
+    From `every` on it is each `every`th.
+    """
+    if step >= recipe.every:
+        return step % recipe.every == 0
+    return step & (step - 1) == 0
+
+
+def _probes(bench: Bench, network: nn.Module, autocast: torch.autocast) -> list[Probe]:
+    recipe = bench.recipe.probes
+    switched: Iterable[tuple[bool, Callable[[], Probe]]] = (
+        (recipe.layers, lambda: LayerProbe(bench)),
+        (recipe.landscape, lambda: LandscapeProbe(bench)),
+        (recipe.statistics, lambda: StatisticsProbe(bench, network, autocast)),
+        (
+            bool(recipe.precise_bn or bench.held_out),
+            lambda: AccuracyProbe(bench, autocast),
+        ),
+    )
+    return [build() for on, build in switched if on]

@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
-from training.recipes import load_recipe
+from training.recipes import load_recipe, override
 from training.trainer.console import runs_report
 from training.trainer.device import choose_device, choose_precision, keep_freed_memory
 from training.trainer.distributed import Workers
@@ -21,6 +21,10 @@ def train(
         str, typer.Argument(metavar="RECIPE", help="A recipe that ships, or a .toml file.")
     ],
     data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Instead of the recipe's; repeatable."),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Where the run lives; by default runs/RECIPE-seedSEED.")
     ] = None,
@@ -46,7 +50,7 @@ def train(
 
     Under torchrun, all processes train one network together.
     """
-    recipe = load_recipe(recipe_name)
+    recipe = override(load_recipe(recipe_name), assignments or [])
     recipe = replace(recipe, epochs=epochs or recipe.epochs)
     first = recipe.seed if seed is None else seed
     if runs > 1 and run_dir:

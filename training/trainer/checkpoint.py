@@ -56,6 +56,7 @@ class Checkpoint:
     sessions: list[dict[str, Any]] = field(default_factory=list)  # one per process that trained it
     average: dict[str, torch.Tensor] | None = None  # the second set of weights, where there is one
     outcome: dict[str, Any] | None = None  # of the finished run
+    probing: dict[str, Any] | None = None  # what the probes have measured
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -12,9 +14,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from torch import nn
 
 from models.history import EpochRecord
 from training.evaluation.seed_statistics import Statistics, statistics_of
+from training.recipes import Recipe
 from training.trainer.evaluate import RunResult
 
 
@@ -76,6 +80,18 @@ class ProgressReport:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def run_header(recipe: Recipe, network: nn.Module, device: torch.device, images: int) -> str:
+    """Return the line that a run begins with: what trains, where, in which precision, how long."""
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    steps = recipe.epochs * math.ceil(images / recipe.batch_size)
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    return (
+        f"{recipe.name}, seed {recipe.seed}: {parameters:,} parameters on {device}{threads}, "
+        f"{recipe.precision}; {images:,} images, {recipe.epochs} epochs, {steps:,} steps of "
+        f"{recipe.batch_size}"
+    )
 
 
 def run_report(result: RunResult, timers: dict[str, float]) -> str:

@@ -21,10 +21,11 @@ from models.history import EpochRecord
 from models.networks import AirNet
 from training.data.augmentation import EpochAugmentation
 from training.data.device_split import DeviceSplit
+from training.data.selection import epoch_batches
 from training.data.seeds import Stream, stream_generator, stream_seed
 from training.data.transforms import resize
 from training.errors import CheckpointError, DivergedError
-from training.recipes import Recipe
+from training.recipes import Recipe, recipe_from_dict
 from training.trainer.checkpoint import Checkpoint, Progress
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import RunResult, evaluate_network
@@ -34,6 +35,8 @@ from training.trainer.methods.patch_whitening import whitening_filters
 from training.trainer.methods.precise_bn import apply_precise_bn
 from training.trainer.methods.weight_averaging import WeightAverage
 from training.trainer.networks import network_of
+from training.trainer.probes import Probing
+from training.trainer.probes.probe import Bench
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -87,13 +90,17 @@ class TrainingRun:
         self.optimizer = OptimizerSet(self.network, recipe.optimizer)
         self.average = recipe.averaging and WeightAverage(self.network, recipe.averaging)
         self.steps_between_reports = STEPS_BETWEEN_REPORTS.get(device.type, 1)
+        self.probing = Probing(recipe.probes, self.network, self.autocast)
         self.progress = Progress()
         self.history: list[EpochRecord] = []
         self.sessions: list[dict[str, Any]] = []
         self.result: RunResult | None = None
 
-    def prepare(self, train: DeviceSplit) -> None:
-        """Fit what is computed from the data before the first step."""
+    def prepare(
+        self, train: DeviceSplit, test: DeviceSplit, held_out: DeviceSplit | None = None
+    ) -> None:
+        """Fit what is computed from the data before the first step, and set up the probes."""
+        self.probing.attach(Bench(self.recipe, train, test, held_out))
         if self.progress.at_start and isinstance(self.network, AirNet):
             self.network.set_whitening(*whitening_filters(train.images))
 
@@ -131,6 +138,7 @@ class TrainingRun:
             test_seconds=round(time.perf_counter() - started, 3),
         )
         self.history.append(record)
+        self.probing.after_epoch(record.epoch, len(self._batches(train, progress.epoch)))
         self.progress = Progress(epoch=progress.epoch + 1)
         self.result = self._measure_result(record, before, test) if self.finished else None
         observer.on_epoch(record)
@@ -169,10 +177,7 @@ class TrainingRun:
 
     def _train_steps(self, train: DeviceSplit, observer: Observer) -> None:
         progress, recipe = self.progress, self.recipe
-        order_generator = stream_generator(self.seed, Stream.ORDER, progress.epoch)
-        order = torch.randperm(len(train.labels), generator=order_generator).to(self.device)
-        # Each (B,) int64; the last one may be smaller, as in Keras.
-        batches = order.split(recipe.batch_size)
+        batches = self._batches(train, progress.epoch)
         augmentation = self._epoch_augmentation(train)
         # Of a resumed epoch the leader holds the sums so far.
         resumed = self.workers.leads
@@ -180,14 +185,18 @@ class TrainingRun:
             progress.loss_sum * resumed, dtype=torch.float64, device=self.device
         )
         correct = torch.tensor(progress.correct * resumed, dtype=torch.int64, device=self.device)
-        started = time.perf_counter() - progress.seconds
+        # What the probes cost is no training time.
+        started = time.perf_counter() - progress.seconds - self.probing.seconds
         self.network.train()
         for step in range(progress.step, len(batches)):
             now, steps = progress.epoch * len(batches) + step, recipe.epochs * len(batches)
             self.optimizer.set_learning_rates(now, steps)
             images = augmentation.batch(batches[step])  # (B, 3, H, W) float32
             images = resize(images, recipe.side_at(now / steps, images.shape[-1]))
-            batch_loss, batch_correct = self.step(images, train.labels[batches[step]])
+            labels = train.labels[batches[step]]
+            self.probing.before_step(now)
+            batch_loss, batch_correct = self.step(images, labels)
+            self.probing.after_step(now, len(batches))
             if self.average:
                 self.average.after_step(now, steps)
             loss_sum += batch_loss.double() * self.workers.share_size(len(batches[step]))
@@ -197,12 +206,19 @@ class TrainingRun:
             progress.step = step + 1
             progress.loss_sum = self.workers.total(loss_sum).item()
             progress.correct = int(self.workers.total(correct).item())
-            progress.seconds = time.perf_counter() - started
+            progress.seconds = time.perf_counter() - started - self.probing.seconds
             progress.augmentation_state = augmentation.generator.get_state()
             progress.dropout_state = self._dropout_state()
             progress.device_type = self.device.type
             self._check_finite(progress.loss_sum)
             observer.on_step(progress.epoch + 1, step + 1, len(batches), batch_loss.item())
+
+    def _batches(self, train: DeviceSplit, epoch: int) -> list[torch.Tensor]:
+        """Return an epoch's batches of indices, each (B,) int64; the last one may be smaller."""
+        generator = stream_generator(self.seed, Stream.ORDER, epoch)
+        recipe = self.recipe
+        batches = epoch_batches(train.labels, recipe.batch_size, recipe.data.order, generator)
+        return [indices.to(self.device) for indices in batches]
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Take one step on this process' share of a batch.
@@ -267,6 +283,7 @@ class TrainingRun:
             history=[asdict(record) for record in self.history],
             sessions=self.sessions,
             average=self.average.average if self.average else None,
+            probing=self.probing.state(),
             outcome=asdict(self.result) if self.result else None,
         )
 
@@ -279,7 +296,9 @@ class TrainingRun:
             CheckpointError: the checkpoint is of another run.
         """
         wanted = {**self.recipe.to_dict(), "seed": self.seed}
-        found = {**checkpoint.recipe, "seed": checkpoint.seed}
+        # Read, since an earlier release may have had fewer keys.
+        before = recipe_from_dict(checkpoint.recipe, "the checkpoint's recipe")
+        found = {**before.to_dict(), "seed": checkpoint.seed}
         if checkpoint.progress.step and checkpoint.progress.device_type != self.device.type:
             raise CheckpointError(
                 f"the run was stopped inside an epoch on {checkpoint.progress.device_type!r}, "
@@ -301,6 +320,8 @@ class TrainingRun:
         self.result = RunResult(**checkpoint.outcome) if checkpoint.outcome else None
         if self.average and checkpoint.average:
             self.average.restore(checkpoint.average)
+        if checkpoint.probing:
+            self.probing.restore(checkpoint.probing)
 
 
 def compile_step(network: torch.nn.Module) -> Forward:

@@ -1,15 +1,33 @@
-"""A run on disk: its checkpoint and its learning curve."""
+"""A run on disk: its recipe, its checkpoint, its learning curve, and how it ended.
+
+    recipe.toml       everything that decides the run, seed and precision as they really are
+    checkpoint.pt     where it can be taken up again
+    history.jsonl     the learning curve
+    measures.jsonl    what its probes have measured, if it has any
+    outcome.json      what the finished run came to, or
+    diverged.json     where its loss stopped being a number
+    .lock             held by the process that trains it
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import tomli_w
 
 from models import history
-from training.errors import CheckpointError
+from training.errors import CheckpointError, DivergedError
+from training.recipes import Recipe
 from training.trainer import checkpoint
 from training.trainer.loop import TrainingRun
+from training.trainer.probes import measurement
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,21 @@ class RunDirectory:
     def result_file(self) -> Path:
         """What the finished run came to: a `RunResult`."""
         return self.path / "outcome.json"
+
+    @property
+    def divergence_file(self) -> Path:
+        """Where and why the run diverged, if it did."""
+        return self.path / "diverged.json"
+
+    @property
+    def measures_file(self) -> Path:
+        """What the run's probes have measured."""
+        return self.path / measurement.FILE_NAME
+
+    @property
+    def recipe_file(self) -> Path:
+        """The run's recipe."""
+        return self.path / "recipe.toml"
 
     @property
     def holds_run(self) -> bool:
@@ -67,10 +100,51 @@ class RunDirectory:
         else:
             self._create()
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from training in this folder.
+
+        The lock is the operating system's: it ends with the process, however that ends.
+
+        Raises:
+            CheckpointError: another process trains here, or the folder cannot be written to.
+        """
+        self._create()
+        with (self.path / ".lock").open("a+", encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as exc:
+                file.seek(0)
+                raise CheckpointError(
+                    f"{self.path} is being trained by the process {file.read() or 'unknown'}; "
+                    "wait for it, stop it, or choose another --run-dir"
+                ) from exc
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def describe(self, recipe: Recipe) -> None:
+        """Write the recipe of the run."""
+        text = tomli_w.dumps(_without_none(recipe.to_dict()))
+        self.recipe_file.write_text(text, encoding="utf-8")
+
+    def record_divergence(self, run: TrainingRun, error: DivergedError) -> None:
+        """Write how far the run came: a divergence is a result too."""
+        table = {
+            "seed": run.seed,
+            "epoch": run.progress.epoch + 1,
+            "step": run.progress.step,
+            "message": str(error),
+        }
+        self.divergence_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
     def save(self, run: TrainingRun) -> None:
-        """Write the run's checkpoint, then its learning curve."""
+        """Write the run's checkpoint, then its learning curve and its measurements."""
         checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
         history.write_history(run.history, self.history_file)
+        if run.probing.measurements:
+            measurement.write_measurements(run.probing.measurements, self.measures_file)
         if run.result:
             text = json.dumps(asdict(run.result), indent=1) + "\n"
             self.result_file.write_text(text, encoding="utf-8")
@@ -83,3 +157,12 @@ class RunDirectory:
             raise CheckpointError(
                 f"cannot make the folder {self.path} ({exc.strerror}); choose another --run-dir"
             ) from exc
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """Return the table without what is not there, for which TOML has no word."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }

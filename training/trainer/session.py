@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -16,10 +16,11 @@ import typer
 
 from models.history import EpochRecord
 from training.data.cifar10 import IMAGE_SHAPE, LABELS, load_cifar10
-from training.data.device_split import DeviceSplit
+from training.data.device_split import RunData
+from training.errors import DivergedError
 from training.evaluation.environment import describe_environment
 from training.recipes import Recipe
-from training.trainer.console import ProgressReport, run_report
+from training.trainer.console import ProgressReport, run_header, run_report
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import RunResult
 from training.trainer.loop import TrainingRun
@@ -63,7 +64,7 @@ class TrainingSession:
         with timers.measure("build"):
             splits = load_cifar10(data_dir)
         with timers.measure("prepare"):
-            train, test = (DeviceSplit.place(split, self.device) for split in splits)
+            data = RunData.place(splits, self.recipe.data, self.device)
         results = []
         for seed, folder in folders.items():
             with timers.measure("build"):
@@ -75,25 +76,26 @@ class TrainingSession:
                     workers=self.workers,
                     compiled=self.compiled,
                 )
-            folder.open(run, resume=resumes[seed])
-            self._train_run(run, train, test, folder, timers)
+            with folder.locked() if self.workers.leads else nullcontext():
+                folder.open(run, resume=resumes[seed])
+                self._train_run(run, data, folder, timers)
             if run.result:
                 results.append(run.result)
         return results
 
     def _train_run(
-        self,
-        run: TrainingRun,
-        train: DeviceSplit,
-        test: DeviceSplit,
-        directory: RunDirectory,
-        timers: Timers,
+        self, run: TrainingRun, data: RunData, directory: RunDirectory, timers: Timers
     ) -> None:
         if run.finished:
             typer.echo(f"the run has its {self.recipe.epochs} epochs; --epochs trains it further")
             return
         with timers.measure("prepare"):
-            run.prepare(train)
+            run.prepare(data.train, data.test, data.held_out)
+        if self.workers.leads:
+            precision = str(self.precision).removeprefix("torch.")
+            used = replace(self.recipe, seed=run.seed, precision=precision)  # type: ignore[arg-type]
+            directory.describe(used)
+            typer.echo(run_header(used, run.network, run.device, len(data.train.labels)))
         run.sessions.append(
             {
                 "first_epoch": run.progress.epoch + 1,
@@ -103,23 +105,25 @@ class TrainingSession:
                 **describe_environment(self.device),
             }
         )
-        self._train_epochs(run, train, test, directory)
+        self._train_epochs(run, data, directory)
         if self.workers.leads and run.result:
             typer.echo(run_report(run.result, timers.seconds))
 
-    def _train_epochs(
-        self, run: TrainingRun, train: DeviceSplit, test: DeviceSplit, directory: RunDirectory
-    ) -> None:
+    def _train_epochs(self, run: TrainingRun, data: RunData, directory: RunDirectory) -> None:
         leads = self.workers.leads
         report = ProgressReport(self.recipe.epochs, self.recipe.batch_size, quiet=not leads)
         with report, interruptible(report) as observer:
             try:
                 while not run.finished:
-                    record = run.train_epoch(train, test, observer)
+                    record = run.train_epoch(data.train, data.test, observer)
                     if leads:
                         directory.save(run)
                     if leads and self.tensorboard:
                         write_tensorboard(record, directory.path)
+            except DivergedError as error:
+                if leads:
+                    directory.record_divergence(run, error)
+                raise
             except KeyboardInterrupt:
                 if leads:
                     directory.save(run)

@@ -1,1 +1,2 @@
-"""Placeholder."""
+from training.trainer.probes.probe import Probe
+class LayerProbe(Probe): pass

@@ -21,28 +21,32 @@ from training.trainer.probes.statistics import StatisticsProbe
 class Probing:
     """The probes of one run; `seconds` is what they have cost in this process."""
 
-    def __init__(self, bench: Bench, network: nn.Module, autocast: torch.autocast) -> None:
+    def __init__(self, recipe: ProbesRecipe, network: nn.Module, autocast: torch.autocast) -> None:
+        self.recipe = recipe
         self.network = network
-        self.recipe = bench.recipe.probes
-        self.device = bench.train.images.device
-        self.probes = _probes(bench, network, autocast)
+        self.autocast = autocast
+        self.probes: list[Probe] = []
         self.measurements: list[Measurement] = []
         self.seconds = 0.0
+        self._kept: list[dict[str, torch.Tensor]] = []  # states for the probes to come
 
-    def around_step(self, step: int, steps: int, take: Callable[[], Any]) -> Any:
-        """Take the step with that index, counted over the run of epochs of `steps`."""
-        if not self.probes:
-            return take()
-        due = is_due(step, self.recipe)
-        if due:
+    def attach(self, bench: Bench) -> None:
+        """Build the probes that the recipe switches on, for these data."""
+        self.probes = _probes(bench, self.network, self.autocast)
+        for probe, state in zip(self.probes, self._kept, strict=False):
+            probe.restore(state)
+
+    def before_step(self, step: int) -> None:
+        """Look at the network before the step with that index, counted over the whole run."""
+        if self.probes and is_due(step, self.recipe):
             self._run(lambda: [probe.before_step(self.network) for probe in self.probes])
-        result = take()
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Measure after the step with that index, in a run of epochs of `steps`."""
         for probe in self.probes:
             probe.after_step(self.network)
-        if due:
-            for probe in self.probes:
+            if is_due(step, self.recipe):
                 self._collect(step, steps, probe.after_due_step)
-        return result
 
     def after_epoch(self, epoch: int, steps: int) -> None:
         """Measure after the epoch with that number, counted from 1, of `steps`."""
@@ -64,7 +68,7 @@ class Probing:
 
     def _run(self, measure: Callable[[], object]) -> None:
         started = time.perf_counter()
-        with own_draws(self.device):
+        with own_draws(next(self.network.parameters()).device):
             measure()
         self.seconds += time.perf_counter() - started
 
@@ -76,8 +80,7 @@ class Probing:
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` returned."""
         self.measurements = [Measurement(**row) for row in state["measurements"]]
-        for probe, kept in zip(self.probes, state["probes"], strict=True):
-            probe.restore(kept)
+        self._kept = state["probes"]
 
 
 def is_due(step: int, recipe: ProbesRecipe) -> bool:
@@ -96,9 +99,6 @@ def _probes(bench: Bench, network: nn.Module, autocast: torch.autocast) -> list[
         (recipe.layers, lambda: LayerProbe(bench)),
         (recipe.landscape, lambda: LandscapeProbe(bench)),
         (recipe.statistics, lambda: StatisticsProbe(bench, network, autocast)),
-        (
-            bool(recipe.precise_bn or bench.held_out),
-            lambda: AccuracyProbe(bench, autocast),
-        ),
+        (bool(recipe.precise_bn or bench.held_out), lambda: AccuracyProbe(bench, autocast)),
     )
     return [build() for on, build in switched if on]

@@ -1,0 +1,2 @@
+from training.trainer.probes.probe import Probe
+class LandscapeProbe(Probe): pass

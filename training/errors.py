@@ -3,6 +3,7 @@
     TrainingError
     ├── DataError          the dataset is missing, truncated or not the published one
     ├── RecipeError        a recipe does not exist or holds a wrong key or value
+    ├── StudyError         a study does not exist, holds a wrong key or value, or its runs failed
     ├── CheckpointError    a checkpoint is missing, unreadable or of another run
     ├── DivergedError      the loss stopped being a number
     ├── GraphError         an ONNX file cannot be loaded, or is no graph of ours
@@ -29,6 +30,10 @@ class DataError(TrainingError):
 
 class RecipeError(TrainingError):
     """A recipe is unknown or does not say what a recipe must say."""
+
+
+class StudyError(TrainingError):
+    """A study cannot be read, or some of its runs failed."""
 
 
 class CheckpointError(TrainingError):

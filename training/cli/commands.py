@@ -19,6 +19,8 @@ from training.errors import TrainingError
 EXTRAS = {
     "fetch": "train",
     "train": "train",
+    "recipes": "train",
+    "study": "train",  # its report needs study, its --ray needs ray
     "export": "train",
     "fold": "fold",
     "doctor": "fold",
@@ -80,6 +82,8 @@ def _load(name: str, extra: str) -> Any:
         if explained is error:
             raise
         function = _explanation(explained, extra)
+    if isinstance(function, typer.Typer):  # a command with commands of its own
+        return get_command(function)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(function)
     return get_command(app)

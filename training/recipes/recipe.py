@@ -285,6 +285,18 @@ class Recipe:
         """Return the recipe as plain JSON values."""
         return dataclasses.asdict(self)
 
+    def to_toml(self) -> dict[str, Any]:
+        """Return the recipe without what it leaves out, for which TOML has no word."""
+        return _without_none(self.to_dict())
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
 
 def available_recipes() -> list[str]:
     """Return the names of the recipes that ship, sorted."""

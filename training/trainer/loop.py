@@ -40,6 +40,8 @@ from training.trainer.probes.probe import Bench
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
+# Of what a recipe and a seed make: raised when the same ones begin to give other weights.
+TRAINER_VERSION = 1
 
 # A sync per step would idle a GPU; this often is soon enough to notice a loss that is not a number.
 # A CPU waits for each of its long steps anyway, and so may a person who stops it.

@@ -14,11 +14,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
@@ -28,6 +28,8 @@ from training.recipes import Recipe
 from training.trainer import checkpoint
 from training.trainer.loop import TrainingRun
 from training.trainer.probes import measurement
+
+LOCK_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class RunDirectory:
     def measures_file(self) -> Path:
         """What the run's probes have measured."""
         return self.path / measurement.FILE_NAME
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that trains the run, whose number is in it."""
+        return self.path / ".lock"
 
     @property
     def recipe_file(self) -> Path:
@@ -100,6 +107,18 @@ class RunDirectory:
         else:
             self._create()
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process trains in this folder."""
+        if not self.lock_file.exists():
+            return False
+        with self.lock_file.open("a", encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other process from training in this folder.
@@ -110,15 +129,20 @@ class RunDirectory:
             CheckpointError: another process trains here, or the folder cannot be written to.
         """
         self._create()
-        with (self.path / ".lock").open("a+", encoding="ascii") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as exc:
-                file.seek(0)
-                raise CheckpointError(
-                    f"{self.path} is being trained by the process {file.read() or 'unknown'}; "
-                    "wait for it, stop it, or choose another --run-dir"
-                ) from exc
+        with self.lock_file.open("a+", encoding="ascii") as file:
+            # Whoever looks whether a run is locked holds the lock for a moment.
+            for attempt in range(LOCK_ATTEMPTS):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as exc:
+                    if attempt + 1 == LOCK_ATTEMPTS:
+                        file.seek(0)
+                        raise CheckpointError(
+                            f"{self.path} is being trained by the process {file.read()}; "
+                            "wait for it, stop it, or choose another --run-dir"
+                        ) from exc
+                    time.sleep(0.05)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -126,7 +150,7 @@ class RunDirectory:
 
     def describe(self, recipe: Recipe) -> None:
         """Write the recipe of the run."""
-        text = tomli_w.dumps(_without_none(recipe.to_dict()))
+        text = tomli_w.dumps(recipe.to_toml())
         self.recipe_file.write_text(text, encoding="utf-8")
 
     def record_divergence(self, run: TrainingRun, error: DivergedError) -> None:
@@ -157,12 +181,3 @@ class RunDirectory:
             raise CheckpointError(
                 f"cannot make the folder {self.path} ({exc.strerror}); choose another --run-dir"
             ) from exc
-
-
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
-    """Return the table without what is not there, for which TOML has no word."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }

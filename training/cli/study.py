@@ -1,0 +1,143 @@
+"""`foldnorm study`: list, plan, run and report studies."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from training.studies.conduct import StudyFolder, count_states, run_study, work
+from training.studies.design import available_studies, load_study
+from training.studies.execution import Executor, LocalExecutor
+from training.studies.plan import PlannedRun, plan_study
+from training.studies.runs import RunFolders
+from training.trainer.device import choose_device
+
+study = typer.Typer(
+    help="Answer a question by many runs: list, plan, run and report studies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Name = Annotated[str, typer.Argument(metavar="STUDY", help="One that ships, or a .toml file.")]
+PresetName = Annotated[str, typer.Option("--preset", help="How large; see study list.")]
+Rows = Annotated[Path, typer.Option("--output", "-o", help="Folder of the studies' tables.")]
+RunsDir = Annotated[Path, typer.Option(help="Folder of the run folders, of all studies.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+
+STUDIES, RUNS = Path("docs/studies"), Path("runs")
+
+
+@study.command(name="list")
+def list_studies() -> None:
+    """List the studies that ship, their questions and their sizes."""
+    table = Table("study", "question", "cells", "presets: epochs x seeds")
+    for name in available_studies():
+        design = load_study(name)
+        presets = "; ".join(
+            f"{preset}: {size.epochs} x {len(size.seeds)}"
+            for preset, size in design.presets.items()
+        )
+        table.add_row(name, design.question, str(len(design.cells())), presets)
+    Console().print(table)
+
+
+@study.command()
+def plan(
+    name: Name,
+    preset: PresetName = "cpu",
+    runs_dir: RunsDir = RUNS,
+    output: Rows = STUDIES,
+    device: Device = "auto",
+    speed: Annotated[
+        float, typer.Option(min=1, help="Images/s that all runs train on together.")
+    ] = 1_200,
+) -> None:
+    """Say what a study trains, what of it is there, and about how long the rest takes."""
+    folder = _folder(name, output, runs_dir)
+    planned = plan_study(folder.study, preset, choose_device(device))
+    states = folder.states(planned)
+    table = Table("run", "state", "seed", *folder.study.factors, title=folder.study.question)
+    for run, state in states.items():
+        table.add_row(run.identity, state, str(run.seed), *(level for _, level in run.cell))
+    Console().print(table)
+    left = [run for run, state in states.items() if state not in ("recorded", "done", "diverged")]
+    images, steps = work(left)
+    typer.echo(
+        f"{len(planned)} runs, {len(left)} to train: {images:,} images in {steps:,} steps, about "
+        f"{timedelta(seconds=round(images / speed))} at {speed:,.0f} images/s"
+    )
+
+
+@study.command()
+def run(
+    name: Name,
+    data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    preset: PresetName = "cpu",
+    runs_dir: RunsDir = RUNS,
+    output: Rows = STUDIES,
+    device: Device = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of a run.")] = 1,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Train on Ray: a cluster of this machine alone.")
+    ] = False,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Train on the Ray cluster at this address.")
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")
+    ] = False,
+) -> None:
+    """Train what a study still misses, and write its rows; a study that was stopped goes on."""
+    folder = _folder(name, output, runs_dir)
+    chosen = choose_device(device)
+    planned = plan_study(folder.study, preset, chosen)
+    folder.register(preset, chosen)
+    typer.echo(f"{folder.study.question}\n{_progress(folder, planned)}")
+    executor = _executor(jobs, threads, ray_address or ("local" if ray else None))
+    started = time.monotonic()
+    try:
+        for outcome in run_study(
+            folder,
+            planned,
+            executor,
+            data_dir=data_dir,
+            device=device,
+            threads=threads,
+            fail_fast=fail_fast,
+        ):
+            ended = f"failed: {outcome.error}" if outcome.error else "ended"
+            seconds = timedelta(seconds=round(time.monotonic() - started))
+            typer.echo(
+                f"{seconds}  {outcome.job.recipe.name} seed {outcome.job.recipe.seed} {ended}; "
+                f"{_progress(folder, planned)}"
+            )
+    except KeyboardInterrupt:
+        typer.echo("stopped; every run is saved. To go on, repeat the command", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(f"rows: {folder.path}")
+
+
+def _executor(jobs: int, threads: int, ray_address: str | None) -> Executor:
+    if ray_address is None:
+        return LocalExecutor(jobs)
+    from training.studies.execution.on_ray import RayExecutor  # an extra of its own
+
+    return RayExecutor(ray_address, jobs, threads)
+
+
+def _folder(name: str, output: Path, runs_dir: Path) -> StudyFolder:
+    design = load_study(name)
+    return StudyFolder(design, output / design.name, RunFolders(runs_dir))
+
+
+def _progress(folder: StudyFolder, planned: list[PlannedRun]) -> str:
+    counts = count_states(folder.states(planned))
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))

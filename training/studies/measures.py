@@ -1,0 +1,81 @@
+"""What a finished run comes to, in numbers: computed from its learning curve and its probes.
+
+    test_accuracy_last_fifth        mean over the last fifth of the epochs, at least three: the
+                                    primary measure, since one epoch's accuracy scatters by a point
+    precise_accuracy_last_fifth     the same with the batch norms' statistics estimated anew after
+                                    each of these epochs; of a network without any, the same number
+    test_accuracy_last              after the last epoch
+    test_accuracy_best              the highest of all epochs: a maximum of noise, for comparison
+                                    with sources that report one; `best_epoch` is where
+    epochs_to_0.75                  the first epoch at which the mean of three consecutive test
+                                    accuracies is at least 0.75; missing where it never was
+    seconds_per_epoch               median of the training alone
+    final_...                       every measure of the probes, after the last epoch
+
+Accuracies and losses are shares and nats; a run that diverged scores chance.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from models.history import EpochRecord
+from training.studies.statistics.crossing import first_crossing
+from training.trainer.probes import Measurement
+
+SHORTEST_TAIL = 3  # epochs
+ACCURACIES = (
+    "test_accuracy_last_fifth",
+    "precise_accuracy_last_fifth",
+    "test_accuracy_last",
+    "test_accuracy_best",
+)
+
+
+def run_measures(
+    history: Sequence[EpochRecord],
+    measurements: Iterable[Measurement],
+    thresholds: Sequence[float],
+) -> dict[str, float]:
+    """Return the measures of a run that has at least one epoch."""
+    whole = [one for one in measurements if not one.layer and one.epoch <= history[-1].epoch]
+    raw = [record.test_accuracy for record in history]
+    precise = {one.epoch: one.value for one in whole if one.measure == "precise_bn_accuracy"}
+    adjusted = [precise.get(float(record.epoch), record.test_accuracy) for record in history]
+    best = max(range(len(raw)), key=raw.__getitem__)
+    measures = {
+        "test_accuracy_last_fifth": tail_mean(raw),
+        "precise_accuracy_last_fifth": tail_mean(adjusted),
+        "test_accuracy_last": raw[-1],
+        "test_accuracy_best": raw[best],
+        "best_epoch": float(history[best].epoch),
+        "train_accuracy_last": history[-1].train_accuracy,
+        "train_loss_last": history[-1].train_loss,
+        "seconds_per_epoch": statistics.median(record.train_seconds for record in history),
+    }
+    epochs = [float(record.epoch) for record in history]
+    for threshold in thresholds:
+        arrived = first_crossing(epochs, raw, threshold)
+        if arrived is not None:
+            measures[f"epochs_to_{threshold:g}"] = arrived
+    return {**measures, **_final(whole)}
+
+
+def diverged_measures(chance: float) -> dict[str, float]:
+    """Return the measures of a run whose loss stopped being a number."""
+    return dict.fromkeys(ACCURACIES, chance)
+
+
+def tail_mean(values: Sequence[float]) -> float:
+    """Return the mean over the last fifth of the values, at least three, or all if there are fewer.
+
+    """
+    count = max(SHORTEST_TAIL, math.ceil(len(values) / 5))
+    return statistics.fmean(values[-count:])
+
+
+def _final(measurements: Sequence[Measurement]) -> Mapping[str, float]:
+    """Return the last value of each measure of the whole network."""
+    return {f"final_{one.measure}": one.value for one in measurements}

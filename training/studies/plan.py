@@ -1,0 +1,145 @@
+"""The runs of a study: which recipe each has, and the name of its folder.
+
+A run is named by what decides its weights: two studies that ask for the same run share it, and a
+run of more epochs contains the shorter one wherever no schedule depends on their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from training.data.cifar10 import IMAGES_PER_FILE, LABELS, PUBLISHED_MD5, TRAIN_FILES
+from training.errors import RecipeError, StudyError
+from training.recipes import Recipe, load_recipe, patched
+from training.studies.design import Cell, CellRule, Preset, Study, selects
+from training.trainer.device import choose_precision
+from training.trainer.loop import TRAINER_VERSION
+from training.trainer.networks import network_of
+
+TRAINING_IMAGES = IMAGES_PER_FILE * len(TRAIN_FILES)
+DIGITS = 12  # of a run's name
+
+
+@dataclass(frozen=True, eq=False)  # a key of tables: each is itself alone
+class PlannedRun:
+    """One run of a study: a cell, a seed, and the recipe that both make."""
+
+    study: str
+    preset: str
+    cell: Cell
+    recipe: Recipe  # with its seed, its epochs and the precision that is really used
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.recipe.seed
+
+    @property
+    def identity(self) -> str:
+        """What decides the weights of the run, in `DIGITS` hexadecimal digits."""
+        return run_identity(self.recipe)
+
+    @property
+    def folder(self) -> str:
+        """The name of the run's folder: its identity, and what it measures on the way."""
+        return f"{self.identity}-{_digest(asdict(self.recipe.probes))[:4]}"
+
+
+def run_identity(recipe: Recipe) -> str:
+    """Return the name of a run: a hash of its recipe, its data and the version of the trainer.
+
+    Titles, probes and, where nothing is bound to them, epochs are not in it, nor is where it runs.
+    """
+    table = recipe.to_dict()
+    for key in ("name", "title", "probes", *(() if recipe.bound_to_epochs else ("epochs",))):
+        del table[key]
+    return _digest({"recipe": table, "data": PUBLISHED_MD5, "trainer": TRAINER_VERSION})[:DIGITS]
+
+
+def training_images(recipe: Recipe) -> int:
+    """Return how many images of CIFAR-10 an epoch of the recipe has."""
+    return recipe.data.images or TRAINING_IMAGES - recipe.data.held_out
+
+
+def steps_per_epoch(recipe: Recipe) -> int:
+    """Return how many steps an epoch of the recipe has."""
+    images = training_images(recipe)
+    if recipe.data.order == "shuffled":
+        return math.ceil(images / recipe.batch_size)
+    return len(LABELS) * math.ceil(images / len(LABELS) / recipe.batch_size)
+
+
+def plan_study(study: Study, preset_name: str, device: torch.device) -> list[PlannedRun]:
+    """Return the runs of a study, seed by seed, so that one that is stopped is still balanced.
+
+    Raises:
+        StudyError: no such preset, or a patch makes no recipe.
+    """
+    preset = study.preset(preset_name)
+    runs = [
+        PlannedRun(study.name, preset_name, cell, _recipe(study, preset, cell, seed, device))
+        for cell in study.cells()
+        for seed in _seeds(preset, cell)
+    ]
+    position = {seed: index for index, seed in enumerate(preset.seeds)}
+    return sorted(runs, key=lambda run: position.get(run.seed, len(position)))  # stable
+
+
+def registered_design(study: Study, preset_name: str, device: torch.device) -> dict[str, Any]:
+    """Return all that a study decides before its first run, as plain JSON values."""
+    runs = plan_study(study, preset_name, device)
+    design = {key: value for key, value in study.to_dict().items() if key not in ("presets",)}
+    preset = asdict(study.preset(preset_name))
+    table = {"study": design, "preset": preset, "runs": sorted(run.identity for run in runs)}
+    plain: dict[str, Any] = json.loads(json.dumps(table))  # tuples become lists
+    return plain
+
+
+def design_hash(design: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a registered design."""
+    return _digest(design)
+
+
+def _recipe(
+    study: Study, preset: Preset, cell: Cell, seed: int, device: torch.device
+) -> Recipe:
+    where = f"study {study.name!r}, {', '.join(level for _, level in cell)}"
+    try:
+        recipe = load_recipe(study.base)
+        levels = [study.factors[factor][level] for factor, level in cell]
+        rules = [rule.set for rule in _rules(preset, cell)]
+        for patch in (study.set, {"epochs": preset.epochs}, preset.set, *levels, *rules):
+            recipe = patched(recipe, patch, where)
+        network_of(recipe)
+    except RecipeError as exc:
+        raise StudyError(str(exc)) from exc
+    precision = str(choose_precision(None, recipe, device)).removeprefix("torch.")
+    name = "-".join((study.name, *(level for _, level in cell)))
+    return replace(recipe, name=_word(name), seed=seed, precision=precision)  # type: ignore[arg-type]
+
+
+def _rules(preset: Preset, cell: Cell) -> list[CellRule]:
+    return [rule for rule in preset.cells if selects(rule.where, cell)]
+
+
+def _seeds(preset: Preset, cell: Cell) -> tuple[int, ...]:
+    chosen = [rule.seeds for rule in _rules(preset, cell) if rule.seeds is not None]
+    return chosen[-1] if chosen else preset.seeds
+
+
+def _word(name: str) -> str:
+    """Return a name of lower-case words joined by -."""
+    letters = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+    return "-".join(word for word in letters.split("-") if word)
+
+
+def _digest(table: Mapping[str, Any]) -> str:
+    canonical = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -213,6 +213,8 @@ class ProbesRecipe:
     landscape: bool = False  # loss along the gradient, its predictiveness, effective smoothness
     # After every epoch: PreciseBN by number of images, other momenta, what neighbours change.
     statistics: bool = False
+    # Steps after which train and test accuracy of un-augmented images are measured, by a name.
+    points: dict[str, int] = field(default_factory=dict)
     images: Annotated[int, Range(2, 10_000, example=256)] = 256
     every: Annotated[int, Range(1, example=500)] = 500  # steps
 

@@ -1,4 +1,4 @@
-"""Accuracy after an epoch that the learning curve does not hold: held-out images, PreciseBN."""
+"""Accuracies that the learning curve does not hold: held-out images, PreciseBN, the gap."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from training.data.device_split import DeviceSplit
 from training.trainer.evaluate import evaluate_network
 from training.trainer.methods.precise_bn import apply_precise_bn
 from training.trainer.probes.probe import Bench, Probe, duplicate
 
 
+GAP_IMAGES = 5_000  # training images, un-augmented
+
+
 class AccuracyProbe(Probe):
-    """Loss and accuracy on the held-out images, and test accuracy with statistics made anew."""
+    """Loss and accuracy on the held-out images, and test accuracy with statistics made anew.
+
+    At the recipe's points also the gap between training and test images, both as they are and in
+    inference mode: the running training accuracy is of augmented images and of weights that moved.
+    """
 
     def __init__(self, bench: Bench, autocast: torch.autocast) -> None:
         super().__init__(bench)
@@ -34,3 +42,14 @@ class AccuracyProbe(Probe):
         if len(images) and apply_precise_bn(copied, images, self.autocast):
             _, accuracy = evaluate_network(copied, bench.test, clip, self.autocast)
             yield "precise_bn_accuracy", "", accuracy
+
+    def at_point(self, network: nn.Module) -> Iterator[tuple[str, str, float]]:
+        """Yield `train_accuracy`, `test_accuracy` and `train_test_gap`, their difference."""
+        bench, clip = self.bench, self.bench.recipe.probability_clip
+        copied = duplicate(network)
+        train = DeviceSplit(bench.train.images[:GAP_IMAGES], bench.train.labels[:GAP_IMAGES])
+        _, on_train = evaluate_network(copied, train, clip, self.autocast)
+        _, on_test = evaluate_network(copied, bench.test, clip, self.autocast)
+        yield "train_accuracy", "", on_train
+        yield "test_accuracy", "", on_test
+        yield "train_test_gap", "", on_train - on_test

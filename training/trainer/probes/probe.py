@@ -57,6 +57,10 @@ class Probe:
         """Yield (measure, layer, value) after an epoch."""
         yield from ()
 
+    def at_point(self, network: nn.Module) -> Iterator[tuple[str, str, float]]:
+        """Yield (measure, layer, value) after a step that the recipe names as a point."""
+        yield from ()
+
     def state(self) -> Mapping[str, torch.Tensor]:
         """Return what a stopped run must keep of this probe."""
         return {}

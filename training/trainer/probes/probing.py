@@ -47,6 +47,9 @@ class Probing:
             probe.after_step(self.network)
             if is_due(step, self.recipe):
                 self._collect(step, steps, probe.after_due_step)
+            for name, point in self.recipe.points.items():
+                if step + 1 == point:
+                    self._collect(point, steps, probe.at_point, f"_at_{name}")
 
     def after_epoch(self, epoch: int, steps: int) -> None:
         """Measure after the epoch with that number, counted from 1, of `steps`."""
@@ -58,10 +61,11 @@ class Probing:
         step: int,
         steps: int,
         measure: Callable[[nn.Module], Iterator[tuple[str, str, float]]],
+        suffix: str = "",
     ) -> None:
         self._run(
             lambda: self.measurements.extend(
-                Measurement(step / steps, step, name, value, layer)
+                Measurement(step / steps, step, name + suffix, value, layer)
                 for name, layer, value in measure(self.network)
             )
         )
@@ -99,6 +103,6 @@ def _probes(bench: Bench, network: nn.Module, autocast: torch.autocast) -> list[
         (recipe.layers, lambda: LayerProbe(bench)),
         (recipe.landscape, lambda: LandscapeProbe(bench)),
         (recipe.statistics, lambda: StatisticsProbe(bench, network, autocast)),
-        (bool(recipe.precise_bn or bench.held_out), lambda: AccuracyProbe(bench, autocast)),
+        (bool(recipe.precise_bn or recipe.points or bench.held_out), lambda: AccuracyProbe(bench, autocast)),
     )
     return [build() for on, build in switched if on]

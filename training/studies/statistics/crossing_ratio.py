@@ -21,8 +21,6 @@ from training.studies.statistics.contrasts import contrast
 from training.studies.statistics.crossing import Crossings, require_one_horizon
 from training.studies.statistics.intervals import Estimate
 
-ROUNDING = 1e-9  # 10 * 2.3 is 23 or a little less
-
 
 @dataclass(frozen=True)
 class CrossingRatio:
@@ -73,13 +71,15 @@ def _ratio_of_means(slow: Crossings, fast: Crossings) -> Estimate:
 def _ratio_words(ratio: Estimate) -> str:
     if not ratio.has_interval:
         return f"{ratio.value:.2g} times as many, a single run without an interval"
+    if ratio.p is None:
+        return f"{ratio.value:.2g} times as many, the runs of each alike"
     return f"{ratio.value:.2g} times as many, {ratio.low:.2g} to {ratio.high:.2g}"
 
 
 def _bound_words(at_least: float | None, at_most: float | None) -> str:
     """Round a bound away from what it excludes, so that the sentence stays true."""
     if at_least is not None:
-        return f"at least {math.floor(10 * at_least + ROUNDING) / 10:g} times as many"
+        return f"at least {math.floor(10 * at_least) / 10:g} times as many"
     if at_most is not None:
-        return f"at most {math.ceil(10 * at_most - ROUNDING) / 10:g} times as many"
+        return f"at most {math.ceil(10 * at_most) / 10:g} times as many"
     return "no bound on their ratio"

@@ -107,7 +107,7 @@ def pair_test(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> PairTes
     only_a = int((right_a & ~right_b).sum())
     only_b = int((right_b & ~right_a).sum())
     p = float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
-    return PairTest(only_a, only_b, min(1.0, p))
+    return PairTest(only_a, only_b, p)
 
 
 def seed_variance(right: NDArray[np.bool_]) -> SeedVariance:

@@ -135,7 +135,7 @@ def _walk(start: Mapping[str, str], order: Sequence[Switch]) -> Iterator[Cell]:
 
 
 def _share(name: str, steps: tuple[tuple[Cell, Cell], ...]) -> Share:
-    counts = Counter(after for _, after in steps)
+    counts = Counter(after for _, after in steps)  # no cell is on both sides of one switch
     counts.subtract(before for before, _ in steps)
-    exact = {cell: Fraction(count, len(steps)) for cell, count in counts.items() if count}
+    exact = {cell: Fraction(count, len(steps)) for cell, count in counts.items()}
     return Share(name, exact, steps)

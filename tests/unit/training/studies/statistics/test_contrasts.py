@@ -98,6 +98,7 @@ def test_pairs_that_differ_equally_have_no_p_whatever_their_rounding():
     assert len({x - y for x, y in zip(a, b, strict=True)}) > 1
     assert paired(a, b).p is None
     assert paired(a, b).value == pytest.approx(0.05)
+    assert paired([0.1 + 0.2, 0.5], [0.3, 0.5]).p is None
 
 
 def test_arms_of_different_length_and_empty_ones_are_not_paired():

@@ -37,6 +37,13 @@ def test_single_runs_have_a_ratio_without_an_interval():
     assert found.sentence.endswith("; 2.5 times as many, a single run without an interval")
 
 
+def test_arms_whose_runs_arrive_together_have_no_interval_to_speak_of():
+    found = crossing_ratio(Crossings("baseline", (25, 25), 30), Crossings("BN", (10, 10), 30))
+    assert isinstance(found, CrossingRatio)
+    assert (found.estimate.p, found.estimate.value) == (None, pytest.approx(2.5))
+    assert found.sentence.endswith("; 2.5 times as many, the runs of each alike")
+
+
 def test_runs_that_never_arrived_give_a_bound_and_no_estimate():
     found = crossing_ratio(Crossings("baseline", (None, None, None), 30), FAST)
     assert isinstance(found, RatioBound)

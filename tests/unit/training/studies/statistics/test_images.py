@@ -116,9 +116,9 @@ def test_seeds_that_are_better_everywhere_have_the_instability_put_in():
 
 
 def test_the_split_is_jordans_formula_in_a_case_by_hand():
-    right = np.array([[True, True, False], [True, False, False]])
-    # Accuracies 2/3 and 1/3: variance 1/18. Shares 1, 1/2, 0: sum of p (1 - p) is 1/4, times 2.
+    right = np.array([[True, True, True], [True, False, False]])
+    # Accuracies 1 and 1/3: variance 2/9. Shares 1, 1/2, 1/2: sum of p (1 - p) is 1/2, times 2 / 9.
     found = seed_variance(right)
-    assert found.total == pytest.approx(1 / 18)
-    assert found.by_images == pytest.approx(1 / 18)
-    assert found.instability == pytest.approx(0, abs=1e-15)
+    assert found.total == pytest.approx(2 / 9)
+    assert found.by_images == pytest.approx(1 / 9)
+    assert found.instability == pytest.approx(3 / 2 * (2 / 9 - 1 / 9))

@@ -62,7 +62,7 @@ class ContrastDesign:
     name: str
     plus: tuple[dict[str, str], ...]
     minus: tuple[dict[str, str], ...]
-    predicted: Literal["+", "-", "0", ""] = ""
+    predicted: Literal["+", "-", "=", ""] = ""
     measure: str = ""  # the study's primary one by default
     exploratory: bool = False  # outside the family that Holm's correction covers
 

@@ -178,9 +178,7 @@ def _check_number(name: str, value: object, *, above: float, most: float = 1e6) 
         raise TypeError(f"{name} = {value!r} must be above {above:g} and at most {most:g}")
 
 
-def initialize_glorot(
-    network: nn.Module, generator: torch.Generator, scale: float = 1.0
-) -> None:
+def initialize_glorot(network: nn.Module, generator: torch.Generator, scale: float = 1.0) -> None:
     """Draw every kernel from Glorot's uniform distribution and zero every bias, as Keras does.
 
     Kernels are drawn in the order of the layers and norms draw nothing, so that two networks

@@ -23,7 +23,9 @@ def recipes(
 ) -> None:
     """List the recipes that ship, or show all that one decides, defaults too."""
     if name:
-        typer.echo(tomli_w.dumps(override(load_recipe(name), assignments or []).to_toml()), nl=False)
+        typer.echo(
+            tomli_w.dumps(override(load_recipe(name), assignments or []).to_toml()), nl=False
+        )
         return
     table = Table("recipe", "title", "network", "epochs", "batch", "optimizer")
     for known in available_recipes():
@@ -37,4 +39,6 @@ def recipes(
             recipe.optimizer.kind,
         )
     Console().print(table)
-    typer.echo("foldnorm recipes RECIPE shows one; foldnorm train RECIPE --set KEY=VALUE changes it")
+    typer.echo(
+        "foldnorm recipes RECIPE shows one; foldnorm train RECIPE --set KEY=VALUE changes it"
+    )

@@ -34,11 +34,13 @@ class RunData:
     held_out: DeviceSplit | None = None
 
     @classmethod
-    def place(cls, splits: tuple[Split, Split], recipe: DataRecipe, device: torch.device) -> RunData:
+    def place(
+        cls, splits: tuple[Split, Split], recipe: DataRecipe, device: torch.device
+    ) -> RunData:
         """Copy to the device what the recipe takes of the training and the test images."""
         train, held_out = select(splits[0], recipe)
         return cls(
             DeviceSplit.place(train, device),
             DeviceSplit.place(splits[1], device),
-            held_out and DeviceSplit.place(held_out, device),
+            None if held_out is None else DeviceSplit.place(held_out, device),
         )

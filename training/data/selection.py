@@ -40,6 +40,8 @@ def epoch_batches(
         return list(shuffled.split(batch_size))
     classes = labels.cpu()[shuffled]
     batches = [
-        batch for label in classes.unique() for batch in shuffled[classes == label].split(batch_size)
+        batch
+        for label in classes.unique()
+        for batch in shuffled[classes == label].split(batch_size)
     ]
     return [batches[i] for i in torch.randperm(len(batches), generator=generator)]

@@ -49,12 +49,15 @@ def _merged(table: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
     merged = dict(table)
     for key, value in patch.items():
         there = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(there, Mapping)
-        if both and value.get("kind", there.get("kind")) == there.get("kind"):
+        if isinstance(value, Mapping) and isinstance(there, Mapping) and _same_kind(there, value):
             merged[key] = _merged(there, value)
         else:
             merged[key] = value
     return merged
+
+
+def _same_kind(table: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
+    return patch.get("kind", table.get("kind")) == table.get("kind")
 
 
 def _value(text: str) -> Any:

@@ -279,8 +279,8 @@ class Recipe:
     @property
     def bound_to_epochs(self) -> bool:
         """Whether a longer run is another one from the first step on."""
-        grouped = isinstance(self.optimizer, GroupedRecipe)
-        scheduled = grouped or self.optimizer.schedule is not None
+        optimizer = self.optimizer
+        scheduled = isinstance(optimizer, GroupedRecipe) or optimizer.schedule is not None
         return scheduled or bool(self.curriculum) or self.averaging is not None or self.recalibrate
 
     def to_dict(self) -> dict[str, Any]:

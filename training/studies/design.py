@@ -19,11 +19,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from models.bundle import NAME_PATTERN
 from models.records import RecordError, record_from_dict
 from training.errors import StudyError
+from training.studies.statistics.shapley import Switch
+from training.studies.statistics.verdicts import Prediction
 
 DESIGNS = Path(__file__).parent / "designs"
 
@@ -56,25 +58,16 @@ class ContrastDesign:
     """A difference of cells: the mean of those that `plus` selects less that of `minus`.
 
     Several selections on a side are added up, each its own mean: an interaction is the difference
-    of two differences. `predicted` is the sign that was expected before the runs.
+    of two differences. `predicted` is the sign that was expected before the runs, `=` no effect
+    that matters.
     """
 
     name: str
     plus: tuple[dict[str, str], ...]
     minus: tuple[dict[str, str], ...]
-    predicted: Literal["+", "-", "=", ""] = ""
+    predicted: Prediction = "="
     measure: str = ""  # the study's primary one by default
     exploratory: bool = False  # outside the family that Holm's correction covers
-
-
-@dataclass(frozen=True)
-class SwitchDesign:
-    """One change on the way from one cell to another: `factor` goes to `level`."""
-
-    name: str
-    factor: str
-    level: str
-    after: tuple[str, ...] = ()  # the switches that must have been thrown before
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ class AttributionDesign:
     """Which switch contributed how much to the gap between two cells (Shapley values)."""
 
     start: dict[str, str]
-    switches: tuple[SwitchDesign, ...]
+    switches: tuple[Switch, ...]
 
 
 @dataclass(frozen=True)
@@ -113,6 +106,7 @@ class ClaimDesign:
     contrast: str = ""
     mean: MeanClaim | None = None
     arrival: ArrivalClaim | None = None
+    predicted: Prediction | None = None  # the claim's own sign, where the study predicts another
     reads: str = ""  # how the test stands for the claim, where that is not obvious
 
 

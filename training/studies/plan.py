@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -56,10 +56,12 @@ def run_identity(recipe: Recipe) -> str:
     """Return the name of a run: a hash of its recipe, its data and the version of the trainer.
 
     Titles, probes and, where nothing is bound to them, epochs are not in it, nor is where it runs.
+    What a recipe leaves at its default is not either: a new option does not rename old runs, and a
+    default that is changed raises `TRAINER_VERSION`.
     """
-    table = recipe.to_dict()
+    table = _chosen(recipe)
     for key in ("name", "title", "probes", *(() if recipe.bound_to_epochs else ("epochs",))):
-        del table[key]
+        table.pop(key, None)
     return _digest({"recipe": table, "data": PUBLISHED_MD5, "trainer": TRAINER_VERSION})[:DIGITS]
 
 
@@ -95,7 +97,7 @@ def plan_study(study: Study, preset_name: str, device: torch.device) -> list[Pla
 def registered_design(study: Study, preset_name: str, device: torch.device) -> dict[str, Any]:
     """Return all that a study decides before its first run, as plain JSON values."""
     runs = plan_study(study, preset_name, device)
-    design = {key: value for key, value in study.to_dict().items() if key not in ("presets",)}
+    design = {key: value for key, value in study.to_dict().items() if key != "presets"}
     preset = asdict(study.preset(preset_name))
     table = {"study": design, "preset": preset, "runs": sorted(run.identity for run in runs)}
     plain: dict[str, Any] = json.loads(json.dumps(table))  # tuples become lists
@@ -107,9 +109,7 @@ def design_hash(design: Mapping[str, Any]) -> str:
     return _digest(design)
 
 
-def _recipe(
-    study: Study, preset: Preset, cell: Cell, seed: int, device: torch.device
-) -> Recipe:
+def _recipe(study: Study, preset: Preset, cell: Cell, seed: int, device: torch.device) -> Recipe:
     where = f"study {study.name!r}, {', '.join(level for _, level in cell)}"
     try:
         recipe = load_recipe(study.base)
@@ -140,6 +140,17 @@ def _word(name: str) -> str:
     return "-".join(word for word in letters.split("-") if word)
 
 
+def _chosen(record: Any) -> dict[str, Any]:
+    """Return the values of a dataclass that are not its defaults, as plain values."""
+    table = {}
+    for entry in fields(record):
+        value = getattr(record, entry.name)
+        made = entry.default_factory is not MISSING
+        if value != (entry.default_factory() if made else entry.default):
+            table[entry.name] = _chosen(value) if is_dataclass(value) else value
+    return table
+
+
 def _digest(table: Mapping[str, Any]) -> str:
-    canonical = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(table, sort_keys=True, separators=(",", ":"), default=asdict)
     return hashlib.sha256(canonical.encode()).hexdigest()

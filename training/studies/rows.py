@@ -62,9 +62,13 @@ def write_rows(rows: Sequence[Row], factors: Sequence[str], path: Path) -> None:
     header = (*FIXED, *factors, "status", "epochs", *MADE, *measures)
     lines = [
         {
-            **{"study": row.study, "run": row.run, "seed": row.seed, "preset": row.preset},
+            "study": row.study,
+            "run": row.run,
+            "seed": row.seed,
+            "preset": row.preset,
             **row.levels,
-            **{"status": row.status, "epochs": row.epochs},
+            "status": row.status,
+            "epochs": row.epochs,
             **row.made,
             **{name: _number(value) for name, value in row.measures.items()},
         }
@@ -101,8 +105,12 @@ def write_curves(study: str, points: Sequence[CurvePoint], path: Path) -> None:
     measures = sorted({name for point in points for name in point.values})
     lines = [
         {
-            **{"study": study, "run": point.run, "seed": point.seed},
-            **{"epoch": _number(point.epoch), "step": point.step, "layer": point.layer},
+            "study": study,
+            "run": point.run,
+            "seed": point.seed,
+            "epoch": _number(point.epoch),
+            "step": point.step,
+            "layer": point.layer,
             **{name: _number(value) for name, value in point.values.items()},
         }
         for point in points
@@ -129,9 +137,7 @@ def read_curves(path: Path) -> list[CurvePoint]:
     ]
 
 
-def _write(
-    header: Sequence[str], lines: Iterable[Mapping[str, object]], path: Path
-) -> None:
+def _write(header: Sequence[str], lines: Iterable[Mapping[str, object]], path: Path) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
     writer.writeheader()

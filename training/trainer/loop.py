@@ -21,8 +21,8 @@ from models.history import EpochRecord
 from models.networks import AirNet
 from training.data.augmentation import EpochAugmentation
 from training.data.device_split import DeviceSplit
-from training.data.selection import epoch_batches
 from training.data.seeds import Stream, stream_generator, stream_seed
+from training.data.selection import epoch_batches
 from training.data.transforms import resize
 from training.errors import CheckpointError, DivergedError
 from training.recipes import Recipe, recipe_from_dict

@@ -1,5 +1,7 @@
 """A run on disk: its recipe, its checkpoint, its learning curve, and how it ended.
 
+In its folder are
+
     recipe.toml       everything that decides the run, seed and precision as they really are
     checkpoint.pt     where it can be taken up again
     history.jsonl     the learning curve

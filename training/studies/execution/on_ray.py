@@ -57,7 +57,7 @@ class RayExecutor:
         os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
         import ray  # slow to import, and reads the environment then
 
-        local = {
+        local: dict[str, Any] = {
             "num_cpus": self.jobs * self.threads,
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,

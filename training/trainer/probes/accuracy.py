@@ -12,7 +12,6 @@ from training.trainer.evaluate import evaluate_network
 from training.trainer.methods.precise_bn import apply_precise_bn
 from training.trainer.probes.probe import Bench, Probe, duplicate
 
-
 GAP_IMAGES = 5_000  # training images, un-augmented
 
 

@@ -1,2 +1,5 @@
 from training.trainer.probes.probe import Probe
-class LandscapeProbe(Probe): pass
+
+
+class LandscapeProbe(Probe):
+    pass

@@ -1,2 +1,5 @@
 from training.trainer.probes.probe import Probe
-class LayerProbe(Probe): pass
+
+
+class LayerProbe(Probe):
+    pass

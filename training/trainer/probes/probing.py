@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,7 +40,9 @@ class Probing:
     def before_step(self, step: int) -> None:
         """Look at the network before the step with that index, counted over the whole run."""
         if self.probes and is_due(step, self.recipe):
-            self._run(lambda: [probe.before_step(self.network) for probe in self.probes])
+            with self._measuring():
+                for probe in self.probes:
+                    probe.before_step(self.network)
 
     def after_step(self, step: int, steps: int) -> None:
         """Measure after the step with that index, in a run of epochs of `steps`."""
@@ -63,17 +66,18 @@ class Probing:
         measure: Callable[[nn.Module], Iterator[tuple[str, str, float]]],
         suffix: str = "",
     ) -> None:
-        self._run(
-            lambda: self.measurements.extend(
+        with self._measuring():
+            self.measurements += [
                 Measurement(step / steps, step, name + suffix, value, layer)
                 for name, layer, value in measure(self.network)
-            )
-        )
+            ]
 
-    def _run(self, measure: Callable[[], object]) -> None:
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        """Draw apart from the training inside, and count the time."""
         started = time.perf_counter()
         with own_draws(next(self.network.parameters()).device):
-            measure()
+            yield
         self.seconds += time.perf_counter() - started
 
     def state(self) -> dict[str, Any]:
@@ -103,6 +107,9 @@ def _probes(bench: Bench, network: nn.Module, autocast: torch.autocast) -> list[
         (recipe.layers, lambda: LayerProbe(bench)),
         (recipe.landscape, lambda: LandscapeProbe(bench)),
         (recipe.statistics, lambda: StatisticsProbe(bench, network, autocast)),
-        (bool(recipe.precise_bn or recipe.points or bench.held_out), lambda: AccuracyProbe(bench, autocast)),
+        (
+            bool(recipe.precise_bn or recipe.points or bench.held_out),
+            lambda: AccuracyProbe(bench, autocast),
+        ),
     )
     return [build() for on, build in switched if on]

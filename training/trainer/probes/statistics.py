@@ -120,7 +120,8 @@ class StatisticsProbe(Probe):
 
     def _answers(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         with self.autocast:
-            logits = network(scale_images(images).contiguous(memory_format=torch.channels_last))
+            inputs = scale_images(images).contiguous(memory_format=torch.channels_last)
+            logits: torch.Tensor = network(inputs)
         return logits.argmax(dim=1)
 
     def state(self) -> Mapping[str, torch.Tensor]:

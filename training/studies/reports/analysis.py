@@ -1,0 +1,286 @@
+"""The analysis that a study's design announced, carried out on its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from training.studies.design import ClaimDesign, ContrastDesign, Study, selects
+from training.studies.rows import CurvePoint, Row
+from training.studies.statistics.cells import Cell, CellSummary, cell_of, summary_of
+from training.studies.statistics.contrasts import contrast, holm
+from training.studies.statistics.crossing import Crossings
+from training.studies.statistics.crossing_ratio import crossing_ratio
+from training.studies.statistics.intervals import Estimate, mean_interval
+from training.studies.statistics.shapley import attribute
+from training.studies.statistics.verdicts import Standing, Verdict, standing, verdict
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """The runs of one cell: the primary measure of each, in the order of their seeds."""
+
+    levels: Mapping[str, str]
+    rows: tuple[Row, ...]
+    summary: CellSummary
+
+    @property
+    def name(self) -> str:
+        """The levels, in the order of the factors."""
+        return ", ".join(self.levels.values())
+
+
+@dataclass(frozen=True)
+class ContrastResult:
+    """A contrast with its interval; None of both where a cell has no runs yet."""
+
+    design: ContrastDesign
+    measure: str
+    estimate: Estimate | None
+    verdict: Verdict | None
+    holm_p: float | None = None  # within the family of those that are not exploratory
+
+
+@dataclass(frozen=True)
+class ShareResult:
+    """How much of the gap between two cells is one switch's."""
+
+    switch: str
+    estimate: Estimate
+    by_order: tuple[float, ...]  # its effect in each order in which the switches can be thrown
+
+
+@dataclass(frozen=True)
+class CrossingResult:
+    """When the runs of each cell reached an accuracy, and how the cells compare."""
+
+    threshold: float
+    arms: tuple[Crossings, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """What the study says of a claim."""
+
+    design: ClaimDesign
+    result: str  # a value with its interval, or how many runs arrived
+    runs: int
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All results of a study in one preset."""
+
+    study: Study
+    preset: str
+    cells: tuple[CellResult, ...]
+    contrasts: tuple[ContrastResult, ...]
+    shares: tuple[ShareResult, ...]
+    crossings: tuple[CrossingResult, ...]
+    claims: tuple[ClaimResult, ...]
+    curves: tuple[CurvePoint, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All runs."""
+        return [row for cell in self.cells for row in cell.rows]
+
+
+def analyse(
+    study: Study, preset: str, rows: Sequence[Row], curves: Sequence[CurvePoint]
+) -> Analysis:
+    """Return the results of one preset; a cell or contrast without runs says so by its absence."""
+    of_preset = [row for row in rows if row.preset == preset]
+    cells = tuple(_cells(study, of_preset))
+    contrasts = _with_holm([_contrast(study, design, of_preset) for design in study.contrasts])
+    crossings = tuple(_crossing(study, cells, threshold) for threshold in study.thresholds)
+    wanted = {row.run for row in of_preset}
+    return Analysis(
+        study=study,
+        preset=preset,
+        cells=cells,
+        contrasts=contrasts,
+        shares=_shares(study, of_preset),
+        crossings=crossings if cells else (),
+        claims=tuple(_claim(study, design, contrasts, of_preset) for design in study.claims),
+        curves=tuple(point for point in curves if point.run in wanted),
+    )
+
+
+def values_of(rows: Sequence[Row], measure: str, selection: Mapping[str, str]) -> list[float]:
+    """Return a measure of the runs whose levels are those of the selection."""
+    return [
+        row.measures[measure]
+        for row in rows
+        if selects(selection, tuple(row.levels.items())) and measure in row.measures
+    ]
+
+
+def _cells(study: Study, rows: Sequence[Row]) -> list[CellResult]:
+    results = []
+    for cell in study.cells():
+        members = tuple(row for row in rows if row.levels == dict(cell))
+        scores = [
+            None if row.status == "diverged" else row.measures.get(study.primary)
+            for row in members
+            if row.status == "diverged" or study.primary in row.measures
+        ]
+        if scores:
+            results.append(CellResult(dict(cell), members, summary_of(scores)))
+    return results
+
+
+def _by_cell(rows: Sequence[Row], measure: str) -> dict[Cell, list[float]]:
+    cells: dict[Cell, list[float]] = {}
+    for row in rows:
+        if measure in row.measures:
+            cells.setdefault(cell_of(row.levels), []).append(row.measures[measure])
+    return cells
+
+
+def _weights(study: Study, design: ContrastDesign) -> dict[Cell, float]:
+    weights: dict[Cell, float] = {}
+    for sign, selections in ((1.0, design.plus), (-1.0, design.minus)):
+        for selection in selections:
+            chosen = [cell for cell in study.cells() if selects(selection, cell)]
+            for cell in chosen:
+                key = cell_of(dict(cell))
+                weights[key] = weights.get(key, 0.0) + sign / len(chosen)
+    return weights
+
+
+def _contrast(study: Study, design: ContrastDesign, rows: Sequence[Row]) -> ContrastResult:
+    measure = design.measure or study.primary
+    cells, weights = _by_cell(rows, measure), _weights(study, design)
+    if any(weight and not cells.get(cell) for cell, weight in weights.items()):
+        return ContrastResult(design, measure, None, None)
+    estimate = contrast(cells, weights)
+    return ContrastResult(
+        design, measure, estimate, verdict(estimate, study.smallest, design.predicted)
+    )
+
+
+def _with_holm(results: Sequence[ContrastResult]) -> tuple[ContrastResult, ...]:
+    family = [one for one in results if one.estimate and not one.design.exploratory]
+    corrected = holm([one.estimate.p if one.estimate else None for one in family]) if family else []
+    by_name = {one.design.name: p for one, p in zip(family, corrected, strict=True)}
+    return tuple(replace(one, holm_p=by_name.get(one.design.name)) for one in results)
+
+
+def _shares(study: Study, rows: Sequence[Row]) -> tuple[ShareResult, ...]:
+    if study.attribution is None:
+        return ()
+    attribution = attribute(study.attribution.start, study.attribution.switches)
+    cells = _by_cell(rows, study.primary)
+    if any(cell not in cells for cell in attribution.cells):
+        return ()
+    means = {cell: sum(values) / len(values) for cell, values in cells.items()}
+    return tuple(
+        ShareResult(share.switch, contrast(cells, share.weights), share.increments(means))
+        for share in attribution.shares
+    )
+
+
+def _crossing(study: Study, cells: Sequence[CellResult], threshold: float) -> CrossingResult:
+    measure = f"epochs_to_{threshold:g}"
+    arms = tuple(
+        Crossings(
+            arm=cell.name,
+            arrivals=tuple(row.measures.get(measure) for row in cell.rows),
+            horizon=float(min(row.epochs for row in cell.rows)),
+        )
+        for cell in cells
+    )
+    sentences = []
+    for other in arms[1:]:
+        slow, fast = _one_horizon(arms[0], other)
+        sentences.append(crossing_ratio(slow, fast).sentence)
+    return CrossingResult(threshold, arms, tuple(sentences))
+
+
+def _one_horizon(a: Crossings, b: Crossings) -> tuple[Crossings, Crossings]:
+    """Return two arms as seen up to one horizon.
+
+    An arm whose runs have all arrived may be seen up to any later one; else both are cut to the
+    shorter.
+    """
+    longer = max(a.horizon, b.horizon)
+    if all(arm.horizon == longer or arm.all_arrived for arm in (a, b)):
+        return replace(a, horizon=longer), replace(b, horizon=longer)
+    shorter = min(a.horizon, b.horizon)
+    return _cut(a, shorter), _cut(b, shorter)
+
+
+def _cut(arm: Crossings, horizon: float) -> Crossings:
+    arrivals = tuple(t if t is not None and t <= horizon else None for t in arm.arrivals)
+    return replace(arm, arrivals=arrivals, horizon=horizon)
+
+
+def _claim(
+    study: Study, design: ClaimDesign, contrasts: Sequence[ContrastResult], rows: Sequence[Row]
+) -> ClaimResult:
+    if design.mean:
+        values = values_of(rows, design.mean.measure, design.mean.where)
+        if not values:
+            return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
+        return _mean_claim(design, mean_interval(values), design.mean.value, design.mean.tolerance)
+    if design.arrival:
+        return _arrival_claim(design, rows)
+    found = next(one for one in contrasts if one.design.name == design.contrast)
+    if found.estimate is None:
+        return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
+    predicted = design.predicted or found.design.predicted
+    conclusion = verdict(found.estimate, study.smallest, predicted)
+    says = standing(conclusion)
+    if predicted == "=" and conclusion is Verdict.PRACTICALLY_EQUAL:
+        says = Standing.REPRODUCED
+    return ClaimResult(design, words(found.estimate, found.measure), found.estimate.n, says)
+
+
+def _mean_claim(
+    design: ClaimDesign, estimate: Estimate, value: float, tolerance: float
+) -> ClaimResult:
+    low, high = value - tolerance, value + tolerance
+    if low <= estimate.low and estimate.high <= high:
+        says = Standing.REPRODUCED
+    elif estimate.high < low or estimate.low > high:
+        says = Standing.NOT_REPRODUCED
+    else:
+        says = Standing.UNDECIDED
+    measure = design.mean.measure if design.mean else ""
+    return ClaimResult(design, words(estimate, measure), estimate.n, says)
+
+
+def _arrival_claim(design: ClaimDesign, rows: Sequence[Row]) -> ClaimResult:
+    assert design.arrival is not None, "asked for claims of an arrival alone"
+    chosen = [row for row in rows if selects(design.arrival.where, tuple(row.levels.items()))]
+    if not chosen:
+        return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
+    measure = f"epochs_to_{design.arrival.threshold:g}"
+    arrivals = [row.measures.get(measure) for row in chosen]
+    in_time = [t for t in arrivals if t is not None and t <= design.arrival.within]
+    horizon = min(row.epochs for row in chosen)
+    listed = ", ".join(f"> {horizon}" if t is None else f"{t:g}" for t in arrivals)
+    if len(in_time) == len(chosen):
+        says = Standing.REPRODUCED
+    elif in_time or horizon < design.arrival.within:
+        says = Standing.UNDECIDED
+    else:
+        says = Standing.NOT_REPRODUCED
+    text = f"{len(in_time)} of {len(chosen)} within {design.arrival.within:g} epochs ({listed})"
+    return ClaimResult(design, text, len(chosen), says)
+
+
+def words(estimate: Estimate, measure: str) -> str:
+    """Return a value with its interval; accuracies and gaps in percentage points."""
+    percent = "accuracy" in measure or "gap" in measure
+    scale, digits, unit = (100, 2, " points") if percent else (1, 3, "")
+
+    def number(value: float) -> str:
+        return f"{scale * value:.{digits}f}" if percent else f"{value:.{digits}g}"
+
+    if not estimate.has_interval:
+        return f"{number(estimate.value)}{unit} (one run, no interval)"
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]{unit}"

@@ -57,7 +57,7 @@ def _merged(table: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
 
 
 def _same_kind(table: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
-    return patch.get("kind", table.get("kind")) == table.get("kind")
+    return bool(patch.get("kind", table.get("kind")) == table.get("kind"))
 
 
 def _value(text: str) -> Any:

@@ -69,7 +69,7 @@ def diverged_measures(chance: float) -> dict[str, float]:
 
 
 def tail_mean(values: Sequence[float]) -> float:
-    """Return the mean over the last fifth of the values, at least three, or all if there are fewer."""
+    """Return the mean over the last fifth of the values, at least three; of fewer over all."""
     count = max(SHORTEST_TAIL, math.ceil(len(values) / 5))
     return statistics.fmean(values[-count:])
 

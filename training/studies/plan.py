@@ -145,8 +145,9 @@ def _chosen(record: Any) -> dict[str, Any]:
     table = {}
     for entry in fields(record):
         value = getattr(record, entry.name)
-        made = entry.default_factory is not MISSING
-        if value != (entry.default_factory() if made else entry.default):
+        factory = entry.default_factory
+        default = entry.default if factory is MISSING else factory()
+        if value != default:
             table[entry.name] = _chosen(value) if is_dataclass(value) else value
     return table
 

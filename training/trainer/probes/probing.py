@@ -92,9 +92,9 @@ class Probing:
 
 
 def is_due(step: int, recipe: ProbesRecipe) -> bool:
-    """Return whether the layers are measured around the step with that index: 0, 1, 2, 4, 8, …
+    """Return whether layers and landscape are measured around the step with that index.
 
-    From `every` on it is each `every`th.
+    These are 0, 1, 2, 4, 8, … and, from `every` on, each `every`th.
     """
     if step >= recipe.every:
         return step % recipe.every == 0

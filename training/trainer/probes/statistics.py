@@ -145,7 +145,7 @@ def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 def with_batch_statistics(network: nn.Module) -> nn.Module:
-    """Return a copy in inference mode but for its batch norms, which use each batch's statistics."""
+    """Return a copy in inference mode, but for batch norms, which use each batch's statistics."""
     copied = duplicate(network).eval()
     for norm in batch_norms(copied):
         norm.train()

@@ -11,10 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from training.errors import StudyError
 from training.studies.conduct import StudyFolder, count_states, run_study, work
 from training.studies.design import available_studies, load_study
 from training.studies.execution import Executor, LocalExecutor
-from training.studies.plan import PlannedRun, plan_study
+from training.studies.plan import PlannedRun, plan_study, registered_design
+from training.studies.reports.analysis import analyse
+from training.studies.reports.claims_page import claims_page
+from training.studies.reports.figures import draw, save
+from training.studies.reports.study_page import study_page
 from training.studies.runs import RunFolders
 from training.trainer.device import choose_device
 
@@ -123,6 +128,47 @@ def run(
         typer.echo("stopped; every run is saved. To go on, repeat the command", err=True)
         raise typer.Exit(130) from None
     typer.echo(f"rows: {folder.path}")
+
+
+@study.command()
+def report(
+    name: Name,
+    preset: PresetName = "cpu",
+    output: Rows = STUDIES,
+    device: Device = "auto",
+    png: Annotated[bool, typer.Option("--png", help="Figures as PNG too.")] = False,
+) -> None:
+    """Write a study's page and figures from its rows alone."""
+    folder = _folder(name, output, RUNS)
+    analysis = analyse(folder.study, preset, folder.rows(), folder.curves())
+    if not analysis.rows:
+        raise StudyError(
+            f"study {folder.study.name!r} has no rows of the preset {preset!r} in {folder.path}; "
+            f"foldnorm study run {name} --preset {preset} makes them"
+        )
+    figures = draw(analysis)
+    for figure_name, figure in figures.items():
+        save(figure, folder.path, figure_name, png=png)
+    registered = folder.registrations().get(preset)
+    design = registered_design(folder.study, preset, choose_device(device))
+    page = study_page(analysis, list(figures), registered, design)
+    (folder.path / "report.md").write_text(page, encoding="utf-8")
+    typer.echo(f"wrote {folder.path / 'report.md'} and {len(figures)} figures")
+
+
+@study.command()
+def claims(
+    output: Rows = STUDIES,
+    preset: Annotated[
+        str, typer.Option(help="Take the rows of this preset, where a study has any.")
+    ] = "cpu",
+    page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/claims.md"),
+) -> None:
+    """Write the page of claims from the rows of all studies that ship."""
+    folders = [_folder(name, output, RUNS) for name in available_studies()]
+    analyses = [analyse(folder.study, preset, folder.rows(), folder.curves()) for folder in folders]
+    page.write_text(claims_page(analyses), encoding="utf-8")
+    typer.echo(f"wrote {page}")
 
 
 def _executor(jobs: int, threads: int, ray_address: str | None) -> Executor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -80,12 +81,12 @@ class AttributionDesign:
 
 @dataclass(frozen=True)
 class MeanClaim:
-    """The mean of `measure` over the runs of the selected cells is `value`, within `tolerance`."""
+    """The mean of `measure` over the runs of the selected cells lies from `low` to `high`."""
 
     where: dict[str, str]
     measure: str
-    value: float
-    tolerance: float = 0.01
+    low: float = -math.inf
+    high: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class ClaimDesign:
     contrast: str = ""
     mean: MeanClaim | None = None
     arrival: ArrivalClaim | None = None
+    epochs: int = 0  # a shorter run does not test it
     predicted: Prediction | None = None  # the claim's own sign, where the study predicts another
     reads: str = ""  # how the test stands for the claim, where that is not obvious
 

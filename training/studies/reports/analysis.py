@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from training.studies.design import ClaimDesign, ContrastDesign, Study, selects
+from training.studies.design import (
+    ArrivalClaim,
+    ClaimDesign,
+    ContrastDesign,
+    MeanClaim,
+    Study,
+    selects,
+)
 from training.studies.rows import CurvePoint, Row
-from training.studies.statistics.cells import Cell, CellSummary, cell_of, summary_of
+from training.studies.statistics.cells import CHANCE, Cell, CellSummary, cell_of, summary_of
 from training.studies.statistics.contrasts import contrast, holm
 from training.studies.statistics.crossing import Crossings
 from training.studies.statistics.crossing_ratio import crossing_ratio
@@ -128,7 +135,8 @@ def _cells(study: Study, rows: Sequence[Row]) -> list[CellResult]:
             if row.status == "diverged" or study.primary in row.measures
         ]
         if scores:
-            results.append(CellResult(dict(cell), members, summary_of(scores)))
+            chance = 0.0 if "gap" in study.primary else CHANCE
+            results.append(CellResult(dict(cell), members, summary_of(scores, chance)))
     return results
 
 
@@ -222,12 +230,21 @@ def _claim(
     study: Study, design: ClaimDesign, contrasts: Sequence[ContrastResult], rows: Sequence[Row]
 ) -> ClaimResult:
     if design.mean:
-        values = values_of(rows, design.mean.measure, design.mean.where)
-        if not values:
-            return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
-        return _mean_claim(design, mean_interval(values), design.mean.value, design.mean.tolerance)
-    if design.arrival:
-        return _arrival_claim(design, rows)
+        result = _mean_claim(design, design.mean, rows)
+    elif design.arrival:
+        result = _arrival_claim(design, design.arrival, rows)
+    else:
+        result = _contrast_claim(study, design, contrasts)
+    longest = max((row.epochs for row in rows), default=0)
+    if result.runs and longest < design.epochs:
+        horizon = f"{result.result}, after {longest} epochs, of the {design.epochs} that it needs"
+        return replace(result, result=horizon, standing=Standing.NOT_MEASURED)
+    return result
+
+
+def _contrast_claim(
+    study: Study, design: ClaimDesign, contrasts: Sequence[ContrastResult]
+) -> ClaimResult:
     found = next(one for one in contrasts if one.design.name == design.contrast)
     if found.estimate is None:
         return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
@@ -239,37 +256,36 @@ def _claim(
     return ClaimResult(design, words(found.estimate, found.measure), found.estimate.n, says)
 
 
-def _mean_claim(
-    design: ClaimDesign, estimate: Estimate, value: float, tolerance: float
-) -> ClaimResult:
-    low, high = value - tolerance, value + tolerance
-    if low <= estimate.low and estimate.high <= high:
+def _mean_claim(design: ClaimDesign, claim: MeanClaim, rows: Sequence[Row]) -> ClaimResult:
+    values = values_of(rows, claim.measure, claim.where)
+    if not values:
+        return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
+    estimate = mean_interval(values)
+    if claim.low <= estimate.low and estimate.high <= claim.high:
         says = Standing.REPRODUCED
-    elif estimate.high < low or estimate.low > high:
+    elif estimate.high < claim.low or estimate.low > claim.high:
         says = Standing.NOT_REPRODUCED
     else:
         says = Standing.UNDECIDED
-    measure = design.mean.measure if design.mean else ""
-    return ClaimResult(design, words(estimate, measure), estimate.n, says)
+    return ClaimResult(design, words(estimate, claim.measure), estimate.n, says)
 
 
-def _arrival_claim(design: ClaimDesign, rows: Sequence[Row]) -> ClaimResult:
-    assert design.arrival is not None, "asked for claims of an arrival alone"
-    chosen = [row for row in rows if selects(design.arrival.where, tuple(row.levels.items()))]
+def _arrival_claim(design: ClaimDesign, claim: ArrivalClaim, rows: Sequence[Row]) -> ClaimResult:
+    chosen = [row for row in rows if selects(claim.where, tuple(row.levels.items()))]
     if not chosen:
         return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
-    measure = f"epochs_to_{design.arrival.threshold:g}"
+    measure = f"epochs_to_{claim.threshold:g}"
     arrivals = [row.measures.get(measure) for row in chosen]
-    in_time = [t for t in arrivals if t is not None and t <= design.arrival.within]
+    in_time = [t for t in arrivals if t is not None and t <= claim.within]
     horizon = min(row.epochs for row in chosen)
     listed = ", ".join(f"> {horizon}" if t is None else f"{t:g}" for t in arrivals)
     if len(in_time) == len(chosen):
         says = Standing.REPRODUCED
-    elif in_time or horizon < design.arrival.within:
+    elif in_time or horizon < claim.within:
         says = Standing.UNDECIDED
     else:
         says = Standing.NOT_REPRODUCED
-    text = f"{len(in_time)} of {len(chosen)} within {design.arrival.within:g} epochs ({listed})"
+    text = f"{len(in_time)} of {len(chosen)} within {claim.within:g} epochs ({listed})"
     return ClaimResult(design, text, len(chosen), says)
 
 

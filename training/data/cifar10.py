@@ -58,6 +58,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, count: int) -> Split:
+        """Return the first images alone."""
+        return Split(self.images[:count], self.labels[:count])
+
 
 class _ArrayUnpickler(pickle.Unpickler):
     """Load numpy arrays and plain containers; refuse to look up anything else.

@@ -39,8 +39,9 @@ class RunData:
     ) -> RunData:
         """Copy to the device what the recipe takes of the training and the test images."""
         train, held_out = select(splits[0], recipe)
+        test = splits[1].first(recipe.test_images or len(splits[1]))
         return cls(
             DeviceSplit.place(train, device),
-            DeviceSplit.place(splits[1], device),
+            DeviceSplit.place(test, device),
             None if held_out is None else DeviceSplit.place(held_out, device),
         )

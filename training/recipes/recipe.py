@@ -189,12 +189,14 @@ class DataRecipe:
 
     First `held_out` images, the same number of each class, are set aside by `split_seed`: they are
     measured after every epoch and never trained on. Of the others `images` are trained on, again
-    the same number of each class; 0 is all of them.
+    the same number of each class; 0 is all of them. `test_images` measures on the first of the
+    test images alone, for a try: no result.
     """
 
     images: Annotated[int, Range(0, 50_000, example=10_000)] = 0
     held_out: Annotated[int, Range(0, 49_990, example=5_000)] = 0
     split_seed: Annotated[int, Range(0, example=0)] = 0
+    test_images: Annotated[int, Range(0, 10_000, example=1_000)] = 0
     # The batches of an epoch hold images of all classes, or each of one class alone.
     order: Literal["shuffled", "by-class"] = "shuffled"
 

@@ -10,7 +10,9 @@
     epochs_to_0.75                  the first epoch at which the mean of three consecutive test
                                     accuracies is at least 0.75; missing where it never was
     seconds_per_epoch               median of the training alone
-    final_...                       every measure of the probes, after the last epoch
+    final_...                       every measure of the probes, where it was last measured
+    late_...                        its median over the second half of the training, where it was
+                                    measured there three times or more
 
 Accuracies and losses are shares and nats; a run that diverged scores chance.
 """
@@ -26,6 +28,7 @@ from training.studies.statistics.crossing import first_crossing
 from training.trainer.probes import Measurement
 
 SHORTEST_TAIL = 3  # epochs
+LATE_POINTS = 3
 ACCURACIES = (
     "test_accuracy_last_fifth",
     "precise_accuracy_last_fifth",
@@ -60,7 +63,7 @@ def run_measures(
         arrived = first_crossing(epochs, raw, threshold)
         if arrived is not None:
             measures[f"epochs_to_{threshold:g}"] = arrived
-    return {**measures, **_final(whole)}
+    return {**measures, **_probed(whole)}
 
 
 def diverged_measures(chance: float) -> dict[str, float]:
@@ -74,6 +77,16 @@ def tail_mean(values: Sequence[float]) -> float:
     return statistics.fmean(values[-count:])
 
 
-def _final(measurements: Sequence[Measurement]) -> Mapping[str, float]:
-    """Return the last value of each measure of the whole network."""
-    return {f"final_{one.measure}": one.value for one in measurements}
+def _probed(measurements: Sequence[Measurement]) -> Mapping[str, float]:
+    """Return the last value of each measure of the whole network, and its late median."""
+    half = max((one.epoch for one in measurements), default=0) / 2
+    late: dict[str, list[float]] = {}
+    for one in measurements:
+        if one.epoch >= half:
+            late.setdefault(one.measure, []).append(one.value)
+    medians = {
+        f"late_{name}": statistics.median(values)
+        for name, values in late.items()
+        if len(values) >= LATE_POINTS
+    }
+    return {**{f"final_{one.measure}": one.value for one in measurements}, **medians}

@@ -1,12 +1,14 @@
 """What Keras 3 makes of the same weights and images, for tests/golden/test_keras_reference.py.
 
-It runs where `keras` and `torch` are installed, and writes `tests/golden/keras-reference.npz` and
-the versions beside it:
+It runs where `keras`, `torch` and `scipy` are installed, and writes the arrays into
+`tests/golden/keras-reference.npz` and the versions beside them:
 
     KERAS_BACKEND=torch .venv-keras/bin/python -m benchmarks.keras_reference
 
-Names in the file are `dtype/network/what`. Every network is run in float64, which proves the
-algebra, and in float32, which is what users run.
+Names in the file are `dtype/network/what`. float32 is what users run. Every network is run in
+float64 as well, where a difference of algebra does not hide among roundings: for this Keras' table
+of types, which on torch rounds every product and batch norm to float32, gets the entry that it has
+on TensorFlow. Nothing else of Keras is touched.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ from typing import Any
 
 import keras
 import numpy as np
+import scipy
 import torch
 from keras import layers
+from keras.src.backend.common.dtypes import BIT64_TO_BIT32_DTYPE
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from numpy.typing import NDArray
 
 from benchmarks import keras_inputs as inputs
 
-Arrays = dict[str, NDArray[Any]]
 GLOROT_DRAWS = 2_000_000  # enough for the largest to come within 1e-5 of the limit
 
 
@@ -34,8 +37,9 @@ def main() -> None:
     """Write the arrays and what they come from."""
     if keras.backend.backend() != "torch":
         raise SystemExit("set KERAS_BACKEND=torch; the arrays are those of Keras on torch")
-    arrays: Arrays = {}
+    arrays: dict[str, Any] = {}
     for dtype in ("float64", "float32"):
+        BIT64_TO_BIT32_DTYPE["float64"] = dtype
         keras.config.set_floatx(dtype)
         keras.config.set_dtype_policy(dtype)  # the first layer built has fixed it
         found = dict(clipped_losses(dtype)) | {"rates": learning_rates()}
@@ -56,6 +60,7 @@ def provenance() -> dict[str, object]:
             "keras": keras.version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
+            "scipy": scipy.__version__,
             "python": platform.python_version(),
         },
         "defaults": {
@@ -152,11 +157,12 @@ def three_steps(model: keras.Model, name: str, dtype: str) -> Iterator[tuple[str
             variable_name(each): as_array(each.value.grad) for each in model.trainable_weights
         }
         weights = values_of(model.trainable_weights)
-        moved = {key: weights[key] - drawn[key] for key in weights}
         kept["gradients"].append(inputs.probes(gradients))
-        kept["gradient_sums"].append(inputs.sums(gradients))
         kept["weights"].append(inputs.probes(weights))
-        kept["moved_sums"].append(inputs.sums(moved))
+        if dtype == "float64":  # in float32 two right runs part once a rounding flips a ReLU
+            moved = {key: weights[key] - drawn[key] for key in weights}
+            kept["gradient_sums"].append(inputs.sums(gradients))
+            kept["moved_sums"].append(inputs.sums(moved))
     for key, values in kept.items():
         yield key, np.stack(values)
 

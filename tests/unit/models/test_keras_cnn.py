@@ -152,7 +152,7 @@ def test_unknown_architectures_and_options_are_named():
         build_network("keras_cnn", {"batch_norm": True, "dropout": False, "depth": 3})
 
 
-@pytest.mark.parametrize("value", ["no", 0, None])
+@pytest.mark.parametrize("value", ["no", 0])
 def test_a_switch_that_is_neither_true_nor_false_is_refused(value):
     with pytest.raises(ValueError, match=f"batch_norm = {value!r} must be true or false"):
         build_network("keras_cnn", {"batch_norm": value, "dropout": False})

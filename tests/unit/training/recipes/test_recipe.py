@@ -24,8 +24,8 @@ def test_the_keras_pair_differs_in_batch_norm_dropout_and_learning_rate_alone():
     baseline, with_norms = table(load_recipe("keras-baseline")), table(load_recipe("keras-bn"))
     differing = {key for key in baseline if baseline[key] != with_norms[key]}
     assert differing == {"name", "title", "network.options", "optimizer.learning_rate"}
-    assert baseline["network.options"] == {"batch_norm": False, "dropout": True}
-    assert with_norms["network.options"] == {"batch_norm": True, "dropout": False}
+    assert baseline["network.options"] == {"dropout": (0.25, 0.25, 0.5)}
+    assert with_norms["network.options"] == {"norm": "batch", "norm_on_logits": True}
     assert with_norms["optimizer.learning_rate"] == 10 * baseline["optimizer.learning_rate"]
 
 

@@ -1,18 +1,28 @@
 """The Keras baseline's optimizer, against Keras 2.2's formulas written out."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from models.networks.air import AirNet
-from training.recipes.recipe import GroupedRecipe, GroupRecipe, RmspropRecipe
+from training.recipes.recipe import (
+    AdamRecipe,
+    GroupedRecipe,
+    GroupRecipe,
+    PlainSgdRecipe,
+    RmspropRecipe,
+    ScheduleRecipe,
+)
 from training.trainer.methods.optimizers import (
     OptimizerSet,
     decayed_rate,
+    one_rate_optimizer,
     parameter_groups,
     rmsprop,
+    schedule_share,
     triangular_share,
 )
 
@@ -162,3 +172,44 @@ def test_the_state_of_all_members_survives_a_checkpoint():
     assert torch.equal(net.group2.conv2.weight, copy.group2.conv2.weight)
     assert torch.equal(net.head.weight, copy.head.weight)
     assert not torch.equal(net.head.weight, forgetful.head.weight)
+
+
+def one_step(recipe, gradient=(0.5, -2.0)):
+    parameter = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    optimizer = one_rate_optimizer([parameter], recipe)
+    parameter.grad = torch.tensor(gradient, dtype=torch.float64)
+    optimizer.step()
+    return parameter.detach().numpy()
+
+
+def test_adams_first_step_is_the_rate_in_the_direction_of_the_signs():
+    np.testing.assert_allclose(one_step(AdamRecipe(1e-3)), [-1e-3, 1e-3], rtol=1e-6)
+
+
+def test_plain_sgd_moves_by_rate_times_gradient():
+    np.testing.assert_allclose(one_step(PlainSgdRecipe(0.1)), [-0.05, 0.2])
+
+
+def test_a_schedule_rises_over_the_warmup_and_falls_to_its_end():
+    schedule = ScheduleRecipe(warmup=0.2, start=0.5, end=0.1)
+    shares = [schedule_share(progress, schedule) for progress in (0, 0.1, 0.2, 0.6, 1)]
+    assert shares == pytest.approx([0.5, 0.75, 1, 0.55, 0.1])
+
+
+def test_a_cosine_is_half_way_at_half_the_time():
+    schedule = ScheduleRecipe(kind="cosine")
+    shares = [schedule_share(progress, schedule) for progress in (0, 0.5, 1)]
+    assert shares == pytest.approx([1, 0.5, 0], abs=1e-12)
+
+
+def test_without_a_schedule_the_rate_stays_but_for_its_decay():
+    optimizer = OptimizerSet(air(), RmspropRecipe(1e-3))
+    optimizer.set_learning_rates(70, 100)
+    assert optimizer.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("recipe", [RmspropRecipe(1e-3), AdamRecipe(1e-3), PlainSgdRecipe(1e-3)])
+def test_every_optimizer_with_one_rate_follows_its_schedule(recipe):
+    optimizer = OptimizerSet(air(), replace(recipe, schedule=ScheduleRecipe()))
+    optimizer.set_learning_rates(75, 100)
+    assert optimizer.learning_rate == pytest.approx(0.25e-3)

@@ -17,8 +17,8 @@ smallest effect of interest on the claim's side (for a claimed number: wholly wi
 tolerance), *not reproduced* if wholly on the other side (or outside), *practically equal* if wholly
 within the smallest effect, otherwise *undecided*. What has no runs yet is *not measured*.
 
-The page is written by `foldnorm study claims` from the rows in `docs/studies`; each study's own page
-has its figures, all its runs, and what its size can and cannot show."""
+The page is written by `foldnorm study claims` from the rows in `docs/studies`; each study's own
+page has its figures, all its runs, and what its size can and cannot show."""
 
 
 def claims_page(analyses: Sequence[Analysis]) -> str:

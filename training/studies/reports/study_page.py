@@ -1,4 +1,4 @@
-"""The page of one study in Markdown: question, design, tables, figures, and how to make it again."""
+"""The page of one study in Markdown: question, size, tables, figures, and how to make it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def study_page(
     registered: Mapping[str, Any] | None,
     design: Mapping[str, Any],
 ) -> str:
-    """Return the page; `registered` is what was kept before the first run, `design` what holds now."""
+    """Return the page; `registered` was kept before the first run, `design` is what holds now."""
     study = analysis.study
     blocks = [
         f"# {study.title}",

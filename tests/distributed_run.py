@@ -69,7 +69,7 @@ def trained(kind: str, workers: Workers) -> TrainingRun:
     """Return a finished run."""
     torch.set_num_threads(1)
     run = TrainingRun(recipe(kind), 3, CPU, workers=workers)
-    run.prepare(split(50))
+    run.prepare(split(50), split(10))
     while not run.finished:
         run.train_epoch(split(50), split(20), Silent())
     return run

@@ -82,7 +82,7 @@ def ours(seed: int, train: Split, test: Split) -> list[tuple[float, float]]:
     run = TrainingRun(recipe, seed, CPU, precision=choose_precision(None, recipe, CPU))
     placed, placed_test = DeviceSplit.place(train, CPU), DeviceSplit.place(test, CPU)
     started = time.perf_counter()
-    run.prepare(placed)
+    run.prepare(placed, placed_test)
     seconds, steps = time.perf_counter() - started, []
     while not run.finished:
         record = run.train_epoch(placed, placed_test, Quiet())

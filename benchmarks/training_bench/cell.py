@@ -130,7 +130,7 @@ def measure_ours(
         recipe, recipe.seed, CPU, precision=choose_precision(system.precision, recipe, CPU)
     )
     placed, placed_test = DeviceSplit.place(train, CPU), DeviceSplit.place(test, CPU)
-    run.prepare(placed)
+    run.prepare(placed, placed_test)
     run.train_epoch(placed, placed_test, Quiet())
     images, seconds = 0, 0.0
     while seconds <= at_least:

@@ -298,7 +298,7 @@ def restore_run(folder, name):
     """Put the released network where the run of the same recipe would have left it."""
     from models.bundle import load_bundle
     from training.trainer.checkpoint import Checkpoint, Progress, save_checkpoint
-    from training.trainer.released_network import network_from_artifact
+    from training.trainer.networks import network_from_artifact
     from training.trainer.run_directory import RunDirectory
 
     bundle = load_bundle(ARTIFACTS / f"{name}-1.1.0")

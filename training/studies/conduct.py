@@ -135,6 +135,7 @@ def run_study(
     for outcome in executor.run(list(jobs.values())):
         if outcome.error:
             failed.append(outcome)
+            outcome.job.folder.mkdir(parents=True, exist_ok=True)  # it may not have come so far
             (outcome.job.folder / ERROR_FILE).write_text(outcome.error + "\n", encoding="utf-8")
         folder.gather(planned)
         yield outcome

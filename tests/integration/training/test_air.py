@@ -85,7 +85,7 @@ def narrow(name):
 
 def trained(recipe, data, seed=7, **options):
     run = TrainingRun(recipe, seed, CPU, **options)
-    run.prepare(data[0])
+    run.prepare(data[0], data[1])
     finish(run, data)
     return run
 
@@ -135,14 +135,14 @@ def test_every_batch_norm_folds_away_and_the_proof_holds(run, exported, data):
 def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(data, tmp_path):
     recipe = narrow("air96")  # with lookahead, whose average goes on too
     whole, stopped = trained(recipe, data), TrainingRun(recipe, 7, CPU)
-    stopped.prepare(data[0])
+    stopped.prepare(data[0], data[1])
     with pytest.raises(KeyboardInterrupt):
         finish(stopped, data, Silent(stop_at=(2, 5)))
     directory = RunDirectory(tmp_path)
     directory.save(stopped)
     resumed = TrainingRun(recipe, 7, CPU)
     directory.open(resumed, resume=True)
-    resumed.prepare(data[0])
+    resumed.prepare(data[0], data[1])
     finish(resumed, data)
     assert same(whole, resumed)
     assert resumed.result.single_view_accuracy == whole.result.single_view_accuracy
@@ -151,17 +151,17 @@ def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(data, tmp_path):
 def test_the_whitening_is_set_once_and_stays(data):
     run = TrainingRun(narrow("air94"), 7, CPU)
     before = run.network.whitening.weight.clone()
-    run.prepare(data[0])
+    run.prepare(data[0], data[1])
     fixed = run.network.whitening.weight.clone()
     assert not torch.equal(before, fixed)
     finish(run, data)
-    run.prepare(data[1])  # of other images, and too late
+    run.prepare(data[1], data[1])  # of other images, and too late
     assert torch.equal(run.network.whitening.weight, fixed)
 
 
 def test_the_curriculum_grows_from_24_to_32_pixels(data):
     run = TrainingRun(narrow("air94"), 7, CPU)
-    run.prepare(data[0])
+    run.prepare(data[0], data[1])
     sides = []
     hook = run.network.register_forward_pre_hook(
         lambda network, x: sides.append(x[0].shape[-1]) if network.training else None

@@ -26,7 +26,7 @@ from training.release.release import release
 from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
 from training.release.verification import exact_logits, verify_graphs
 from training.trainer.checkpoint import Checkpoint, Progress
-from training.trainer.released_network import network_from_artifact
+from training.trainer.networks import network_from_artifact
 
 SAMPLE = Path(__file__).parents[2] / "fixtures" / "cifar10-test-100.npz"
 

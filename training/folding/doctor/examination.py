@@ -76,7 +76,7 @@ def _measure(
         measure_staleness,
         staleness_findings,
     )
-    from training.trainer.released_network import network_from_artifact
+    from training.trainer.networks import network_from_artifact
 
     if not norms or not all(norm.sound for norm in norms):
         return [], {}  # nothing to measure, or broken already

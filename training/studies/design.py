@@ -13,7 +13,6 @@ contrasts with the sign that is predicted, the smallest effect of interest, the 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import tomllib
@@ -207,10 +206,6 @@ class Study:
                 f"study {self.name!r} has no preset {name!r}; take one of {', '.join(self.presets)}"
             )
         return self.presets[name]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the study as plain JSON values."""
-        return dataclasses.asdict(self)
 
 
 def selects(selection: Mapping[str, str], cell: Cell) -> bool:

@@ -95,10 +95,13 @@ def plan_study(study: Study, preset_name: str, device: torch.device) -> list[Pla
 
 
 def registered_design(study: Study, preset_name: str, device: torch.device) -> dict[str, Any]:
-    """Return all that a study decides before its first run, as plain JSON values."""
+    """Return all that a study decides before its first run, as plain JSON values.
+
+    Without what it leaves at its default, so that a new option is no change of old designs.
+    """
     runs = plan_study(study, preset_name, device)
-    design = {key: value for key, value in study.to_dict().items() if key != "presets"}
-    preset = asdict(study.preset(preset_name))
+    design = {key: value for key, value in _chosen(study).items() if key != "presets"}
+    preset = _chosen(study.preset(preset_name))
     table = {"study": design, "preset": preset, "runs": sorted(run.identity for run in runs)}
     plain: dict[str, Any] = json.loads(json.dumps(table))  # tuples become lists
     return plain
@@ -148,10 +151,16 @@ def _chosen(record: Any) -> dict[str, Any]:
         factory = entry.default_factory
         default = entry.default if factory is MISSING else factory()
         if value != default:
-            table[entry.name] = _chosen(value) if is_dataclass(value) else value
+            table[entry.name] = _plain(value)
     return table
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return _chosen(value) if is_dataclass(value) else value
+
+
 def _digest(table: Mapping[str, Any]) -> str:
-    canonical = json.dumps(table, sort_keys=True, separators=(",", ":"), default=asdict)
+    canonical = json.dumps(table, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +13,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from training.cli.commands import missing_package
 from training.errors import StudyError
 from training.studies.conduct import StudyFolder, count_states, run_study, work
 from training.studies.design import available_studies, load_study
 from training.studies.execution import Executor, LocalExecutor
+from training.studies.execution.on_ray import RayExecutor
 from training.studies.plan import PlannedRun, plan_study, registered_design
-from training.studies.reports.analysis import analyse
+from training.studies.reports.analysis import Analysis, analyse
 from training.studies.reports.claims_page import claims_page
-from training.studies.reports.figures import draw, save
 from training.studies.reports.study_page import study_page
 from training.studies.runs import RunFolders
 from training.trainer.device import choose_device
@@ -107,6 +110,8 @@ def run(
     folder.register(preset, chosen)
     typer.echo(f"{folder.study.question}\n{_progress(folder, planned)}")
     executor = _executor(jobs, threads, ray_address or ("local" if ray else None))
+    for number in (signal.SIGINT, signal.SIGTERM):  # in the background a shell ignores the first
+        signal.signal(number, signal.default_int_handler)
     started = time.monotonic()
     try:
         for outcome in run_study(
@@ -136,24 +141,20 @@ def report(
     preset: PresetName = "cpu",
     output: Rows = STUDIES,
     device: Device = "auto",
-    png: Annotated[bool, typer.Option("--png", help="Figures as PNG too.")] = False,
 ) -> None:
-    """Write a study's page and figures from its rows alone."""
+    """Write a study's page from its rows alone."""
     folder = _folder(name, output, RUNS)
-    analysis = analyse(folder.study, preset, folder.rows(), folder.curves())
+    analysis = _analysis(folder, preset)
     if not analysis.rows:
         raise StudyError(
             f"study {folder.study.name!r} has no rows of the preset {preset!r} in {folder.path}; "
             f"foldnorm study run {name} --preset {preset} makes them"
         )
-    figures = draw(analysis)
-    for figure_name, figure in figures.items():
-        save(figure, folder.path, figure_name, png=png)
     registered = folder.registrations().get(preset)
     design = registered_design(folder.study, preset, choose_device(device))
-    page = study_page(analysis, list(figures), registered, design)
+    page = study_page(analysis, [], registered, design)
     (folder.path / "report.md").write_text(page, encoding="utf-8")
-    typer.echo(f"wrote {folder.path / 'report.md'} and {len(figures)} figures")
+    typer.echo(f"wrote {folder.path / 'report.md'}")
 
 
 @study.command()
@@ -166,16 +167,24 @@ def claims(
 ) -> None:
     """Write the page of claims from the rows of all studies that ship."""
     folders = [_folder(name, output, RUNS) for name in available_studies()]
-    analyses = [analyse(folder.study, preset, folder.rows(), folder.curves()) for folder in folders]
+    analyses = [_analysis(folder, preset) for folder in folders]
     page.write_text(claims_page(analyses), encoding="utf-8")
     typer.echo(f"wrote {page}")
+
+
+def _analysis(folder: StudyFolder, preset: str) -> Analysis:
+    try:
+        return analyse(folder.study, preset, folder.rows(), folder.curves())
+    except ModuleNotFoundError as error:
+        raise missing_package("study report", error, "study") from error
 
 
 def _executor(jobs: int, threads: int, ray_address: str | None) -> Executor:
     if ray_address is None:
         return LocalExecutor(jobs)
-    from training.studies.execution.on_ray import RayExecutor  # an extra of its own
-
+    if find_spec("ray") is None:
+        absent = ModuleNotFoundError("no ray", name="ray")
+        raise missing_package("study run --ray", absent, "ray")
     return RayExecutor(ray_address, jobs, threads)
 
 

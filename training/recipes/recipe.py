@@ -135,7 +135,7 @@ class AugmentationRecipe:
     """What is drawn for each image; nothing by default.
 
     `max_shift`, a fraction of the side, and `flip_probability` are Keras': real-valued shifts,
-    mirrored by a coin in every epoch; `interpolation` is bilinear as in Keras since 2.0.9, or takes
+    mirrored by a coin in every epoch; `interpolation` is bilinear as in Keras since 2.1.4, or takes
     the nearest whole pixel. The others are whole pixels and shares:
     a crop moved by up to `crop` pixels, `alternating_flip` (a coin for the first epoch, then
     mirrored in every other one), brightness and contrast changed by up to these shares, and a

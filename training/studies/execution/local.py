@@ -80,7 +80,12 @@ def _start(job: Job, attempt: int) -> Slot:
         *(("--resume",) if folder.holds_run else ()),
     ]
     with (folder.path / LOG_FILE).open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own command
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is ours to pass on: a second signal would not save
+        )
     return Slot(job, process, attempt)
 
 

@@ -1,9 +1,0 @@
-"""stub"""
-
-
-def draw(analysis):
-    return {}
-
-
-def save(*a, **k):
-    pass

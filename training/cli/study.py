@@ -27,6 +27,7 @@ from training.studies.runs import RunFolders
 from training.trainer.device import choose_device
 
 study = typer.Typer(
+    name="study",
     help="Answer a question by many runs: list, plan, run and report studies.",
     no_args_is_help=True,
     add_completion=False,

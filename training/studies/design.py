@@ -90,11 +90,15 @@ class MeanClaim:
 
 @dataclass(frozen=True)
 class ArrivalClaim:
-    """The runs of the selected cells reach the accuracy `threshold` within so many epochs."""
+    """The runs of the selected cells reach the accuracy `threshold` within so many epochs.
+
+    With `single` it is enough that one epoch does, as a source counts that looks at one run.
+    """
 
     where: dict[str, str]
     threshold: float
     within: float  # epochs
+    single: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@
     test_accuracy_last              after the last epoch
     test_accuracy_best              the highest of all epochs: a maximum of noise, for comparison
                                     with sources that report one; `best_epoch` is where
+    first_epoch_at_0.75             the first epoch whose test accuracy is at least 0.75, as sources
+                                    count that look at one run: a maximum of noise, again
     epochs_to_0.75                  the first epoch at which the mean of three consecutive test
                                     accuracies is at least 0.75; missing where it never was
     seconds_per_epoch               median of the training alone
@@ -24,7 +26,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.history import EpochRecord
-from training.studies.statistics.crossing import first_crossing
+from training.studies.statistics.crossing import WINDOW, first_crossing
 from training.trainer.probes import Measurement
 
 SHORTEST_TAIL = 3  # epochs
@@ -60,9 +62,10 @@ def run_measures(
     }
     epochs = [float(record.epoch) for record in history]
     for threshold in thresholds:
-        arrived = first_crossing(epochs, raw, threshold)
-        if arrived is not None:
-            measures[f"epochs_to_{threshold:g}"] = arrived
+        for name, window in (("epochs_to", WINDOW), ("first_epoch_at", 1)):
+            arrived = first_crossing(epochs, raw, threshold, window)
+            if arrived is not None:
+                measures[f"{name}_{threshold:g}"] = arrived
     return {**measures, **_probed(whole)}
 
 

@@ -272,7 +272,8 @@ def test_weights_of_another_network_are_noticed(artifact, tmp_path):
     if artifact.name == "air-tiny":
         options["widths"] = [32, 128, 64]
     else:
-        options["batch_norm"] = not options["batch_norm"]
+        other = {} if options.get("norm") == "batch" else {"norm": "batch"}
+        manifest["provenance"]["recipe"]["network"]["options"] = other
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"disagree on|do not fit"):
         network_from_artifact(load_bundle(copy))

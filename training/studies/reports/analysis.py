@@ -235,9 +235,11 @@ def _claim(
         result = _arrival_claim(design, design.arrival, rows)
     else:
         result = _contrast_claim(study, design, contrasts)
-    longest = max((row.epochs for row in rows), default=0)
-    if result.runs and longest < design.epochs:
-        horizon = f"{result.result}, after {longest} epochs, of the {design.epochs} that it needs"
+    where = (design.mean and design.mean.where) or (design.arrival and design.arrival.where) or {}
+    tested = [row.epochs for row in rows if selects(where, tuple(row.levels.items()))]
+    shortest = min(tested, default=0)
+    if result.runs and shortest < design.epochs:
+        horizon = f"{result.result} after {shortest} of the {design.epochs} epochs that it needs"
         return replace(result, result=horizon, standing=Standing.NOT_MEASURED)
     return result
 
@@ -267,14 +269,14 @@ def _mean_claim(design: ClaimDesign, claim: MeanClaim, rows: Sequence[Row]) -> C
         says = Standing.NOT_REPRODUCED
     else:
         says = Standing.UNDECIDED
-    return ClaimResult(design, words(estimate, claim.measure), estimate.n, says)
+    return ClaimResult(design, words(estimate, claim.measure, difference=False), estimate.n, says)
 
 
 def _arrival_claim(design: ClaimDesign, claim: ArrivalClaim, rows: Sequence[Row]) -> ClaimResult:
     chosen = [row for row in rows if selects(claim.where, tuple(row.levels.items()))]
     if not chosen:
         return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
-    measure = f"epochs_to_{claim.threshold:g}"
+    measure = f"{'first_epoch_at' if claim.single else 'epochs_to'}_{claim.threshold:g}"
     arrivals = [row.measures.get(measure) for row in chosen]
     in_time = [t for t in arrivals if t is not None and t <= claim.within]
     horizon = min(row.epochs for row in chosen)
@@ -289,10 +291,11 @@ def _arrival_claim(design: ClaimDesign, claim: ArrivalClaim, rows: Sequence[Row]
     return ClaimResult(design, text, len(chosen), says)
 
 
-def words(estimate: Estimate, measure: str) -> str:
-    """Return a value with its interval; accuracies and gaps in percentage points."""
+def words(estimate: Estimate, measure: str, *, difference: bool = True) -> str:
+    """Return a value with its interval; accuracies and gaps in per cent, differences in points."""
     percent = "accuracy" in measure or "gap" in measure
-    scale, digits, unit = (100, 2, " points") if percent else (1, 3, "")
+    scale, digits = (100, 2) if percent else (1, 3)
+    unit = "" if not percent else " points" if difference else " %"
 
     def number(value: float) -> str:
         return f"{scale * value:.{digits}f}" if percent else f"{value:.{digits}g}"

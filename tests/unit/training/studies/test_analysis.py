@@ -138,7 +138,7 @@ def test_claims_that_need_more_epochs_are_not_measured_by_fewer():
 def test_an_arrival_in_time_of_every_run_reproduces_the_claim_and_of_some_leaves_it_open():
     text = "The BN model reaches 79 % in only 7 epochs"
     for arrived, standing in (
-        ({"epochs_to_0.79": 7.0}, Standing.REPRODUCED),
+        ({"first_epoch_at_0.79": 7.0}, Standing.REPRODUCED),
         ({}, Standing.NOT_REPRODUCED),
     ):
         claims = {one.design.text: one for one in reference(bn=arrived).claims}

@@ -1,7 +1,8 @@
 """A run folder is trained in by one process, and says how a run ended."""
 
 import json
-import multiprocessing
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 
@@ -13,25 +14,29 @@ from training.recipes import load_recipe, recipe_from_dict
 from training.trainer.loop import TrainingRun
 from training.trainer.run_directory import RunDirectory
 
-SPAWN = multiprocessing.get_context("spawn")
-
-
-def hold(path, locked, release):
-    with RunDirectory(path).locked():
-        locked.set()
-        release.wait(60)
+HOLD = """
+import sys
+from pathlib import Path
+from training.trainer.run_directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
 def holder(tmp_path):
     """A process that trains in the folder."""
-    locked, release = SPAWN.Event(), SPAWN.Event()
-    process = SPAWN.Process(target=hold, args=(tmp_path, locked, release))
-    process.start()
-    assert locked.wait(60)
-    yield process
-    release.set()
-    process.join()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
 
 
 def test_a_second_process_is_refused_and_told_which_one_trains(holder, tmp_path):
@@ -46,7 +51,7 @@ def test_a_second_process_is_refused_and_told_which_one_trains(holder, tmp_path)
 
 def test_the_lock_ends_with_its_process_however_that_ends(holder, tmp_path):
     holder.kill()
-    holder.join()
+    holder.wait()
     folder = RunDirectory(tmp_path)
     assert not folder.is_locked
     with folder.locked():

@@ -10,6 +10,7 @@ from training.studies.design import available_studies, load_study
 from training.studies.plan import plan_study, registered_design
 from training.studies.reports.analysis import analyse
 from training.studies.reports.claims_page import claims_page
+from training.studies.reports.figures import draw
 from training.studies.reports.study_page import study_page
 from training.studies.runs import RunFolders
 
@@ -32,8 +33,14 @@ def test_a_studys_page_is_that_of_its_rows(name):
     folder, analysis = analysis_of(name)
     registered = folder.registrations()["cpu"]
     design = registered_design(folder.study, "cpu", torch.device("cpu"))
-    page = study_page(analysis, [], registered, design)
+    page = study_page(analysis, list(draw(analysis)), registered, design)
     assert (folder.path / "report.md").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize("name", WITH_ROWS)
+def test_every_figure_that_a_page_shows_is_committed(name):
+    folder, analysis = analysis_of(name)
+    assert {path.stem for path in folder.path.glob("*.svg")} == set(draw(analysis))
 
 
 @pytest.mark.parametrize("name", WITH_ROWS)

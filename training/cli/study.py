@@ -22,6 +22,7 @@ from training.studies.execution.on_ray import RayExecutor
 from training.studies.plan import PlannedRun, plan_study, registered_design
 from training.studies.reports.analysis import Analysis, analyse
 from training.studies.reports.claims_page import claims_page
+from training.studies.reports.figures import draw, save
 from training.studies.reports.study_page import study_page
 from training.studies.runs import RunFolders
 from training.trainer.device import choose_device
@@ -142,8 +143,9 @@ def report(
     preset: PresetName = "cpu",
     output: Rows = STUDIES,
     device: Device = "auto",
+    png: Annotated[bool, typer.Option("--png", help="Figures as PNG too.")] = False,
 ) -> None:
-    """Write a study's page from its rows alone."""
+    """Write a study's page and figures from its rows alone."""
     folder = _folder(name, output, RUNS)
     analysis = _analysis(folder, preset)
     if not analysis.rows:
@@ -151,11 +153,14 @@ def report(
             f"study {folder.study.name!r} has no rows of the preset {preset!r} in {folder.path}; "
             f"foldnorm study run {name} --preset {preset} makes them"
         )
+    figures = draw(analysis)
+    for figure_name, figure in figures.items():
+        save(figure, folder.path, figure_name, png=png)
     registered = folder.registrations().get(preset)
     design = registered_design(folder.study, preset, choose_device(device))
-    page = study_page(analysis, [], registered, design)
+    page = study_page(analysis, list(figures), registered, design)
     (folder.path / "report.md").write_text(page, encoding="utf-8")
-    typer.echo(f"wrote {folder.path / 'report.md'}")
+    typer.echo(f"wrote {folder.path / 'report.md'} and {len(figures)} figures")
 
 
 @study.command()

@@ -1,4 +1,4 @@
-"""`foldnorm report`: draw the learning curves of artifacts side by side."""
+"""`foldnorm report`: draw the learning curves of artifacts and runs side by side."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from typing import Annotated
 
 import typer
 
-from models.bundle import load_catalogue
 from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
+from training.release.reports.learning_curves import read_sources
 from training.release.reports.results_table import results_table
 
 
 def report(
-    artifacts: Annotated[Path, typer.Option(help="Folder of artifacts.")] = Path(
-        "models/artifacts"
-    ),
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Artifacts, folders of artifacts, or run folders.", show_default=False),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figures.")] = Path(
         "docs/figures"
     ),
+    png: Annotated[bool, typer.Option("--png", help="Figures as PNG too.")] = False,
 ) -> None:
-    """Draw accuracy, and training against test loss, per epoch as SVG; write the results' table."""
-    released = load_catalogue(artifacts)
+    """Draw accuracy, and training against test loss, per epoch; write the artifacts' table.
+
+    Without SOURCES the artifacts that ship, in models/artifacts.
+    """
+    artifacts, curves = read_sources(sources or [Path("models/artifacts")])
     output.mkdir(parents=True, exist_ok=True)
-    for name, figure in (
-        ("accuracy.svg", accuracy_figure(released)),
-        ("loss.svg", loss_figure(released)),
-    ):
-        save_figure(figure, output / name)
-        typer.echo(f"wrote {output / name}")
-    (output / "results.md").write_text(results_table(released), encoding="utf-8")
-    typer.echo(f"wrote {output / 'results.md'}")
+    for name, figure in (("accuracy", accuracy_figure(curves)), ("loss", loss_figure(curves))):
+        for suffix in (".svg", ".png")[: 1 + png]:
+            save_figure(figure, output / f"{name}{suffix}")
+            typer.echo(f"wrote {output / name}{suffix}")
+    if artifacts:
+        (output / "results.md").write_text(results_table(artifacts), encoding="utf-8")
+        typer.echo(f"wrote {output / 'results.md'}")

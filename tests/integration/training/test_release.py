@@ -24,6 +24,7 @@ from training.recipes import load_recipe
 from training.release.artifact_check import check_contract, check_golden
 from training.release.release import release
 from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
+from training.release.reports.learning_curves import curve_of_artifact
 from training.release.verification import exact_logits, verify_graphs
 from training.trainer.checkpoint import Checkpoint, Progress
 from training.trainer.networks import network_from_artifact
@@ -259,8 +260,8 @@ def test_a_broken_variance_stops_the_release(sample, tmp_path):
 def test_the_figures_are_drawn_from_the_histories_and_are_reproducible(artifact, tmp_path):
     for name, draw in (("accuracy", accuracy_figure), ("loss", loss_figure)):
         first, second = tmp_path / f"{name}-1.svg", tmp_path / f"{name}-2.svg"
-        save_figure(draw([artifact]), first)
-        save_figure(draw([artifact]), second)
+        save_figure(draw([curve_of_artifact(artifact)]), first)
+        save_figure(draw([curve_of_artifact(artifact)]), second)
         assert first.read_bytes() == second.read_bytes()
         assert artifact.name in first.read_text()
 

@@ -13,7 +13,7 @@ PAGES = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *DOCS]
 FILE = re.compile(r"\b(?:service|training|models|tests|benchmarks)/[\w./-]+\.(?:py|toml|json)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     named = set(FILE.findall(page.read_text(encoding="utf-8")))
     assert {name for name in named if not (ROOT / name).exists()} == set()

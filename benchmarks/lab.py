@@ -4,8 +4,8 @@
 
 Baseline and BN model, in float32 and bfloat16, take turns of some steps each, many rounds long; the
 seconds of an epoch are 1,563 times the median step. Then each probe measures a few times on both
-networks: its seconds, and its share of the training that the study `inside` (4 epochs, 22 points) or
-an epoch (for PreciseBN and the statistics) has.
+networks: its seconds, and its share of the training that the study `inside` (4 epochs, 22 points)
+or an epoch (for PreciseBN and the statistics) has.
 """
 
 from __future__ import annotations

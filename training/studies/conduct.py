@@ -122,17 +122,19 @@ def run_study(
     """
     folder.gather(planned)
     states = folder.states(planned)
-    jobs = {
-        folder.runs.folder(run).path: Job(
-            run.recipe, folder.runs.folder(run).path, data_dir, device, threads
-        )
+    # Absolute, for a worker may stand in another folder; each once, for cells may share a run.
+    missing = {
+        folder.runs.folder(run).path.resolve(): run.recipe
         for run, state in states.items()
         if state not in ("recorded", "done", "diverged")
     }
-    for path in jobs:
+    jobs = [
+        Job(recipe, path, data_dir.resolve(), device, threads) for path, recipe in missing.items()
+    ]
+    for path in missing:
         (path / ERROR_FILE).unlink(missing_ok=True)
     failed: list[Outcome] = []
-    for outcome in executor.run(list(jobs.values())):
+    for outcome in executor.run(jobs):
         if outcome.error:
             failed.append(outcome)
             outcome.job.folder.mkdir(parents=True, exist_ok=True)  # it may not have come so far

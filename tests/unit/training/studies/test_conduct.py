@@ -1,5 +1,7 @@
 """A study's state is read from its files: what is there is gathered, what is missing is trained."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from training.studies.conduct import run_study
 from training.studies.execution.job import Outcome
 from training.studies.rows import read_curves, read_rows
 
-OPTIONS = {"data_dir": "data", "device": "cpu", "threads": 1}
+OPTIONS = {"data_dir": Path("data"), "device": "cpu", "threads": 1}
 
 
 class Executor:

@@ -19,7 +19,7 @@ from training.studies.statistics.contrasts import contrast, holm
 from training.studies.statistics.crossing import Crossings
 from training.studies.statistics.crossing_ratio import crossing_ratio
 from training.studies.statistics.intervals import Estimate, mean_interval
-from training.studies.statistics.shapley import attribute
+from training.studies.statistics.shapley import Dependence, attribute
 from training.studies.statistics.verdicts import Standing, Verdict, standing, verdict
 
 
@@ -58,6 +58,19 @@ class ShareResult:
 
 
 @dataclass(frozen=True)
+class AttributionResult:
+    """The shares of all switches, and which of them depends most on which other."""
+
+    shares: tuple[ShareResult, ...]
+    dependence: Dependence | None
+
+    @property
+    def gap(self) -> float:
+        """What all switches together add."""
+        return sum(share.estimate.value for share in self.shares)
+
+
+@dataclass(frozen=True)
 class CrossingResult:
     """When the runs of each cell reached an accuracy, and how the cells compare."""
 
@@ -84,7 +97,7 @@ class Analysis:
     preset: str
     cells: tuple[CellResult, ...]
     contrasts: tuple[ContrastResult, ...]
-    shares: tuple[ShareResult, ...]
+    attribution: AttributionResult | None  # None without one, or where a cell has no run
     crossings: tuple[CrossingResult, ...]
     claims: tuple[ClaimResult, ...]
     curves: tuple[CurvePoint, ...]
@@ -109,7 +122,7 @@ def analyse(
         preset=preset,
         cells=cells,
         contrasts=contrasts,
-        shares=_shares(study, of_preset),
+        attribution=_attribution(study, of_preset),
         crossings=crossings if cells else (),
         claims=tuple(_claim(study, design, contrasts, of_preset) for design in study.claims),
         curves=tuple(point for point in curves if point.run in wanted),
@@ -177,18 +190,19 @@ def _with_holm(results: Sequence[ContrastResult]) -> tuple[ContrastResult, ...]:
     return tuple(replace(one, holm_p=by_name.get(one.design.name)) for one in results)
 
 
-def _shares(study: Study, rows: Sequence[Row]) -> tuple[ShareResult, ...]:
+def _attribution(study: Study, rows: Sequence[Row]) -> AttributionResult | None:
     if study.attribution is None:
-        return ()
+        return None
     attribution = attribute(study.attribution.start, study.attribution.switches)
     cells = _by_cell(rows, study.primary)
     if any(cell not in cells for cell in attribution.cells):
-        return ()
+        return None
     means = {cell: sum(values) / len(values) for cell, values in cells.items()}
-    return tuple(
+    shares = tuple(
         ShareResult(share.switch, contrast(cells, share.weights), share.increments(means))
         for share in attribution.shares
     )
+    return AttributionResult(shares, attribution.strongest_dependence(means))
 
 
 def _crossing(study: Study, cells: Sequence[CellResult], threshold: float) -> CrossingResult:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.studies.reports.analysis import Analysis
+from training.studies.reports.analysis import Analysis, ClaimResult
 from training.studies.reports.study_page import table
+from training.studies.statistics.verdicts import Standing
 
 INTRODUCTION = """\
 # What is claimed, and what we measured
@@ -21,37 +22,59 @@ The page is written by `foldnorm study claims` from the rows in `docs/studies`; 
 page has its figures, all its runs, and what its size can and cannot show."""
 
 
+# What failed is worth most.
+ORDER = (
+    Standing.NOT_REPRODUCED,
+    Standing.PRACTICALLY_EQUAL,
+    Standing.UNDECIDED,
+    Standing.REPRODUCED,
+    Standing.NOT_MEASURED,
+)
+HEADER = ("claim", "source", "result [95 %]", "runs", "study")
+
+
 def claims_page(analyses: Sequence[Analysis]) -> str:
-    """Return the page for these analyses, in their order."""
-    rows = [
-        [
-            one.design.text,
-            one.design.source,
-            one.result or "",
-            str(one.runs) if one.runs else "",
-            f"{one.standing}" + (f" ({one.design.reads})" if one.design.reads else ""),
-            f"[{analysis.study.name}](studies/{analysis.study.name}/report.md)"
-            if analysis.rows
-            else analysis.study.name,
-        ]
-        for analysis in analyses
-        for one in analysis.claims
+    """Return the page: claims by their verdict, the failed ones first, then what was run."""
+    claims = [(analysis, claim) for analysis in analyses for claim in analysis.claims]
+    by_standing = {
+        standing: [_row(*pair) for pair in claims if pair[1].standing is standing]
+        for standing in ORDER
+    }
+    counts = ", ".join(f"{len(rows)} {standing}" for standing, rows in by_standing.items() if rows)
+    runs = {row.run for analysis in analyses for row in analysis.rows}
+    blocks = [INTRODUCTION, f"{len(claims)} claims: {counts}. {len(runs)} runs stand behind them."]
+    for standing, rows in by_standing.items():
+        if rows:
+            blocks += [f"## {standing.capitalize()}", table(HEADER, rows)]
+    return "\n\n".join([*blocks, "## The studies", _sizes(analyses)]) + "\n"
+
+
+def _row(analysis: Analysis, claim: ClaimResult) -> list[str]:
+    reads = f" ({claim.design.reads})" if claim.design.reads and claim.runs else ""
+    return [
+        claim.design.text,
+        claim.design.source,
+        claim.result + reads,
+        str(claim.runs or ""),
+        _linked(analysis, "report.md"),
     ]
-    header = ["claim", "source", "result [95 %]", "runs", "verdict", "study"]
-    return (
-        "\n\n".join((INTRODUCTION, table(header, rows), "## The studies", _sizes(analyses))) + "\n"
-    )
+
+
+def _linked(analysis: Analysis, file: str) -> str:
+    name = analysis.study.name
+    return f"[{name}](studies/{name}/{file})" if analysis.rows else name
 
 
 def _sizes(analyses: Sequence[Analysis]) -> str:
     rows = []
     for analysis in analyses:
         preset = analysis.study.preset(analysis.preset)
-        devices = sorted({row.made["device"] for row in analysis.rows})
-        name = analysis.study.name
+        devices = sorted(
+            {f"{row.made['device']}, {row.made['precision']}" for row in analysis.rows}
+        )
         rows.append(
             [
-                f"[{name}](studies/{name}/rows.csv)" if analysis.rows else name,
+                _linked(analysis, "rows.csv"),
                 analysis.study.question,
                 str(len(analysis.rows)),
                 f"`{analysis.preset}`: {preset.note or 'full size'}",

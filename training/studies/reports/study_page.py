@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.studies.plan import design_hash
-from training.studies.reports.analysis import Analysis, CellResult, ContrastResult, words
+from training.studies.reports.analysis import (
+    Analysis,
+    AttributionResult,
+    CellResult,
+    ContrastResult,
+    words,
+)
+from training.studies.reports.plain_words import plain_words
 from training.studies.reports.registration import changes
 from training.studies.rows import Row
 from training.studies.statistics.intervals import Estimate
@@ -34,14 +41,15 @@ def study_page(
         study.question,
         _size(analysis),
         _registration(registered, design),
+        *(["## In plain words", plain_words(analysis.attribution)] if analysis.attribution else []),
         *(f"![{name}]({name}.svg)" for name in figures),
         "## Cells",
         _cells_table(analysis),
     ]
     if analysis.contrasts:
         blocks += ["## Contrasts", _contrasts_table(analysis)]
-    if analysis.shares:
-        blocks += ["## Shares of the gap", _shares_table(analysis)]
+    if analysis.attribution:
+        blocks += ["## Shares of the gap", _shares_table(analysis.attribution)]
     if analysis.crossings:
         blocks += ["## Epochs to an accuracy", _crossings_list(analysis)]
     if analysis.claims:
@@ -127,11 +135,10 @@ def _contrast_row(one: ContrastResult) -> list[str]:
     return [name, one.design.predicted, estimate, holm, str(one.estimate.n), says]
 
 
-def _shares_table(analysis: Analysis) -> str:
+def _shares_table(result: AttributionResult) -> str:
     header = ["change", "share of the gap [95 %], points", "by order: least to most"]
-    rows = [[one.switch, _points(one.estimate), _range(one.by_order)] for one in analysis.shares]
-    total = sum(one.estimate.value for one in analysis.shares)
-    rows.append(["all together", f"{100 * total:.2f}", ""])
+    rows = [[one.switch, _points(one.estimate), _range(one.by_order)] for one in result.shares]
+    rows.append(["all together", f"{100 * result.gap:.2f}", ""])
     return table(header, rows) + (
         "\n\nShapley values: a change's effect, averaged over all orders in which the changes can "
         "be made; they add up to the gap. How much it depends on the order is the last column."

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import permutations
+from statistics import fmean
 
 from training.studies.statistics.cells import Cell, cell_of
 
@@ -57,6 +58,16 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Dependence:
+    """What a switch adds before another is thrown and after it, each the mean over such orders."""
+
+    switch: str
+    other: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
 class Attribution:
     """The gap between two cells, divided among the switches that lead from one to the other."""
 
@@ -70,6 +81,29 @@ class Attribution:
         """Every cell that some order passes through: what has to be trained."""
         passed = {cell for share in self.shares for step in share.steps for cell in step}
         return tuple(sorted(passed))
+
+    def strongest_dependence(self, means: Mapping[Cell, float]) -> Dependence | None:
+        """Return which switch depends most on which other one; None where there is one order."""
+        found = [
+            Dependence(share.switch, other, fmean(before), fmean(after))
+            for share in self.shares
+            for other in self.orders[0]
+            for before, after in [self._increments_around(share, other, means)]
+            if before and after
+        ]
+        return max(found, key=_strength, default=None)
+
+    def _increments_around(
+        self, share: Share, other: str, means: Mapping[Cell, float]
+    ) -> tuple[list[float], list[float]]:
+        """Return what a switch adds in the orders where another comes later, and where earlier."""
+        before: list[float] = []
+        after: list[float] = []
+        for order, added in zip(self.orders, share.increments(means), strict=True):
+            gap = order.index(other) - order.index(share.switch)
+            if gap:
+                (before if gap > 0 else after).append(added)
+        return before, after
 
 
 def attribute(start: Mapping[str, str], switches: Sequence[Switch]) -> Attribution:
@@ -99,6 +133,11 @@ def attribute(start: Mapping[str, str], switches: Sequence[Switch]) -> Attributi
     )
     names = tuple(tuple(switch.name for switch in order) for order in walks)
     return Attribution(cell_of(start), ends.pop(), names, shares)
+
+
+def _strength(found: Dependence) -> tuple[float, bool]:
+    """Return the order of dependences; of the two of one pair, the one whose sign turns."""
+    return round(abs(found.after - found.before), 9), found.before * found.after < 0
 
 
 def _check(start: Mapping[str, str], switches: Sequence[Switch]) -> None:

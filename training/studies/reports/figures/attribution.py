@@ -10,17 +10,17 @@ from training.studies.reports.figures.style import ACCENT, GREY, canvas
 
 def attribution(analysis: Analysis) -> Figure | None:
     """Draw each change's share of the gap, its interval, and how it depends on the order."""
-    shares = analysis.shares
-    if not shares or analysis.study.attribution is None:
+    result = analysis.attribution
+    if result is None or analysis.study.attribution is None:
         return None
+    shares = result.shares
     start = next(
         cell for cell in analysis.cells if dict(cell.levels) == analysis.study.attribution.start
     )
     level = 100 * sum(start.summary.scores) / len(start.summary.scores)
     largest = max(shares, key=lambda one: one.estimate.value)
-    gap = 100 * sum(one.estimate.value for one in shares)
     title = (
-        f"Of a gap of {gap:.1f} points {100 * largest.estimate.value:.1f} are due to "
+        f"Of a gap of {100 * result.gap:.1f} points {100 * largest.estimate.value:.1f} are due to "
         f"{largest.switch}"
     )
     figure, (axes,) = canvas(analysis, title)

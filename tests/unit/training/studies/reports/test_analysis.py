@@ -10,6 +10,7 @@ from training.studies.design import available_studies, load_study
 from training.studies.plan import registered_design
 from training.studies.reports.analysis import analyse
 from training.studies.reports.claims_page import claims_page
+from training.studies.reports.plain_words import plain_words
 from training.studies.reports.registration import changes
 from training.studies.reports.study_page import study_page
 from training.studies.rows import Row
@@ -64,7 +65,7 @@ def test_contrasts_are_differences_of_cell_means_with_a_verdict(which):
 
 
 def test_shares_add_up_to_the_gap_and_are_the_gains_where_nothing_interacts(which):
-    shares = {one.switch: one.estimate.value for one in which.shares}
+    shares = {one.switch: one.estimate.value for one in which.attribution.shares}
     assert shares == pytest.approx(
         {
             "BN on the hidden layers": 0.10,
@@ -73,7 +74,9 @@ def test_shares_add_up_to_the_gap_and_are_the_gains_where_nothing_interacts(whic
             "ten times the rate": 0.05,
         }
     )
-    assert all(max(one.by_order) == pytest.approx(min(one.by_order)) for one in which.shares)
+    assert all(
+        max(one.by_order) == pytest.approx(min(one.by_order)) for one in which.attribution.shares
+    )
 
 
 def test_a_cell_without_runs_leaves_its_contrasts_unmeasured_and_the_others_alone():
@@ -82,7 +85,7 @@ def test_a_cell_without_runs_leaves_its_contrasts_unmeasured_and_the_others_alon
     analysis = analyse(study, "cpu", rows, [])
     missing = [one.design.name for one in analysis.contrasts if one.estimate is None]
     assert missing == ["BN on the logits"]
-    assert analysis.shares == ()
+    assert analysis.attribution is None
     assert len(analysis.cells) == 8
 
 
@@ -152,6 +155,39 @@ def test_a_study_without_rows_has_claims_that_are_not_measured():
     }
     page = claims_page(analyses)
     assert all(name in page for name in available_studies())
+    count = sum(len(analysis.claims) for analysis in analyses)
+    assert f"{count} claims: {count} not measured. 0 runs" in page
+
+
+def test_the_page_of_claims_puts_first_what_failed(which):
+    page = claims_page([which])
+    assert "3 claims: 1 not reproduced, 1 practically equal, 1 not measured" in page
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "## Not reproduced",
+        "## Practically equal",
+        "## Not measured",
+        "## The studies",
+    ]
+    failed = page[page.index("## Not reproduced") : page.index("## Practically equal")]
+    assert "RMSprop with the rate 1e-3 does not train the baseline" in failed
+
+
+def test_two_sentences_say_which_change_did_it_and_on_what_it_depends():
+    def interacting(levels):
+        """Return an accuracy to which the high rate adds 4 points with batch norm, and else -6."""
+        normed = levels["norm"] != "none"
+        rate = (0.04 if normed else -0.06) * (levels["rate"] == "high")
+        return 0.6 + 0.10 * normed + rate + 0.01 * (levels["dropout"] == "off")
+
+    study = load_study("which-change")
+    said = plain_words(analyse(study, "cpu", rows_of(study, interacting), []).attribution)
+    assert said == (
+        "All changes together add 15.0 points to the accuracy: BN on the hidden layers adds 13.3, "
+        "no dropout adds 1.0, ten times the rate adds 0.7 and BN on the logits adds 0.0, each to "
+        "within about 0.1 points. What a change is worth depends on the others: ten times the rate "
+        "takes 6.0 without BN on the hidden layers, and adds 4.0 with it."
+    )
 
 
 def test_the_page_has_every_run_every_interval_and_what_was_registered(which):

@@ -10,11 +10,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from training.data.cifar10 import Split
-from training.data.device_split import DeviceSplit
+from tests.small_runs import Observer, random_split
 from training.recipes.recipe import (
     AugmentationRecipe,
     GroupedRecipe,
@@ -48,30 +46,13 @@ def recipe(kind: str) -> Recipe:
     )
 
 
-class Silent:
-    """An observer that notes the losses."""
-
-    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Ignore it."""
-
-    def on_epoch(self, record: object) -> None:
-        """Ignore it."""
-
-
-def split(count: int) -> DeviceSplit:
-    """Return random images."""
-    generator = np.random.default_rng(count)
-    images = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    return DeviceSplit.place(Split(images, generator.integers(0, 10, count)), CPU)
-
-
 def trained(kind: str, workers: Workers) -> TrainingRun:
     """Return a finished run."""
     torch.set_num_threads(1)
     run = TrainingRun(recipe(kind), 3, CPU, workers=workers)
-    run.prepare(split(50), split(10))
+    run.prepare(random_split(50, 50), random_split(10, 10))
     while not run.finished:
-        run.train_epoch(split(50), split(20), Silent())
+        run.train_epoch(random_split(50, 50), random_split(20, 20), Observer())
     return run
 
 

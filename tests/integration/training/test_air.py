@@ -8,6 +8,7 @@ import onnx_ir
 import pytest
 import torch
 
+from tests.small_runs import Observer
 from training.data.cifar10 import Split
 from training.data.device_split import DeviceSplit
 from training.export.exporter import export_onnx
@@ -19,30 +20,11 @@ from training.trainer.loop import TrainingRun, compile_step
 from training.trainer.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 IMAGES = 60
 BATCH = 12
 EPOCHS = 3
 DEPTHS = {"air94": 2, "air96": 3}  # convolutions, and batch norms, in each of three groups
-
-
-class Silent:
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-
-    def on_step(self, epoch, step, _steps, _loss):
-        if (epoch, step) == self.stop_at:
-            raise KeyboardInterrupt
-
-    def on_epoch(self, record):
-        pass
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +74,7 @@ def trained(recipe, data, seed=7, **options):
 
 def finish(run, data, observer=None):
     while not run.finished:
-        run.train_epoch(*data, observer or Silent())
+        run.train_epoch(*data, observer or Observer())
 
 
 def same(left, right):
@@ -137,7 +119,7 @@ def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(data, tmp_path):
     whole, stopped = trained(recipe, data), TrainingRun(recipe, 7, CPU)
     stopped.prepare(data[0], data[1])
     with pytest.raises(KeyboardInterrupt):
-        finish(stopped, data, Silent(stop_at=(2, 5)))
+        finish(stopped, data, Observer(stop_at=(2, 5)))
     directory = RunDirectory(tmp_path)
     directory.save(stopped)
     resumed = TrainingRun(recipe, 7, CPU)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.cifar10 import Split
-from training.data.device_split import DeviceSplit
+from tests.small_runs import Observer, random_split
 from training.data.seeds import Stream, stream_generator
 from training.errors import CheckpointError, DivergedError, RecipeError
 from training.recipes.recipe import NetworkRecipe, load_recipe
@@ -18,49 +17,18 @@ from training.trainer.methods.losses import cross_entropy
 from training.trainer.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEP_OF_STOP = 25
-
-
-class Silent:
-    """An observer that may ask the run to stop."""
-
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-        self.steps = []
-        self.losses = []
-
-    def on_step(self, epoch, step, steps, loss):
-        self.steps.append((epoch, step, steps))
-        self.losses.append(loss)
-        if (epoch, step) == self.stop_at:
-            raise KeyboardInterrupt
-
-    def on_epoch(self, record):
-        pass
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def data():
-    generator = np.random.default_rng(0)
-
-    def split(count):
-        images = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        return DeviceSplit.place(Split(images, generator.integers(0, 10, count)), CPU)
-
-    return split(86), split(20)
+    return random_split(86, 0), random_split(20, 1)
 
 
 def train(run, data, epochs, observer=None):
     while run.progress.epoch < epochs:
-        run.train_epoch(*data, observer or Silent())
+        run.train_epoch(*data, observer or Observer())
     return run
 
 
@@ -99,7 +67,7 @@ def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(recipe, data, tmp
     whole = train(TrainingRun(recipe, 7, CPU), data, 2)
     stopped = TrainingRun(recipe, 7, CPU)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, data, 2, Silent(stop_at=(2, STEP_OF_STOP)))
+        train(stopped, data, 2, Observer(stop_at=(2, STEP_OF_STOP)))
     directory = RunDirectory(tmp_path)
     directory.save(stopped)
     resumed = TrainingRun(recipe, 7, CPU)
@@ -128,7 +96,7 @@ def test_a_resume_that_forgets_the_generators_would_be_noticed(recipe, data, tmp
     whole = train(TrainingRun(recipe, 7, CPU), data, 1)
     stopped = TrainingRun(recipe, 7, CPU)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, data, 1, Silent(stop_at=(1, STEP_OF_STOP)))
+        train(stopped, data, 1, Observer(stop_at=(1, STEP_OF_STOP)))
     stopped.progress.augmentation_state = None
     stopped.progress.dropout_state = None
     train(stopped, data, 1)
@@ -136,20 +104,20 @@ def test_a_resume_that_forgets_the_generators_would_be_noticed(recipe, data, tmp
 
 
 def test_a_cpu_may_be_stopped_at_every_step_and_the_last_batch_may_be_smaller(data, recipe):
-    observer = Silent()
+    observer = Observer()
     train(TrainingRun(recipe, 7, CPU), data, 1, observer)
     assert observer.steps == [(1, step, 29) for step in range(1, 30)]
 
 
 def test_where_a_report_would_stall_the_device_it_is_seldom(data, recipe):
-    run, observer = TrainingRun(recipe, 7, CPU), Silent()
+    run, observer = TrainingRun(recipe, 7, CPU), Observer()
     run.steps_between_reports = 25
     train(run, data, 1, observer)
     assert observer.steps == [(1, 25, 29), (1, 29, 29)]
 
 
 def test_a_smaller_last_batch_counts_by_its_images(recipe, data):
-    run, observer, predicted = TrainingRun(recipe, 7, CPU), Silent(), []
+    run, observer, predicted = TrainingRun(recipe, 7, CPU), Observer(), []
     run.network.register_forward_hook(
         lambda network, _, logits: predicted.append(logits.argmax(1)) if network.training else None
     )
@@ -238,7 +206,7 @@ def test_a_run_without_augmentation_sees_the_images_as_they_are(data):
         run = TrainingRun(variant, 7, CPU)
         batches = seen.setdefault(name, [])
         hook = run.network.register_forward_pre_hook(lambda _, x, b=batches: b.append(x[0].clone()))
-        run.train_epoch(*data, Silent())
+        run.train_epoch(*data, Observer())
         hook.remove()
     pixels = torch.cat(seen["still"][:29])
     original = data[0].images.float() / 255
@@ -253,7 +221,7 @@ def test_a_run_without_augmentation_sees_the_images_as_they_are(data):
 def test_weights_broken_by_the_last_step_stop_the_run_too(recipe, data):
     run = TrainingRun(recipe, 7, CPU)
 
-    class BreaksTheWeights(Silent):
+    class BreaksTheWeights(Observer):
         def on_step(self, epoch, step, steps, loss):
             with torch.no_grad():
                 run.network.dense2.weight[0, 0] = float("nan") if step == steps else 0

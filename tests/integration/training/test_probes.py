@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.cifar10 import Split
-from training.data.device_split import DeviceSplit
+from tests.small_runs import Observer, random_split
 from training.errors import DivergedError
 from training.recipes import load_recipe, patched
 from training.trainer.loop import TrainingRun
 from training.trainer.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = {
     "layers": True,
     "landscape": True,
@@ -28,35 +28,9 @@ NETWORKS = {
 }
 
 
-class Silent:
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-
-    def on_step(self, epoch, step, steps, loss):
-        if (epoch, step) == self.stop_at:
-            raise KeyboardInterrupt
-
-    def on_epoch(self, record):
-        pass
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def data():
-    generator = np.random.default_rng(0)
-
-    def split(count):
-        images = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        return DeviceSplit.place(Split(images, generator.integers(0, 10, count)), CPU)
-
-    return split(80), split(540)
+    return random_split(80, 0), random_split(540, 1)
 
 
 def recipe(options, probes, epochs=1):
@@ -70,19 +44,15 @@ def trained(made, data, stop_at=None):
     run.prepare(*data)
     try:
         while not run.finished:
-            run.train_epoch(*data, Silent(stop_at))
+            run.train_epoch(*data, Observer(stop_at))
     except KeyboardInterrupt:
         pass
     return run
 
 
 @pytest.fixture(scope="module")
-def probed(data):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    runs = {name: trained(recipe(options, ALL), data) for name, options in NETWORKS.items()}
-    torch.set_num_threads(threads)
-    return runs
+def probed(data, one_thread):
+    return {name: trained(recipe(options, ALL), data) for name, options in NETWORKS.items()}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -112,7 +82,7 @@ def test_a_stopped_run_measures_what_an_undisturbed_one_does(data, tmp_path, pro
     folder.open(resumed, resume=True)
     resumed.prepare(*data)
     while not resumed.finished:
-        resumed.train_epoch(*data, Silent())
+        resumed.train_epoch(*data, Observer())
     assert resumed.probing.measurements == whole.probing.measurements
 
 
@@ -167,7 +137,7 @@ def test_a_divergence_is_still_a_divergence_with_probes_on(data):
     run = TrainingRun(patched(made, {"optimizer": {"learning_rate": 1e18}}, "here"), 3, CPU)
     run.prepare(*data)
     with pytest.raises(DivergedError):
-        run.train_epoch(*data, Silent())
+        run.train_epoch(*data, Observer())
 
 
 def test_clipped_gradients_move_plain_sgd_no_further_than_rate_times_the_limit(data):
@@ -191,5 +161,5 @@ def test_batches_of_one_class_are_trained_on(data):
         1
     ]
     run.prepare(*data)
-    run.train_epoch(*data, Silent())
+    run.train_epoch(*data, Observer())
     assert set(seen) == {1}

@@ -12,6 +12,8 @@ from tests import distributed_run
 from training.errors import TrainingError
 from training.trainer.distributed import Workers
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -29,13 +31,6 @@ def together(folder, kind):
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def largest_difference(left, right):

@@ -7,7 +7,6 @@ that no dataclass has is an error (`models.records`).
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from models.bundle import NAME_PATTERN
 from models.records import RecordError, record_from_dict
 from training.errors import RecipeError
 from training.recipes.limits import Range, complaints
+from training.recipes.shipped import read_table, shipped_names
 
 RECIPES = Path(__file__).parent
 
@@ -304,7 +304,7 @@ def _without_none(table: dict[str, Any]) -> dict[str, Any]:
 
 def available_recipes() -> list[str]:
     """Return the names of the recipes that ship, sorted."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+    return shipped_names(RECIPES)
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -313,18 +313,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
         RecipeError: there is none, it is not TOML, or a key or value is wrong.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = RECIPES / f"{name_or_path}.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        known = ", ".join(available_recipes())
-        raise RecipeError(
-            f"no recipe {name_or_path!r}; those that ship: {known}, or name a .toml file"
-        ) from exc
-    except (OSError, ValueError, RecursionError) as exc:  # tomllib raises more than its own
-        raise RecipeError(f"cannot read the recipe {path}: {exc}") from exc
+    table, path = read_table(name_or_path, RECIPES, "recipe", RecipeError)
     return recipe_from_dict(table, str(path))
 
 

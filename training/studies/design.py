@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 from models.bundle import NAME_PATTERN
 from models.records import RecordError, record_from_dict
 from training.errors import StudyError
+from training.recipes.shipped import read_table, shipped_names
 from training.studies.statistics.shapley import Switch
 from training.studies.statistics.verdicts import Prediction
 
@@ -220,7 +220,7 @@ def selects(selection: Mapping[str, str], cell: Cell) -> bool:
 
 def available_studies() -> list[str]:
     """Return the names of the studies that ship, sorted."""
-    return sorted(path.stem for path in DESIGNS.glob("*.toml"))
+    return shipped_names(DESIGNS)
 
 
 def load_study(name_or_path: str) -> Study:
@@ -229,18 +229,7 @@ def load_study(name_or_path: str) -> Study:
     Raises:
         StudyError: there is none, it is not TOML, or a key or value is wrong.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = DESIGNS / f"{name_or_path}.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        known = ", ".join(available_studies())
-        raise StudyError(
-            f"no study {name_or_path!r}; those that ship: {known}, or name a .toml file"
-        ) from exc
-    except (OSError, ValueError, RecursionError) as exc:  # tomllib raises more than its own
-        raise StudyError(f"cannot read the study {path}: {exc}") from exc
+    table, path = read_table(name_or_path, DESIGNS, "study", StudyError)
     try:
         return record_from_dict(Study, table, str(path))
     except RecordError as exc:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training.cli.commands import missing_package
+from training.data.cifar10 import find_folder
 from training.errors import StudyError
 from training.studies.conduct import StudyFolder, count_states, run_study, work
 from training.studies.design import available_studies, load_study
@@ -23,6 +24,7 @@ from training.studies.plan import PlannedRun, plan_study, registered_design
 from training.studies.reports.analysis import Analysis, analyse
 from training.studies.reports.claims_page import claims_page
 from training.studies.reports.figures import draw, save
+from training.studies.reports.registration import Registration, registration
 from training.studies.reports.study_page import study_page
 from training.studies.runs import RunFolders
 from training.trainer.device import choose_device
@@ -109,6 +111,7 @@ def run(
     folder = _folder(name, output, runs_dir)
     chosen = choose_device(device)
     planned = plan_study(folder.study, preset, chosen)
+    find_folder(data_dir)
     folder.register(preset, chosen)
     typer.echo(f"{folder.study.question}\n{_progress(folder, planned)}")
     executor = _executor(jobs, threads, ray_address or ("local" if ray else None))
@@ -156,9 +159,7 @@ def report(
     figures = draw(analysis)
     for figure_name, figure in figures.items():
         save(figure, folder.path, figure_name, png=png)
-    registered = folder.registrations().get(preset)
-    design = registered_design(folder.study, preset, choose_device(device))
-    page = study_page(analysis, list(figures), registered, design)
+    page = study_page(analysis, list(figures), _registration(folder, analysis, device))
     (folder.path / "report.md").write_text(page, encoding="utf-8")
     typer.echo(f"wrote {folder.path / 'report.md'} and {len(figures)} figures")
 
@@ -167,14 +168,19 @@ def report(
 def claims(
     output: Rows = STUDIES,
     preset: Annotated[
-        str, typer.Option(help="Take the rows of this preset, where a study has any.")
+        str, typer.Option(help="Take the rows of this preset, which every study has.")
     ] = "cpu",
     page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/claims.md"),
+    device: Device = "auto",
 ) -> None:
     """Write the page of claims from the rows of all studies that ship."""
     folders = [_folder(name, output, RUNS) for name in available_studies()]
     analyses = [_analysis(folder, preset) for folder in folders]
-    page.write_text(claims_page(analyses), encoding="utf-8")
+    registrations = {
+        folder.study.name: _registration(folder, analysis, device)
+        for folder, analysis in zip(folders, analyses, strict=True)
+    }
+    page.write_text(claims_page(analyses, registrations), encoding="utf-8")
     typer.echo(f"wrote {page}")
 
 
@@ -183,6 +189,11 @@ def _analysis(folder: StudyFolder, preset: str) -> Analysis:
         return analyse(folder.study, preset, folder.rows(), folder.curves())
     except ModuleNotFoundError as error:
         raise missing_package("study report", error, "study") from error
+
+
+def _registration(folder: StudyFolder, analysis: Analysis, device: str) -> Registration | None:
+    design = registered_design(folder.study, analysis.preset, choose_device(device))
+    return registration(folder.registrations().get(analysis.preset), design, analysis.rows)
 
 
 def _executor(jobs: int, threads: int, ray_address: str | None) -> Executor:

@@ -7,7 +7,27 @@ from typing import Literal
 import torch
 
 from training.data.cifar10 import Split, stratified_split
+from training.errors import RecipeError
 from training.recipes.recipe import DataRecipe
+
+
+def require_selectable(recipe: DataRecipe, images: int, classes: int) -> None:
+    """Refuse a number of images that cannot be dealt out evenly over so many classes.
+
+    Raises:
+        RecipeError: `data.held_out` or `data.images` is no multiple of `classes`, or too large.
+    """
+    left = images - recipe.held_out
+    limits = {
+        "data.held_out": (recipe.held_out, images - classes),
+        "data.images": (recipe.images or 0, left),
+    }
+    for key, (value, most) in limits.items():
+        if value % classes or value > most:
+            raise RecipeError(
+                f"{key} = {value} must be a multiple of {classes}, the number of classes, and at "
+                f"most {most}"
+            )
 
 
 def select(train: Split, recipe: DataRecipe) -> tuple[Split, Split | None]:

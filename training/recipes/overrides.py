@@ -62,6 +62,11 @@ def _same_kind(table: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # tomllib raises more than its own
         return text
+    if len(table) > 1:
+        raise RecipeError(
+            f"--set with a value of several lines, {text!r}; write one --set for each"
+        )
+    return table["value"]

@@ -24,10 +24,43 @@ from models.bundle import NAME_PATTERN
 from models.records import RecordError, record_from_dict
 from training.errors import StudyError
 from training.recipes.shipped import read_table, shipped_names
-from training.studies.statistics.shapley import Switch
+from training.studies.statistics.cells import cell_of
+from training.studies.statistics.contrasts import weighed_cells
+from training.studies.statistics.scores import ACCURACIES, is_measure, score_of_chance, unit_of
+from training.studies.statistics.shapley import Switch, attribute
 from training.studies.statistics.verdicts import Prediction
 
 DESIGNS = Path(__file__).parent / "designs"
+MAX_EPOCHS = 100_000
+# Columns of the tables beside factors and measures.
+RESERVED = frozenset(
+    (
+        "study",
+        "run",
+        "seed",
+        "preset",
+        "status",
+        "epochs",
+        "precision",
+        "device",
+        "torch",
+        "started",
+    )
+)
+# The figures that a design may name, with the factors that each is drawn over.
+FIGURES: Mapping[str, tuple[str, ...]] = {
+    "attribution": (),
+    "cells": (),
+    "crossings": (),
+    "forest": (),
+    "gaps": ("norm", "batch"),
+    "landscape": ("norm", "rate"),
+    "learning-curves": (),
+    "percentiles": ("norm", "rate"),
+    "rates": ("norm", "rate"),
+    "slopes": ("norm",),
+    "statistics": (),
+}
 
 Patch = dict[str, Any]
 Cell = tuple[tuple[str, str], ...]  # (factor, level) in the order of the factors
@@ -67,6 +100,7 @@ class ContrastDesign:
     minus: tuple[dict[str, str], ...]
     predicted: Prediction = "="
     measure: str = ""  # the study's primary one by default
+    smallest_share: float = 0.0  # smallest effect as a share of the mean of `minus`; 0: the study's
     exploratory: bool = False  # outside the family that Holm's correction covers
 
 
@@ -103,7 +137,10 @@ class ArrivalClaim:
 
 @dataclass(frozen=True)
 class ClaimDesign:
-    """A published claim, and what tests it: a contrast by its name, a mean, or an arrival."""
+    """A published claim, and what tests it: a contrast by its name, a mean, or an arrival.
+
+    With a contrast and a mean both must hold, as where an advantage counts only if it trains.
+    """
 
     text: str
     source: str
@@ -145,13 +182,19 @@ class Study:
     def _contradictions(self) -> Iterator[str]:
         if not self.factors or not all(self.factors.values()):
             yield "it needs at least one factor, and each factor at least one level"
+        for factor in self.factors:
+            if factor in RESERVED or is_measure(factor):
+                yield f"the factor {factor!r} is called as a column of rows.csv; rename it"
         if not self.presets:
             yield "it needs at least one preset; write [presets.cpu] with epochs and seeds"
         for preset_name, preset in self.presets.items():
-            if preset.epochs < 1 or not preset.seeds:
-                yield f"presets.{preset_name} needs epochs of at least 1 and at least one seed"
-            if len(set(preset.seeds)) < len(preset.seeds):
-                yield f"presets.{preset_name}.seeds = {list(preset.seeds)} has one of them twice"
+            if not 1 <= preset.epochs <= MAX_EPOCHS:
+                yield f"presets.{preset_name}.epochs = {preset.epochs} must be 1 to {MAX_EPOCHS:,}"
+            for seeds in (preset.seeds, *(rule.seeds for rule in preset.cells)):
+                if seeds is not None and not seeds:
+                    yield f"presets.{preset_name} has seeds = []; at least one is needed"
+                if seeds is not None and len(set(seeds)) < len(seeds):
+                    yield f"presets.{preset_name} has a seed twice in {list(seeds)}"
         for where, selection in self._selections():
             for factor, level in selection.items():
                 if factor not in self.factors:
@@ -165,12 +208,68 @@ class Study:
             for selection in (*contrast.plus, *contrast.minus):
                 if not any(selects(selection, cell) for cell in cells):
                     yield f"contrast {contrast.name!r}: no cell has {selection}"
+        yield from self._measures_unknown()
+        yield from self._claims_untestable()
+
+    def _measures_unknown(self) -> Iterator[str]:
+        """Yield what is wrong with measures, thresholds, figures and smallest effects."""
+        if not is_measure(self.primary) or score_of_chance(self.primary) is None:
+            some = ", ".join(ACCURACIES)
+            yield (
+                f"primary = {self.primary!r} is no measure that a diverged run scores chance in; "
+                f"take {some}, or train_test_gap_at_ and a point"
+            )
+        if not (math.isfinite(self.smallest) and self.smallest > 0):
+            yield f"smallest = {self.smallest} must be a number above 0"
+        for threshold in self.thresholds:
+            if not 0 < threshold < 1:
+                yield f"thresholds has {threshold}; accuracies are shares, above 0 and below 1"
+        for name in self.figures:
+            if name not in FIGURES:
+                yield f"figures names {name!r}; there are {', '.join(FIGURES)}"
+            elif missing := [one for one in FIGURES[name] if one not in self.factors]:
+                yield f"the figure {name!r} needs the factor {missing[0]!r}"
+        names = [contrast.name for contrast in self.contrasts]
+        for contrast in self.contrasts:
+            where = f"contrast {contrast.name!r}"
+            if names.count(contrast.name) > 1:
+                yield f"{where} is there twice; give each a name of its own"
+            measure = contrast.measure or self.primary
+            if not is_measure(measure):
+                yield f"{where}: there is no measure {measure!r}"
+            if contrast.smallest_share < 0 or not math.isfinite(contrast.smallest_share):
+                yield f"{where}: smallest_share = {contrast.smallest_share} must be 0 or above"
+            if unit_of(measure) != unit_of(self.primary) and not contrast.smallest_share:
+                yield (
+                    f"{where} is of another unit than {self.primary}; write smallest_share, such "
+                    "as 0.1 for a tenth of the mean of minus"
+                )
+            try:
+                weighed_cells(self.weights(contrast))
+            except ValueError as exc:
+                yield f"{where}: {exc}; name as many selections in plus as in minus"
+        if self.attribution:
+            try:
+                attribute(self.attribution.start, self.attribution.switches)
+            except ValueError as exc:
+                yield f"attribution: {exc}"
+
+    def _claims_untestable(self) -> Iterator[str]:
         names = [contrast.name for contrast in self.contrasts]
         for claim in self.claims:
-            if [bool(claim.contrast), bool(claim.mean), bool(claim.arrival)].count(True) != 1:
-                yield f"claim {claim.text!r} needs one of contrast, mean and arrival"
+            where = f"claim {claim.text!r}"
+            if bool(claim.arrival) == bool(claim.contrast or claim.mean):
+                yield f"{where} needs a contrast, a mean or both, or else an arrival"
             if claim.contrast and claim.contrast not in names:
-                yield f"claim {claim.text!r}: there is no contrast {claim.contrast!r}"
+                yield f"{where}: there is no contrast {claim.contrast!r}"
+            if claim.mean and not is_measure(claim.mean.measure):
+                yield f"{where}: there is no measure {claim.mean.measure!r}"
+            if claim.mean and not claim.mean.low <= claim.mean.high:
+                yield f"{where}: low = {claim.mean.low} must be at most high = {claim.mean.high}"
+            if claim.mean and math.isinf(claim.mean.low) and math.isinf(claim.mean.high):
+                yield f"{where} needs low, high or both: any mean would fulfil it"
+            if claim.arrival and claim.arrival.threshold not in self.thresholds:
+                yield f"{where}: {claim.arrival.threshold} is none of the study's thresholds"
 
     def _selections(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         for selection in self.exclude:
@@ -198,6 +297,17 @@ class Study:
             for cell in itertools.product(*axes)
             if not any(selects(selection, cell) for selection in self.exclude)
         ]
+
+    def weights(self, contrast: ContrastDesign) -> dict[Cell, float]:
+        """Return the weight of each cell in a contrast, the cell's factors sorted by name."""
+        weights: dict[Cell, float] = {}
+        for sign, selections in ((1.0, contrast.plus), (-1.0, contrast.minus)):
+            for selection in selections:
+                chosen = [cell for cell in self.cells() if selects(selection, cell)]
+                for cell in chosen:
+                    key = cell_of(dict(cell))
+                    weights[key] = weights.get(key, 0.0) + sign / len(chosen)
+        return weights
 
     def preset(self, name: str) -> Preset:
         """Return a preset by its name.

@@ -10,9 +10,11 @@
     first_epoch_at_0.75             the first epoch whose test accuracy is at least 0.75, as sources
                                     count that look at one run: a maximum of noise, again
     epochs_to_0.75                  the first epoch at which the mean of three consecutive test
-                                    accuracies is at least 0.75; missing where it never was
+                                    accuracies is at least 0.75
+                                    (both inf where it never was)
     seconds_per_epoch               median of the training alone
-    final_...                       every measure of the probes, where it was last measured
+    train_test_gap_at_NAME          what was measured at a point of the recipe's `probes.points`
+    final_...                       every other measure of the probes, where it was last measured
     late_...                        its median over the second half of the training, where it was
                                     measured there three times or more
 
@@ -26,17 +28,14 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.history import EpochRecord
+from training.errors import StudyError
+from training.studies.statistics.cells import CHANCE
 from training.studies.statistics.crossing import WINDOW, first_crossing
+from training.studies.statistics.scores import ACCURACIES, AT_POINT
 from training.trainer.probes import Measurement
 
 SHORTEST_TAIL = 3  # epochs
 LATE_POINTS = 3
-ACCURACIES = (
-    "test_accuracy_last_fifth",
-    "precise_accuracy_last_fifth",
-    "test_accuracy_last",
-    "test_accuracy_best",
-)
 
 
 def run_measures(
@@ -44,10 +43,20 @@ def run_measures(
     measurements: Iterable[Measurement],
     thresholds: Sequence[float],
 ) -> dict[str, float]:
-    """Return the measures of a run that has at least one epoch."""
+    """Return the measures of a run that has at least one epoch.
+
+    Raises:
+        StudyError: PreciseBN was measured after some of the last epochs and not after others.
+    """
     whole = [one for one in measurements if not one.layer and one.epoch <= history[-1].epoch]
     raw = [record.test_accuracy for record in history]
     precise = {one.epoch: one.value for one in whole if one.measure == "precise_bn_accuracy"}
+    missing = [r.epoch for r in history[-tail_length(history) :] if r.epoch not in precise]
+    if precise and missing:
+        raise StudyError(
+            f"epoch {missing[0]} has no precise_bn_accuracy, and others have one; remove the run's "
+            "folder, so that it is trained again"
+        )
     adjusted = [precise.get(float(record.epoch), record.test_accuracy) for record in history]
     best = max(range(len(raw)), key=raw.__getitem__)
     measures = {
@@ -64,27 +73,33 @@ def run_measures(
     for threshold in thresholds:
         for name, window in (("epochs_to", WINDOW), ("first_epoch_at", 1)):
             arrived = first_crossing(epochs, raw, threshold, window)
-            if arrived is not None:
-                measures[f"{name}_{threshold:g}"] = arrived
+            measures[f"{name}_{threshold:g}"] = math.inf if arrived is None else arrived
     return {**measures, **_probed(whole)}
 
 
-def diverged_measures(chance: float) -> dict[str, float]:
+def diverged_measures(thresholds: Sequence[float]) -> dict[str, float]:
     """Return the measures of a run whose loss stopped being a number."""
-    return dict.fromkeys(ACCURACIES, chance)
+    names = [f"{name}_{t:g}" for t in thresholds for name in ("epochs_to", "first_epoch_at")]
+    return {**dict.fromkeys(ACCURACIES, CHANCE), **dict.fromkeys(names, math.inf)}
 
 
 def tail_mean(values: Sequence[float]) -> float:
     """Return the mean over the last fifth of the values, at least three; of fewer over all."""
-    count = max(SHORTEST_TAIL, math.ceil(len(values) / 5))
-    return statistics.fmean(values[-count:])
+    return statistics.fmean(values[-tail_length(values) :])
+
+
+def tail_length(epochs: Sequence[object]) -> int:
+    """Return of how many epochs the last fifth is."""
+    return max(SHORTEST_TAIL, math.ceil(len(epochs) / 5))
 
 
 def _probed(measurements: Sequence[Measurement]) -> Mapping[str, float]:
-    """Return the last value of each measure of the whole network, and its late median."""
-    half = max((one.epoch for one in measurements), default=0) / 2
+    """Return each measure of the whole network at its point, or its last value and late median."""
+    at_points = {one.measure: one.value for one in measurements if AT_POINT.fullmatch(one.measure)}
+    over_time = [one for one in measurements if one.measure not in at_points]
+    half = max((one.epoch for one in over_time), default=0) / 2
     late: dict[str, list[float]] = {}
-    for one in measurements:
+    for one in over_time:
         if one.epoch >= half:
             late.setdefault(one.measure, []).append(one.value)
     medians = {
@@ -92,4 +107,4 @@ def _probed(measurements: Sequence[Measurement]) -> Mapping[str, float]:
         for name, values in late.items()
         if len(values) >= LATE_POINTS
     }
-    return {**{f"final_{one.measure}": one.value for one in measurements}, **medians}
+    return {**at_points, **{f"final_{one.measure}": one.value for one in over_time}, **medians}

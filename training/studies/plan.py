@@ -15,13 +15,20 @@ from typing import Any
 
 import torch
 
-from training.data.cifar10 import IMAGES_PER_FILE, LABELS, PUBLISHED_MD5, TRAIN_FILES
+from training.data.cifar10 import (
+    IMAGE_SHAPE,
+    IMAGES_PER_FILE,
+    LABELS,
+    PUBLISHED_MD5,
+    TRAIN_FILES,
+)
+from training.data.selection import require_selectable
 from training.errors import RecipeError, StudyError
 from training.recipes import Recipe, load_recipe, patched
 from training.studies.design import Cell, CellRule, Preset, Study, selects
 from training.trainer.device import choose_precision
 from training.trainer.loop import TRAINER_VERSION
-from training.trainer.networks import network_of
+from training.trainer.networks import check_fits
 
 TRAINING_IMAGES = IMAGES_PER_FILE * len(TRAIN_FILES)
 DIGITS = 12  # of a run's name
@@ -82,7 +89,7 @@ def plan_study(study: Study, preset_name: str, device: torch.device) -> list[Pla
     """Return the runs of a study, seed by seed, so that one that is stopped is still balanced.
 
     Raises:
-        StudyError: no such preset, or a patch makes no recipe.
+        StudyError: no such preset, or a patch makes no recipe, or one that does not fit CIFAR-10.
     """
     preset = study.preset(preset_name)
     runs = [
@@ -120,12 +127,24 @@ def _recipe(study: Study, preset: Preset, cell: Cell, seed: int, device: torch.d
         rules = [rule.set for rule in _rules(preset, cell)]
         for patch in (study.set, {"epochs": preset.epochs}, preset.set, *levels, *rules):
             recipe = patched(recipe, patch, where)
-        network_of(recipe)
+        check_fits(recipe, IMAGE_SHAPE, LABELS)
+        require_selectable(recipe.data, TRAINING_IMAGES, len(LABELS))
+        _require_reached(recipe)
     except RecipeError as exc:
-        raise StudyError(str(exc)) from exc
+        raise StudyError(f"{where}: {exc}") from exc
     precision = str(choose_precision(None, recipe, device)).removeprefix("torch.")
     name = "-".join((study.name, *(level for _, level in cell)))
     return replace(recipe, name=_word(name), seed=seed, precision=precision)  # type: ignore[arg-type]
+
+
+def _require_reached(recipe: Recipe) -> None:
+    """Refuse a point to measure at that no step of the run is."""
+    most = steps_per_epoch(recipe) * recipe.epochs
+    for name, point in recipe.probes.points.items():
+        if not 1 <= point <= most:
+            raise RecipeError(
+                f"probes.points.{name} = {point} must be a step of the run, from 1 to {most}"
+            )
 
 
 def _rules(preset: Preset, cell: Cell) -> list[CellRule]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.errors import StudyError
+from training.studies.statistics.scores import unit_of
 
 ROWS, CURVES = "rows.csv", "curves.csv"
 Status = Literal["done", "diverged"]
@@ -37,6 +39,11 @@ class Row:
     epochs: int  # done
     made: Mapping[str, str]  # precision, device, versions, date
     measures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What there is one row of."""
+        return self.preset, tuple(sorted(self.levels.items())), self.seed
 
 
 @dataclass(frozen=True)
@@ -77,27 +84,42 @@ def write_rows(rows: Sequence[Row], factors: Sequence[str], path: Path) -> None:
     _write(header, lines, path)
 
 
-def read_rows(path: Path, factors: Sequence[str]) -> list[Row]:
-    """Return the rows of a file; none if there is no file.
+def read_rows(path: Path, study: str, factors: Sequence[str]) -> list[Row]:
+    """Return the rows of a study's file; none if there is no file.
 
     Raises:
-        StudyError: the file is not a study's, or of another design.
+        StudyError: the file is damaged, of another study or of another design, or has two rows of
+            one cell and seed.
     """
-    known = {*FIXED, *factors, "status", "epochs", *MADE}
-    return [
-        Row(
-            study=line["study"],
-            run=line["run"],
-            seed=int(line["seed"]),
-            preset=line["preset"],
-            levels={factor: line[factor] for factor in factors},
-            status="done" if line["status"] == "done" else "diverged",
-            epochs=int(line["epochs"]),
-            made={name: line[name] for name in MADE},
-            measures={n: float(v) for n, v in line.items() if n not in known and v},
-        )
-        for line in _read(path, (*FIXED, *factors, "status", "epochs", *MADE))
-    ]
+    columns = (*FIXED, *factors, "status", "epochs", *MADE)
+    rows = [_row(line, factors, columns) for line in _read(path, columns)]
+    seen: set[tuple[object, ...]] = set()
+    for row in rows:
+        if row.study != study:
+            raise StudyError(f"{path} has a row of the study {row.study!r}, not of {study!r}")
+        if row.key in seen:
+            raise StudyError(
+                f"{path} has two rows of {', '.join(row.levels.values())}, seed {row.seed}, preset "
+                f"{row.preset!r}; keep one of them"
+            )
+        seen.add(row.key)
+    return rows
+
+
+def _row(line: Line, factors: Sequence[str], columns: Sequence[str]) -> Row:
+    if line.text("status") not in ("done", "diverged"):
+        raise line.error("status", "done or diverged")
+    return Row(
+        study=line.text("study"),
+        run=line.text("run"),
+        seed=line.whole("seed"),
+        preset=line.text("preset"),
+        levels={factor: line.text(factor) for factor in factors},
+        status="done" if line.text("status") == "done" else "diverged",
+        epochs=line.whole("epochs"),
+        made={name: line.text(name) for name in MADE},
+        measures=line.numbers(columns),
+    )
 
 
 def write_curves(study: str, points: Sequence[CurvePoint], path: Path) -> None:
@@ -126,12 +148,12 @@ def read_curves(path: Path) -> list[CurvePoint]:
     """
     return [
         CurvePoint(
-            run=line["run"],
-            seed=int(line["seed"]),
-            epoch=float(line["epoch"]),
-            step=int(line["step"]),
-            layer=line["layer"],
-            values={n: float(v) for n, v in line.items() if n not in CURVE_FIXED and v},
+            run=line.text("run"),
+            seed=line.whole("seed"),
+            epoch=line.number("epoch"),
+            step=line.whole("step"),
+            layer=line.text("layer"),
+            values=line.numbers(CURVE_FIXED),
         )
         for line in _read(path, CURVE_FIXED)
     ]
@@ -143,7 +165,7 @@ def _write(header: Sequence[str], lines: Iterable[Mapping[str, object]], path: P
     writer.writeheader()
     writer.writerows(lines)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text.getvalue())
         file.flush()
@@ -151,18 +173,75 @@ def _write(header: Sequence[str], lines: Iterable[Mapping[str, object]], path: P
     temporary.replace(path)
 
 
-def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class Line:
+    """One line of a table; what it says is read with an error that names the place."""
+
+    place: str  # file and line number
+    values: Mapping[str, str]
+
+    def text(self, column: str) -> str:
+        """Return a value as it stands there."""
+        return self.values[column]
+
+    def whole(self, column: str) -> int:
+        """Return a whole number."""
+        try:
+            return int(self.values[column])
+        except ValueError as exc:
+            raise self.error(column, "a whole number") from exc
+
+    def number(self, column: str) -> float:
+        """Return a number; `inf` stands for an epoch that was never reached."""
+        try:
+            value = float(self.values[column])
+        except ValueError as exc:
+            raise self.error(column, "a number") from exc
+        never = value == math.inf and unit_of(column) == "epochs"
+        if not (math.isfinite(value) or never):
+            raise self.error(column, "a finite number")
+        return value
+
+    def numbers(self, besides: Sequence[str]) -> dict[str, float]:
+        """Return the numbers of all other columns that have one."""
+        return {
+            name: self.number(name)
+            for name, value in self.values.items()
+            if name not in besides and value
+        }
+
+    def error(self, column: str, wanted: str) -> StudyError:
+        """Return the complaint that a value is not what is wanted."""
+        return StudyError(
+            f"{self.place}: {column} is {self.values[column]!r}, not {wanted}; "
+            "restore the file, by git checkout for example"
+        )
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[Line]:
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
+    try:
+        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, ValueError, csv.Error) as exc:
+        raise StudyError(f"cannot read {path}: {exc}; restore it, by git checkout") from exc
+    header = lines[0] if lines else []
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise StudyError(
+            f"{path} has no column {missing[0]!r}: it is damaged or of another design; restore it "
+            "by git checkout, move it away, or take the study file that it was made with"
+        )
+    for number, line in enumerate(lines[1:], 2):
+        if len(line) != len(header):
             raise StudyError(
-                f"{path} has no column {missing[0]!r}: it is of another design; move it away, or "
-                "take the study file that it was made with"
+                f"{path}:{number} has {len(line)} values, and the header {len(header)}: it is cut "
+                "off or half merged; restore it, by git checkout for example"
             )
-        return list(reader)
+    return [
+        Line(f"{path}:{number}", dict(zip(header, line, strict=True)))
+        for number, line in enumerate(lines[1:], 2)
+    ]
 
 
 def _number(value: float) -> str:

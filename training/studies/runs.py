@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from models.history import EpochRecord, read_history
-from training.data.cifar10 import LABELS
-from training.recipes import load_recipe
+from training.errors import CheckpointError, RecipeError, StudyError
+from training.recipes import Recipe, load_recipe
 from training.recipes.recipe import ProbesRecipe
 from training.studies.measures import diverged_measures, run_measures
 from training.studies.plan import PlannedRun, steps_per_epoch
 from training.studies.rows import CurvePoint, Row
 from training.trainer.checkpoint import load_checkpoint
-from training.trainer.probes.measurement import read_measurements
+from training.trainer.probes.measurement import Measurement, read_measurements
 from training.trainer.run_directory import RunDirectory
 
 State = Literal["missing", "interrupted", "training", "failed", "diverged", "done"]
 ERROR_FILE = "error.txt"
-CHANCE = 1 / len(LABELS)
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,18 @@ class RunFolders:
     def folder(self, run: PlannedRun) -> RunDirectory:
         """Return where a run is or will be.
 
-        A folder of the same weights whose probes measured at least as much will do.
+        A folder of the same weights whose probes measured at least as much will do: the one that
+        has come furthest.
         """
-        for found in sorted(self.path.glob(f"{run.identity}-*")):
-            folder = RunDirectory(found)
-            if folder.recipe_file.exists() and _covers(folder, run.recipe.probes):
-                return folder
-        return RunDirectory(self.path / run.folder)
+        found = [RunDirectory(path) for path in sorted(self.path.glob(f"{run.identity}-*"))]
+        covering = [folder for folder in found if _covers(folder, run.recipe.probes)]
+        own = RunDirectory(self.path / run.folder)
+        return max(covering, key=_epochs_done, default=own)
+
+    def recipe(self, run: PlannedRun) -> Recipe:
+        """Return the recipe to train a run with: its own, with the probes of the folder it has."""
+        probes = _probes(self.folder(run))
+        return run.recipe if probes is None else replace(run.recipe, probes=probes)
 
     def state(self, run: PlannedRun) -> State:
         """Return the state of a run, from its files alone."""
@@ -57,12 +63,12 @@ class RunFolders:
         """Return the row of a run that is done or has diverged."""
         folder, state = self.folder(run), self.state(run)
         if state == "diverged":
-            epochs = int(json.loads(folder.divergence_file.read_text(encoding="utf-8"))["epoch"])
-            measures = diverged_measures(CHANCE)
+            epochs = int(_divergence(folder)["epoch"]) - 1
+            measures = diverged_measures(thresholds)
         else:
             history = _history(folder)[: run.recipe.epochs]
             epochs = len(history)
-            measurements = read_measurements(folder.measures_file)
+            measurements = _measurements(folder)
             measures = run_measures(history, measurements, thresholds)
         return Row(
             study=run.study,
@@ -80,7 +86,7 @@ class RunFolders:
         """Return the learning curve of a run and what its probes measured, up to its horizon."""
         folder = self.folder(run)
         history = _history(folder)[: run.recipe.epochs] if folder.history_file.exists() else []
-        measurements = read_measurements(folder.measures_file)
+        measurements = _measurements(folder)
         points: dict[tuple[float, int, str], dict[str, float]] = {}
         steps = steps_per_epoch(run.recipe)
         for record in history:
@@ -96,12 +102,51 @@ class RunFolders:
 
 
 def _history(folder: RunDirectory) -> list[EpochRecord]:
-    return read_history(folder.history_file)
+    with _damage_named(folder):
+        return read_history(folder.history_file)
+
+
+def _measurements(folder: RunDirectory) -> list[Measurement]:
+    with _damage_named(folder):
+        return read_measurements(folder.measures_file)
+
+
+def _divergence(folder: RunDirectory) -> dict[str, Any]:
+    with _damage_named(folder):
+        table: dict[str, Any] = json.loads(folder.divergence_file.read_text(encoding="utf-8"))
+        return table
+
+
+@contextmanager
+def _damage_named(folder: RunDirectory) -> Iterator[None]:
+    """Name the folder whose files cannot be read, and the remedy."""
+    try:
+        yield
+    except (OSError, ValueError, CheckpointError, RecipeError) as exc:
+        raise StudyError(
+            f"the run folder {folder.path} is damaged ({exc}); remove it, and the run is trained "
+            "again"
+        ) from exc
+
+
+def _epochs_done(folder: RunDirectory) -> int:
+    return len(_history(folder)) if folder.history_file.exists() else 0
+
+
+def _probes(folder: RunDirectory) -> ProbesRecipe | None:
+    """Return the probes of the run in a folder, None if there is none."""
+    if not folder.recipe_file.exists():
+        return None
+    with _damage_named(folder):
+        return load_recipe(str(folder.recipe_file)).probes
 
 
 def _covers(folder: RunDirectory, wanted: ProbesRecipe) -> bool:
     """Return whether the run in a folder measures what is wanted, or more."""
-    there = asdict(load_recipe(str(folder.recipe_file)).probes)
+    probes = _probes(folder)
+    if probes is None:
+        return False
+    there = asdict(probes)
     return all(not value or there[key] == value for key, value in asdict(wanted).items())
 
 
@@ -109,7 +154,10 @@ def _made(folder: RunDirectory, run: PlannedRun) -> dict[str, str]:
     """Return where and with what a run was made."""
     sessions: list[dict[str, Any]] = []
     if folder.holds_run:
-        sessions = load_checkpoint(folder.checkpoint_file).sessions
+        with _damage_named(folder):
+            sessions = load_checkpoint(folder.checkpoint_file).sessions
+    elif folder.divergence_file.exists():  # before the first checkpoint
+        sessions = [one for one in [_divergence(folder).get("session")] if one]
     last: dict[str, Any] = sessions[-1] if sessions else {}
     return {
         "precision": run.recipe.precision,

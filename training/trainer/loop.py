@@ -292,7 +292,8 @@ class TrainingRun:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up a checkpoint of the same recipe and seed.
 
-        The number of epochs may differ where the recipe's schedules do not depend on it.
+        Its name and title may be others, since they decide nothing, and so may the number of epochs
+        where the recipe's schedules do not depend on it.
 
         Raises:
             CheckpointError: the checkpoint is of another run.
@@ -307,9 +308,9 @@ class TrainingRun:
                 f"whose random numbers {self.device.type!r} cannot continue; resume it with "
                 f"--device {checkpoint.progress.device_type}"
             )
+        free = {"name", "title"} | (set() if self.recipe.bound_to_epochs else {"epochs"})
         for key in sorted(wanted.keys() | found.keys()):
-            free = key == "epochs" and not self.recipe.bound_to_epochs
-            if not free and wanted.get(key) != found.get(key):
+            if key not in free and wanted.get(key) != found.get(key):
                 raise CheckpointError(
                     f"the checkpoint is of another run: its {key} is {found.get(key)!r}, "
                     f"here it is {wanted.get(key)!r}; use another --run-dir or the same {key}"

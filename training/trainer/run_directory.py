@@ -153,7 +153,9 @@ class RunDirectory:
     def describe(self, recipe: Recipe) -> None:
         """Write the recipe of the run."""
         text = tomli_w.dumps(recipe.to_toml())
-        self.recipe_file.write_text(text, encoding="utf-8")
+        temporary = self.recipe_file.with_name(f".{self.recipe_file.name}.partial")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.recipe_file)
 
     def record_divergence(self, run: TrainingRun, error: DivergedError) -> None:
         """Write how far the run came: a divergence is a result too."""
@@ -162,15 +164,20 @@ class RunDirectory:
             "epoch": run.progress.epoch + 1,
             "step": run.progress.step,
             "message": str(error),
+            "session": run.sessions[-1] if run.sessions else {},
         }
         self.divergence_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
     def save(self, run: TrainingRun) -> None:
-        """Write the run's checkpoint, then its learning curve and its measurements."""
-        checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
-        history.write_history(run.history, self.history_file)
+        """Write the run's measurements, its learning curve, and its checkpoint.
+
+        In this order: a curve that is complete has all its measurements, and whatever is ahead of
+        the checkpoint comes again, the same, when the run goes on.
+        """
         if run.probing.measurements:
             measurement.write_measurements(run.probing.measurements, self.measures_file)
+        history.write_history(run.history, self.history_file)
+        checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
         if run.result:
             text = json.dumps(asdict(run.result), indent=1) + "\n"
             self.result_file.write_text(text, encoding="utf-8")

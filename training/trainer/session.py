@@ -87,6 +87,8 @@ class TrainingSession:
         self, run: TrainingRun, data: RunData, directory: RunDirectory, timers: Timers
     ) -> None:
         if run.finished:
+            if self.workers.leads:
+                directory.save(run)  # what a stop after the checkpoint left out
             typer.echo(f"the run has its {self.recipe.epochs} epochs; --epochs trains it further")
             return
         with timers.measure("prepare"):

@@ -172,6 +172,51 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(recipe, tmp_path):
     assert before == directory.checkpoint_file.read_bytes()
 
 
+def test_a_run_goes_on_under_another_name_and_title(recipe, data, tmp_path):
+    run = train(TrainingRun(recipe, 7, CPU), data, 1)
+    directory = RunDirectory(tmp_path)
+    directory.save(run)
+    renamed = TrainingRun(replace(recipe, name="other", title="Other"), 7, CPU)
+    directory.open(renamed, resume=True)
+    assert renamed.progress.epoch == 1
+    with pytest.raises(CheckpointError, match="its batch_size is 3, here it is 4"):
+        directory.open(TrainingRun(replace(recipe, batch_size=4), 7, CPU), resume=True)
+
+
+@pytest.mark.parametrize("stop", ["write_measurements", "write_history", "save_checkpoint"])
+def test_a_curve_that_is_complete_has_a_run_that_can_go_on_to_it(
+    stop, recipe, data, tmp_path, monkeypatch
+):
+    from models import history
+    from training.trainer import checkpoint
+    from training.trainer.probes import measurement
+
+    probed = replace(recipe, probes=replace(recipe.probes, precise_bn=20))
+    run, directory = TrainingRun(probed, 7, CPU), RunDirectory(tmp_path)
+    run.prepare(*data)
+    run.train_epoch(*data, Observer())
+    directory.save(run)
+    run.train_epoch(*data, Observer())
+    module = {"write_history": history, "save_checkpoint": checkpoint}.get(stop, measurement)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, stop, killed)
+    with pytest.raises(KeyboardInterrupt):
+        directory.save(run)
+    epochs = len(history.read_history(directory.history_file))
+    precise = [
+        one
+        for one in measurement.read_measurements(directory.measures_file)
+        if one.measure == "precise_bn_accuracy"
+    ]
+    assert len(precise) >= epochs or not precise
+    resumed = TrainingRun(probed, 7, CPU)
+    directory.open(resumed, resume=True)
+    assert resumed.progress.epoch == 1
+
+
 def test_measuring_is_a_plain_forward_in_inference_mode(recipe, data):
     network = train(TrainingRun(recipe, 7, CPU), data, 1).network
     images, labels = data[1].images, data[1].labels

@@ -18,6 +18,7 @@ from training.studies.execution.job import RETRIES, Job, Outcome
 from training.trainer.run_directory import RunDirectory
 
 LOG_FILE = "train.log"
+STOPPED = frozenset({130, *range(-64, 0)})  # exit codes of a process that a signal ended
 POLL_S = 0.5
 
 
@@ -38,8 +39,11 @@ class Slot:
 
     @property
     def killed(self) -> bool:
-        """Whether the process ended by a signal, or was not ours to know."""
-        return self.process is None or self.process.returncode < 0
+        """Whether the process was ended by a signal, or was not ours to know.
+
+        130 is a run that was told to stop and has saved.
+        """
+        return self.process is None or self.process.returncode in STOPPED
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class LocalExecutor:
                 time.sleep(POLL_S)
                 for slot in [slot for slot in slots if slot.ended]:
                     slots.remove(slot)
-                    if slot.killed and slot.attempts <= RETRIES:
+                    if RunDirectory(slot.job.folder).is_locked:  # another call was faster
+                        slots.append(Slot(slot.job, None, slot.attempts - 1))
+                    elif slot.killed and slot.attempts <= RETRIES:
                         waiting.appendleft((slot.job, slot.attempts + 1))
                     else:
                         yield Outcome(slot.job, slot.attempts, _error(slot))
@@ -94,8 +100,8 @@ def _error(slot: Slot) -> str:
     assert slot.process is not None, "a run of another call is always taken up again"
     if slot.process.returncode == 0 or RunDirectory(slot.job.folder).divergence_file.exists():
         return ""
-    if slot.process.returncode < 0:
-        return f"killed by signal {-slot.process.returncode}, {slot.attempts} times"
+    if slot.killed:
+        return f"stopped with exit code {slot.process.returncode}, {slot.attempts} times"
     return _last_line(slot.job.folder / LOG_FILE) or f"exit code {slot.process.returncode}"
 
 

@@ -46,7 +46,7 @@ class RayExecutor:
     threads: int
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Yield each job as it ends; one whose worker was killed twice in a row has failed."""
+        """Yield each job as it ends; one that was killed more than `RETRIES` times has failed."""
         ray = self._connect()
         try:
             yield from self._train(ray, jobs)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from training.errors import StudyError
 from training.studies.design import (
     ArrivalClaim,
     ClaimDesign,
@@ -14,13 +16,16 @@ from training.studies.design import (
     selects,
 )
 from training.studies.rows import CurvePoint, Row
-from training.studies.statistics.cells import CHANCE, Cell, CellSummary, cell_of, summary_of
+from training.studies.statistics.cells import Cell, CellSummary, cell_of, summary_of
 from training.studies.statistics.contrasts import contrast, holm
 from training.studies.statistics.crossing import Crossings
 from training.studies.statistics.crossing_ratio import crossing_ratio
 from training.studies.statistics.intervals import Estimate, mean_interval
+from training.studies.statistics.scores import score_of_chance, unit_of
 from training.studies.statistics.shapley import Dependence, attribute
 from training.studies.statistics.verdicts import Standing, Verdict, standing, verdict
+
+FEWEST_ARRIVALS = 3  # below, runs that arrive in time say nothing of the next one
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class ContrastResult:
     measure: str
     estimate: Estimate | None
     verdict: Verdict | None
+    smallest: float  # effect of interest, in the measure's unit
     holm_p: float | None = None  # within the family of those that are not exploratory
 
 
@@ -148,7 +154,8 @@ def _cells(study: Study, rows: Sequence[Row]) -> list[CellResult]:
             if row.status == "diverged" or study.primary in row.measures
         ]
         if scores:
-            chance = 0.0 if "gap" in study.primary else CHANCE
+            chance = score_of_chance(study.primary)
+            assert chance is not None, "a design with such a primary measure is refused"
             results.append(CellResult(dict(cell), members, summary_of(scores, chance)))
     return results
 
@@ -161,31 +168,29 @@ def _by_cell(rows: Sequence[Row], measure: str) -> dict[Cell, list[float]]:
     return cells
 
 
-def _weights(study: Study, design: ContrastDesign) -> dict[Cell, float]:
-    weights: dict[Cell, float] = {}
-    for sign, selections in ((1.0, design.plus), (-1.0, design.minus)):
-        for selection in selections:
-            chosen = [cell for cell in study.cells() if selects(selection, cell)]
-            for cell in chosen:
-                key = cell_of(dict(cell))
-                weights[key] = weights.get(key, 0.0) + sign / len(chosen)
-    return weights
-
-
 def _contrast(study: Study, design: ContrastDesign, rows: Sequence[Row]) -> ContrastResult:
     measure = design.measure or study.primary
-    cells, weights = _by_cell(rows, measure), _weights(study, design)
-    if any(weight and not cells.get(cell) for cell, weight in weights.items()):
-        return ContrastResult(design, measure, None, None)
+    cells, weights = _by_cell(rows, measure), study.weights(design)
+    weighed = {cell: weight for cell, weight in weights.items() if weight}
+    if any(not cells.get(cell) for cell in weighed):
+        return ContrastResult(design, measure, None, None, study.smallest)
     estimate = contrast(cells, weights)
-    return ContrastResult(
-        design, measure, estimate, verdict(estimate, study.smallest, design.predicted)
-    )
+    smallest = study.smallest
+    if design.smallest_share:
+        base = sum(-w * mean_interval(cells[c]).value for c, w in weighed.items() if w < 0)
+        smallest = design.smallest_share * abs(base)
+    lost = sum(row.status == "diverged" for row in rows if cell_of(row.levels) in weighed)
+    if (lost and score_of_chance(measure) is None) or not smallest:
+        says = Verdict.UNDECIDED  # the runs that trained do not speak for those that did not
+    else:
+        says = verdict(estimate, smallest, design.predicted)
+    return ContrastResult(design, measure, estimate, says, smallest)
 
 
 def _with_holm(results: Sequence[ContrastResult]) -> tuple[ContrastResult, ...]:
-    family = [one for one in results if one.estimate and not one.design.exploratory]
-    corrected = holm([one.estimate.p if one.estimate else None for one in family]) if family else []
+    """Correct within the family that was announced, measured or not."""
+    family = [one for one in results if not one.design.exploratory]
+    corrected = holm([one.estimate.p if one.estimate else None for one in family])
     by_name = {one.design.name: p for one, p in zip(family, corrected, strict=True)}
     return tuple(replace(one, holm_p=by_name.get(one.design.name)) for one in results)
 
@@ -210,8 +215,8 @@ def _crossing(study: Study, cells: Sequence[CellResult], threshold: float) -> Cr
     arms = tuple(
         Crossings(
             arm=cell.name,
-            arrivals=tuple(row.measures.get(measure) for row in cell.rows),
-            horizon=float(min(row.epochs for row in cell.rows)),
+            arrivals=tuple(_arrival(row, measure) for row in cell.rows),
+            horizon=_horizon(cell.rows),
         )
         for cell in cells
     )
@@ -220,6 +225,27 @@ def _crossing(study: Study, cells: Sequence[CellResult], threshold: float) -> Cr
         slow, fast = _one_horizon(arms[0], other)
         sentences.append(crossing_ratio(slow, fast).sentence)
     return CrossingResult(threshold, arms, tuple(sentences))
+
+
+def _arrival(row: Row, measure: str) -> float | None:
+    """Return the epoch of an arrival, None where there was none.
+
+    Raises:
+        StudyError: it was not computed.
+    """
+    if measure not in row.measures:
+        raise StudyError(
+            f"run {row.run} of {row.study!r} has no {measure}: the threshold is newer than its "
+            "row; remove the row, and foldnorm study run makes it again from the run's folder"
+        )
+    epoch = row.measures[measure]
+    return epoch if math.isfinite(epoch) else None
+
+
+def _horizon(rows: Sequence[Row]) -> float:
+    """Return the epochs that all runs were watched for; one that diverged never arrives later."""
+    watched = [row.epochs for row in rows if row.status == "done"]
+    return float(min(watched or [max(row.epochs for row in rows)]) or 1)
 
 
 def _one_horizon(a: Crossings, b: Crossings) -> tuple[Crossings, Crossings]:
@@ -243,29 +269,41 @@ def _cut(arm: Crossings, horizon: float) -> Crossings:
 def _claim(
     study: Study, design: ClaimDesign, contrasts: Sequence[ContrastResult], rows: Sequence[Row]
 ) -> ClaimResult:
-    if design.mean:
-        result = _mean_claim(design, design.mean, rows)
-    elif design.arrival:
+    if design.arrival:
         result = _arrival_claim(design, design.arrival, rows)
+    elif design.contrast and design.mean:
+        result = _both(_contrast_claim(design, contrasts), _mean_claim(design, design.mean, rows))
+    elif design.mean:
+        result = _mean_claim(design, design.mean, rows)
     else:
-        result = _contrast_claim(study, design, contrasts)
+        result = _contrast_claim(design, contrasts)
     where = (design.mean and design.mean.where) or (design.arrival and design.arrival.where) or {}
-    tested = [row.epochs for row in rows if selects(where, tuple(row.levels.items()))]
-    shortest = min(tested, default=0)
+    tested = [row for row in rows if selects(where, tuple(row.levels.items()))]
+    shortest = int(_horizon(tested)) if tested else 0
     if result.runs and shortest < design.epochs:
         horizon = f"{result.result} after {shortest} of the {design.epochs} epochs that it needs"
         return replace(result, result=horizon, standing=Standing.NOT_MEASURED)
     return result
 
 
-def _contrast_claim(
-    study: Study, design: ClaimDesign, contrasts: Sequence[ContrastResult]
-) -> ClaimResult:
+def _both(difference: ClaimResult, mean: ClaimResult) -> ClaimResult:
+    """Return the weaker of two results that must both hold, with the figures of both."""
+    if not difference.runs or not mean.runs:
+        return difference if not difference.runs else mean
+    weaker = difference if difference.standing is not Standing.REPRODUCED else mean
+    return replace(
+        difference, result=f"{difference.result}, at {mean.result}", standing=weaker.standing
+    )
+
+
+def _contrast_claim(design: ClaimDesign, contrasts: Sequence[ContrastResult]) -> ClaimResult:
     found = next(one for one in contrasts if one.design.name == design.contrast)
     if found.estimate is None:
         return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
     predicted = design.predicted or found.design.predicted
-    conclusion = verdict(found.estimate, study.smallest, predicted)
+    conclusion = found.verdict
+    if conclusion is not Verdict.UNDECIDED or predicted == ">=":
+        conclusion = verdict(found.estimate, found.smallest, predicted)
     says = standing(conclusion)
     if predicted == "=" and conclusion is Verdict.PRACTICALLY_EQUAL:
         says = Standing.REPRODUCED
@@ -291,11 +329,13 @@ def _arrival_claim(design: ClaimDesign, claim: ArrivalClaim, rows: Sequence[Row]
     if not chosen:
         return ClaimResult(design, "", 0, Standing.NOT_MEASURED)
     measure = f"{'first_epoch_at' if claim.single else 'epochs_to'}_{claim.threshold:g}"
-    arrivals = [row.measures.get(measure) for row in chosen]
+    arrivals = [_arrival(row, measure) for row in chosen]
     in_time = [t for t in arrivals if t is not None and t <= claim.within]
-    horizon = min(row.epochs for row in chosen)
-    listed = ", ".join(f"> {horizon}" if t is None else f"{t:g}" for t in arrivals)
-    if len(in_time) == len(chosen):
+    horizon = _horizon(chosen)
+    listed = ", ".join(f"> {horizon:g}" if t is None else f"{t:g}" for t in arrivals)
+    if len(chosen) < FEWEST_ARRIVALS:
+        says = Standing.UNDECIDED
+    elif len(in_time) == len(chosen):
         says = Standing.REPRODUCED
     elif in_time or horizon < claim.within:
         says = Standing.UNDECIDED
@@ -307,7 +347,7 @@ def _arrival_claim(design: ClaimDesign, claim: ArrivalClaim, rows: Sequence[Row]
 
 def words(estimate: Estimate, measure: str, *, difference: bool = True) -> str:
     """Return a value with its interval; accuracies and gaps in per cent, differences in points."""
-    percent = "accuracy" in measure or "gap" in measure
+    percent = unit_of(measure) == "share"
     scale, digits = (100, 2) if percent else (1, 3)
     unit = "" if not percent else " points" if difference else " %"
 
@@ -315,5 +355,5 @@ def words(estimate: Estimate, measure: str, *, difference: bool = True) -> str:
         return f"{scale * value:.{digits}f}" if percent else f"{value:.{digits}g}"
 
     if not estimate.has_interval:
-        return f"{number(estimate.value)}{unit} (one run, no interval)"
+        return f"{number(estimate.value)}{unit} (a single run, no interval)"
     return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]{unit}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from training.studies.reports.analysis import Analysis, ClaimResult
+from training.studies.reports.registration import Registration
 from training.studies.reports.study_page import table
 from training.studies.statistics.verdicts import Standing
 
@@ -12,11 +13,15 @@ INTRODUCTION = """\
 # What is claimed, and what we measured
 
 Each row is a claim of the article (LearnOpenCV, "Batch Normalization in Deep Networks"), of Ioffe
-and Szegedy, or of those who looked again, with the study that tests it here. The verdict is by a
-rule that was fixed before the runs: *reproduced* if the 95 % interval lies wholly beyond the
-smallest effect of interest on the claim's side (for a claimed number: wholly within its
-tolerance), *not reproduced* if wholly on the other side (or outside), *practically equal* if wholly
-within the smallest effect, otherwise *undecided*. What has no runs yet is *not measured*.
+and Szegedy, or of those who looked again, with the study that tests it here. The verdict is by one
+rule: *reproduced* if the 95 % interval lies wholly beyond the smallest effect of interest on the
+claim's side (for a claimed number: wholly within its tolerance), *not reproduced* if wholly on the
+other side (or outside), *practically equal* if wholly within the smallest effect, otherwise
+*undecided*. A claimed number of epochs is reproduced if every run of three or more arrives in time,
+and not if none does. What has no runs yet, or too short ones, is *not measured*.
+
+Each interval stands alone: of twenty true ones about one misses. The studies' pages give Holm's
+corrected p beside it, and say when the design was registered and what was changed since.
 
 The page is written by `foldnorm study claims` from the rows in `docs/studies`; each study's own
 page has its figures, all its runs, and what its size can and cannot show."""
@@ -33,8 +38,13 @@ ORDER = (
 HEADER = ("claim", "source", "result [95 %]", "runs", "study")
 
 
-def claims_page(analyses: Sequence[Analysis]) -> str:
-    """Return the page: claims by their verdict, the failed ones first, then what was run."""
+def claims_page(
+    analyses: Sequence[Analysis], registrations: Mapping[str, Registration | None]
+) -> str:
+    """Return the page: claims by their verdict, the failed ones first, then what was run.
+
+    `registrations` are by the names of the studies.
+    """
     claims = [(analysis, claim) for analysis in analyses for claim in analysis.claims]
     by_standing = {
         standing: [_row(*pair) for pair in claims if pair[1].standing is standing]
@@ -46,7 +56,7 @@ def claims_page(analyses: Sequence[Analysis]) -> str:
     for standing, rows in by_standing.items():
         if rows:
             blocks += [f"## {standing.capitalize()}", table(HEADER, rows)]
-    return "\n\n".join([*blocks, "## The studies", _sizes(analyses)]) + "\n"
+    return "\n\n".join([*blocks, "## The studies", _sizes(analyses, registrations)]) + "\n"
 
 
 def _row(analysis: Analysis, claim: ClaimResult) -> list[str]:
@@ -65,7 +75,7 @@ def _linked(analysis: Analysis, file: str) -> str:
     return f"[{name}](studies/{name}/{file})" if analysis.rows else name
 
 
-def _sizes(analyses: Sequence[Analysis]) -> str:
+def _sizes(analyses: Sequence[Analysis], registrations: Mapping[str, Registration | None]) -> str:
     rows = []
     for analysis in analyses:
         preset = analysis.study.preset(analysis.preset)
@@ -79,6 +89,7 @@ def _sizes(analyses: Sequence[Analysis]) -> str:
                 str(len(analysis.rows)),
                 f"`{analysis.preset}`: {preset.note or 'full size'}",
                 "; ".join(devices),
+                found.words if (found := registrations.get(analysis.study.name)) else "",
             ]
         )
-    return table(["study", "question", "runs", "size", "hardware"], rows)
+    return table(["study", "question", "runs", "size", "hardware", "design registered"], rows)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from training.studies.plan import design_hash
 from training.studies.reports.analysis import (
     Analysis,
     AttributionResult,
@@ -14,9 +12,10 @@ from training.studies.reports.analysis import (
     words,
 )
 from training.studies.reports.plain_words import plain_words
-from training.studies.reports.registration import changes
+from training.studies.reports.registration import Registration
 from training.studies.rows import Row
 from training.studies.statistics.intervals import Estimate
+from training.studies.statistics.scores import unit_of
 
 # Beside the primary measure, in this order, where the runs have them.
 MEASURES = (
@@ -28,19 +27,14 @@ MEASURES = (
 )
 
 
-def study_page(
-    analysis: Analysis,
-    figures: Sequence[str],
-    registered: Mapping[str, Any] | None,
-    design: Mapping[str, Any],
-) -> str:
-    """Return the page; `registered` was kept before the first run, `design` is what holds now."""
+def study_page(analysis: Analysis, figures: Sequence[str], registered: Registration | None) -> str:
+    """Return the page."""
     study = analysis.study
     blocks = [
         f"# {study.title}",
         study.question,
         _size(analysis),
-        _registration(registered, design),
+        _registration(registered),
         *(["## In plain words", plain_words(analysis.attribution)] if analysis.attribution else []),
         *(f"![{name}]({name}.svg)" for name in figures),
         "## Cells",
@@ -70,17 +64,16 @@ def _size(analysis: Analysis) -> str:
     )
 
 
-def _registration(registered: Mapping[str, Any] | None, design: Mapping[str, Any]) -> str:
-    if registered is None:
-        return "The design was not registered before the first run."
-    when, digest = registered["registered"], registered["sha256"]
-    if design_hash(design) == digest:
-        return f"As registered before the first run ({when}, SHA-256 `{digest[:12]}`)."
-    changed = "\n".join(f"- {line}" for line in changes(registered["design"], design))
-    return (
-        f"**Not as registered before the first run** ({when}, SHA-256 `{digest[:12]}`). "
-        f"Changed since:\n\n{changed}"
-    )
+def _registration(found: Registration | None) -> str:
+    if found is None:
+        return "The design was not registered."
+    said = f"The design was registered {found.words} ({found.when}, SHA-256 `{found.digest[:12]}`)."
+    if found.begun:
+        said += " A run may have been begun for another study that shares it."
+    if not found.changes:
+        return said
+    changed = "\n".join(f"- {line}" for line in found.changes)
+    return f"**{said}** What is not as registered:\n\n{changed}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -115,24 +108,27 @@ def _values(cell: CellResult) -> str:
 
 
 def _contrasts_table(analysis: Analysis) -> str:
-    header = ["contrast", "predicted", "estimate [95 %]", "Holm p", "n", "verdict"]
+    header = ["contrast", "predicted", "estimate [95 %]", "smallest", "Holm p", "n", "verdict"]
     rows = [_contrast_row(one) for one in analysis.contrasts]
-    smallest = f"{100 * analysis.study.smallest:g} points"
     return table(header, rows) + (
-        "\n\nWelch's intervals. Supported or contradicted: the interval lies wholly beyond "
-        f"±{smallest}; practically equal: wholly within; anything else is undecided. A run that "
-        "diverged counts as chance, 10 %, and is marked * above."
+        "\n\nWelch's intervals. Supported or contradicted: the interval lies wholly beyond the "
+        "smallest effect of interest, on either side of 0; practically equal: wholly within; "
+        "anything else is undecided. >= predicts no loss beyond it. A run that diverged counts as "
+        "chance, 10 %, and is marked * above; where a measure has no chance, such a run leaves the "
+        "contrast undecided. Holm's p is corrected over all contrasts that are not exploratory."
     )
 
 
 def _contrast_row(one: ContrastResult) -> list[str]:
     name = one.design.name + (" (exploratory)" if one.design.exploratory else "")
     if one.estimate is None:
-        return [name, one.design.predicted, "", "", "0", "not measured"]
+        return [name, one.design.predicted, "", "", "", "0", "not measured"]
     holm = "" if one.holm_p is None else f"{one.holm_p:.2g}"
     says = str(one.verdict) if one.verdict else ""
     estimate = words(one.estimate, one.measure)
-    return [name, one.design.predicted, estimate, holm, str(one.estimate.n), says]
+    percent = unit_of(one.measure) == "share"
+    smallest = f"{100 * one.smallest:g} points" if percent else f"{one.smallest:.3g}"
+    return [name, one.design.predicted, estimate, smallest, holm, str(one.estimate.n), says]
 
 
 def _shares_table(result: AttributionResult) -> str:
@@ -146,6 +142,8 @@ def _shares_table(result: AttributionResult) -> str:
 
 
 def _points(estimate: Estimate) -> str:
+    if not estimate.has_interval:
+        return f"{100 * estimate.value:.2f}"
     return f"{100 * estimate.value:.2f} [{100 * estimate.low:.2f}, {100 * estimate.high:.2f}]"
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from training.studies.statistics.contrasts import paired
 from training.studies.statistics.intervals import Estimate, moments_of
 
-Prediction = Literal["+", "-", "="]
+Prediction = Literal["+", "-", "=", ">="]  # >= is not worse by more than the smallest effect
 
 
 class Verdict(StrEnum):
@@ -57,13 +57,17 @@ STANDINGS = {
 def verdict(estimate: Estimate, smallest: float, predicted: Prediction) -> Verdict:
     """Return what the interval says of the predicted sign; `=` predicts no effect that matters.
 
-    A bound that touches `smallest` leaves it undecided, and so does an estimate without an
-    interval.
+    A bound that touches `smallest` leaves it undecided, and so does an estimate without an interval
+    or one whose runs have no spread at all, as where none trained.
 
     Raises:
         ValueError: `smallest` is not above 0.
     """
     _require_positive(smallest)
+    if estimate.p is None:
+        return Verdict.UNDECIDED
+    if predicted == ">=" and estimate.low > -smallest:
+        return Verdict.SUPPORTED
     if -smallest < estimate.low and estimate.high < smallest:
         return Verdict.PRACTICALLY_EQUAL
     if estimate.low > smallest:

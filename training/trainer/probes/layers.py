@@ -124,7 +124,7 @@ def _percentiles(network: nn.Module, images: torch.Tensor, suffix: str) -> Found
     for name, values in inputs.items():
         flat = values.flatten()
         sample = flat[:: max(1, len(flat) // SAMPLE)].float()
-        shares = torch.tensor([percent / 100 for percent in PERCENTILES])
+        shares = torch.tensor([percent / 100 for percent in PERCENTILES], device=sample.device)
         for percent, value in zip(PERCENTILES, sample.quantile(shares), strict=True):
             yield f"preactivation_p{percent}{suffix}", name, value.item()
     for name, (layer, output) in outputs.items():

@@ -78,3 +78,14 @@ def test_the_toml_of_a_recipe_reads_back_as_the_same_recipe():
 def test_nesterov_without_momentum_is_refused():
     with pytest.raises(RecipeError, match="nesterov = true needs a momentum above 0"):
         override(BASE, ["optimizer={kind='plain-sgd', learning_rate=0.1, nesterov=true}"])
+
+
+def test_values_too_deep_or_too_long_for_toml_are_words_and_no_traceback():
+    for value in ("9" * 5_000, "[" * 2_000):
+        with pytest.raises(RecipeError, match="seed"):
+            override(load_recipe("keras-bn"), [f"seed={value}"])
+
+
+def test_a_value_of_several_lines_is_refused_not_cut():
+    with pytest.raises(RecipeError, match="several lines"):
+        override(load_recipe("keras-bn"), ["epochs=1\nseed=3"])

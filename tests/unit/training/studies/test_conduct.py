@@ -1,12 +1,14 @@
 """A study's state is read from its files: what is there is gathered, what is missing is trained."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from training.errors import StudyError
-from training.studies.conduct import run_study
+from training.studies.conduct import missing_runs, run_study
 from training.studies.execution.job import Outcome
 from training.studies.rows import read_curves, read_rows
 
@@ -68,8 +70,6 @@ def test_a_stopped_study_goes_on_and_ends_with_the_same_table(
 
 
 def test_rows_alone_are_enough_so_a_study_goes_on_on_another_machine(folder, planned, executor):
-    import shutil
-
     train(folder, planned[:4], executor)
     shutil.rmtree(folder.runs.path)
     executor.jobs = []
@@ -83,7 +83,7 @@ def test_a_diverged_run_is_a_result_that_scores_chance(folder, planned, executor
     executor.finish = left_behind["diverge"]
     assert all(not outcome.error for outcome in train(folder, planned, executor))
     (row, *_) = folder.rows()
-    assert (row.status, row.epochs) == ("diverged", 2)
+    assert (row.status, row.epochs) == ("diverged", 1)  # in its second epoch
     assert row.measures["precise_accuracy_last_fifth"] == 0.1
     assert folder.states(planned)[planned[0]] == "recorded"
 
@@ -109,8 +109,6 @@ def test_fail_fast_stops_at_the_first_failure(folder, planned, executor):
 def test_a_run_that_measured_more_serves_and_one_that_measured_less_does_not(
     folder, planned, left_behind
 ):
-    from dataclasses import replace
-
     run = planned[1]
 
     def with_probes(**probes):
@@ -125,8 +123,6 @@ def test_a_run_that_measured_more_serves_and_one_that_measured_less_does_not(
 
 
 def test_a_longer_run_contains_the_shorter(folder, planned, left_behind):
-    from dataclasses import replace
-
     run = planned[0]
     longer = replace(run, recipe=replace(run.recipe, epochs=9))
     left_behind["finish"](folder.runs.path / longer.folder, longer)
@@ -158,7 +154,7 @@ def test_the_design_is_kept_at_the_first_run_and_not_changed_after(folder):
 
 def test_tables_read_back_as_they_were_written(folder, planned, executor):
     train(folder, planned, executor)
-    rows = read_rows(folder.path / "rows.csv", ["norm"])
+    rows = read_rows(folder.path / "rows.csv", "tiny", ["norm"])
     header = (folder.path / "rows.csv").read_text().splitlines()[0].split(",")
     assert header[:3] == ["study", "run", "seed"]
     assert rows == folder.rows()
@@ -167,5 +163,106 @@ def test_tables_read_back_as_they_were_written(folder, planned, executor):
 
 def test_a_table_of_another_design_is_refused(folder, planned, executor):
     train(folder, planned, executor)
-    with pytest.raises(StudyError, match="has no column 'rate': it is of another design"):
-        read_rows(folder.path / "rows.csv", ["rate"])
+    with pytest.raises(
+        StudyError, match="has no column 'rate': it is damaged or of another design"
+    ):
+        read_rows(folder.path / "rows.csv", "tiny", ["rate"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text + "<<<<<<< HEAD\n", r"rows.csv:8 has 1 values, and the header \d+"),
+        (lambda text: text[:-9], "rows.csv:7 has .* cut off or half merged"),
+        (
+            lambda text: text.replace(",0,cpu,", ",zero,cpu,", 1),
+            "seed is 'zero', not a whole number",
+        ),
+        (lambda text: text.replace(",done,", ",failed,", 1), "status is 'failed', not done or div"),
+        (lambda text: text.replace(",0.5,", ",nan,", 1), "is 'nan', not a finite number"),
+        (lambda text: text.replace(",0.5,", ",inf,", 1), "is 'inf', not a finite number"),
+        (
+            lambda text: text.replace("tiny,", "other,", 1),
+            "a row of the study 'other', not of 'tiny'",
+        ),
+        (lambda text: text + text.splitlines()[3] + "\n", "two rows of none, seed 1, preset 'cpu'"),
+        (lambda text: "\ufeff" + text.replace(",", ";"), "has no column 'study'"),
+        (lambda text: text.encode("utf-16"), "cannot read .*rows.csv"),
+    ],
+)
+def test_a_damaged_table_is_refused_by_its_line_and_value(
+    damage, message, folder, planned, executor
+):
+    train(folder, planned, executor)
+    path = folder.path / "rows.csv"
+    path.write_bytes(path.read_bytes().replace(b",1.5,", b",0.5,"))
+    damaged = damage(path.read_text())
+    path.write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
+    with pytest.raises(StudyError, match=message):
+        folder.rows()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cpu": {}}', '{"cpu": {"registered": "then"}}'])
+def test_a_damaged_registration_is_refused(text, folder):
+    folder.path.mkdir(parents=True)
+    (folder.path / "registration.json").write_text(text)
+    with pytest.raises(StudyError, match=r"registration\.json is damaged"):
+        folder.register("cpu", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("history.jsonl", "{"), ("recipe.toml", ""), ("measures.jsonl", "[]\n")],
+)
+def test_a_damaged_run_folder_is_named_with_the_remedy(file, text, folder, planned, left_behind):
+    run = planned[1]
+    left_behind["finish"](folder.runs.path / run.folder, run)
+    (folder.runs.path / run.folder / file).write_text(text)
+    with pytest.raises(StudyError, match=rf"run folder .*{run.folder} is damaged .*remove it"):
+        folder.gather(planned)
+
+
+def test_a_row_of_fewer_epochs_is_made_again_and_takes_its_place(folder, planned, left_behind):
+    for run in planned:
+        left_behind["finish"](folder.runs.path / run.folder, run)
+    folder.gather(planned)
+    longer = [replace(run, recipe=replace(run.recipe, epochs=6)) for run in planned]
+    assert set(folder.states(longer).values()) == {"missing"}
+    for run in longer:
+        left_behind["finish"](folder.runs.path / run.folder, run)
+    assert folder.gather(longer) == 6
+    assert {row.epochs for row in folder.rows()} == {6}
+    assert {point.epoch for point in folder.curves()} == {1, 2, 3, 4, 5, 6}
+
+
+def test_a_row_of_an_earlier_design_gives_way(folder, planned, left_behind):
+    for run in planned:
+        left_behind["finish"](folder.runs.path / run.folder, run)
+    folder.gather(planned)
+    changed = [replace(run, recipe=replace(run.recipe, batch_size=64)) for run in planned]
+    for run in changed:
+        left_behind["finish"](folder.runs.path / run.folder, run)
+    assert folder.gather(changed) == 6
+    assert [row.run for row in folder.rows()] == [run.identity for run in changed]
+    assert {point.run for point in folder.curves()} == {run.identity for run in changed}
+
+
+def test_cells_that_share_a_run_each_have_their_row_and_the_longest_is_trained(folder, planned):
+    run = planned[0]
+    twin = replace(run, cell=(("norm", "twin"),), recipe=replace(run.recipe, name="twin", epochs=9))
+    left = missing_runs(folder, [run, twin])
+    assert [one.recipe.epochs for one in left.values()] == [9]
+
+
+def test_a_run_begun_with_other_probes_goes_on_with_those(folder, planned, left_behind):
+    run = planned[1]
+    probes = replace(run.recipe.probes, layers=True)
+    more = replace(run, recipe=replace(run.recipe, probes=probes, epochs=2))
+    left_behind["finish"](folder.runs.path / more.folder, more)
+    assert folder.runs.recipe(run) == replace(run.recipe, probes=probes)
+
+
+def test_an_outcome_without_a_result_has_failed(folder, planned, executor):
+    executor.finish = lambda path, run: None
+    with pytest.raises(StudyError, match=r"6 of 6 runs failed .*holds no finished run"):
+        train(folder, planned, executor)

@@ -26,6 +26,17 @@ high = { optimizer.learning_rate = 1e-3 }
 epochs = 2
 seeds = [0, 1, 2]
 """
+CONTRAST = """
+[[contrasts]]
+name = "BN"
+plus = [{ norm = "batch" }]
+minus = [{ norm = "none" }]
+"""
+CLAIM = """
+[[claims]]
+text = "so"
+source = "they"
+"""
 
 
 def study(tmp_path, text=SOUND):
@@ -139,8 +150,8 @@ def test_an_epoch_has_the_steps_that_the_loop_takes():
     [
         ("title =", "titel =", "unknown key 'titel'"),
         ('name = "mine"', 'name = "My Study"', "must be lower-case words joined by -"),
-        ("epochs = 2", "epochs = 0", "needs epochs of at least 1"),
-        ("[0, 1, 2]", "[0, 1, 1]", "has one of them twice"),
+        ("epochs = 2", "epochs = 0", "presets.cpu.epochs = 0 must be 1 to 100,000"),
+        ("[0, 1, 2]", "[0, 1, 1]", "has a seed twice in [0, 1, 1]"),
         (
             "[factors.norm]",
             'exclude = [{ nrm = "none" }]\n[factors.norm]',
@@ -154,12 +165,65 @@ def test_an_epoch_has_the_steps_that_the_loop_takes():
         (
             "[factors.norm]",
             '[[claims]]\ntext = "so"\nsource = "they"\n[factors.norm]',
-            "needs one of contrast, mean and arrival",
+            "needs a contrast, a mean or both, or else an arrival",
         ),
         (
             "[factors.norm]",
             '[[claims]]\ntext = "so"\nsource = "they"\ncontrast = "x"\n[factors.norm]',
             "there is no contrast 'x'",
+        ),
+        (
+            "[factors.norm]",
+            "smallest = 0.0\n[factors.norm]",
+            "smallest = 0.0 must be a number above 0",
+        ),
+        (
+            "[factors.norm]",
+            "smallest = nan\n[factors.norm]",
+            "smallest = nan must be a number above",
+        ),
+        ("[factors.norm]", "thresholds = [75]\n[factors.norm]", "thresholds has 75"),
+        ("[factors.norm]", 'figures = ["pie"]\n[factors.norm]', "'pie'; there are attribution"),
+        ("[factors.norm]", 'figures = ["gaps"]\n[factors.norm]', "'gaps' needs the factor 'batch'"),
+        ("factors.rate", "factors.precision", "'precision' is called as a column of rows.csv"),
+        ("factors.rate", "factors.test_accuracy_last", "is called as a column of rows.csv"),
+        ("test_accuracy_last_fifth", "test_acuracy_last", "'test_acuracy_last' is no measure"),
+        ("test_accuracy_last_fifth", "train_loss_last", "no measure that a diverged run scores"),
+        ("epochs = 2", "epochs = 1000000000000000", "must be 1 to 100,000"),
+        ("[0, 1, 2]", "[0]\ncells = [{ where = {}, seeds = [3, 3] }]", "a seed twice in [3, 3]"),
+        ("[0, 1, 2]", "[0]\ncells = [{ where = {}, seeds = [] }]", "has seeds = []"),
+        ("[factors.norm]", CONTRAST + CONTRAST + "[factors.norm]", "'BN' is there twice"),
+        (
+            "[factors.norm]",
+            CONTRAST.replace('minus = [{ norm = "none" }]', "minus = []") + "[factors.norm]",
+            "add up to 0, and these to 1; name as many selections in plus as in minus",
+        ),
+        (
+            "[factors.norm]",
+            CONTRAST.replace('"none"', '"batch"') + "[factors.norm]",
+            "all weights are 0",
+        ),
+        (
+            "[factors.norm]",
+            CONTRAST + 'measure = "late_effective_smoothness"\n[factors.norm]',
+            "is of another unit than test_accuracy_last_fifth; write smallest_share",
+        ),
+        ("[factors.norm]", CONTRAST + 'measure = "speed"\n[factors.norm]', "no measure 'speed'"),
+        (
+            "[factors.norm]",
+            '[attribution]\nstart = { norm = "none" }\n'
+            '[[attribution.switches]]\nname = "a"\nfactor = "rate"\nlevel = "low"\n[factors.norm]',
+            "attribution: 'a' sets 'rate', which is no factor",
+        ),
+        (
+            "[factors.norm]",
+            CLAIM + 'mean = { where = {}, measure = "test_accuracy_last" }\n[factors.norm]',
+            "any mean would fulfil it",
+        ),
+        (
+            "[factors.norm]",
+            CLAIM + "arrival = { where = {}, threshold = 0.9, within = 3 }\n[factors.norm]",
+            "0.9 is none of the study's thresholds",
         ),
     ],
 )
@@ -174,6 +238,22 @@ def test_a_wrong_design_is_refused_by_name(old, new, message, tmp_path):
         ('norm = "batch"', 'norm = "bach"', "norm = 'bach' must be one of"),
         ("learning_rate = 1e-3", "rate = 1e-3", "unknown key 'rate'"),
         ('base = "keras-baseline"', 'base = "keras"', "no recipe 'keras'"),
+        ("none = {}", "none = { data.images = 15 }", "data.images = 15 must be a multiple of 10"),
+        (
+            "none = {}",
+            "none = { data = { images = 49_990, held_out = 5_000 } }",
+            "data.images = 49990 must be a multiple of 10, the number of classes, and at most ",
+        ),
+        (
+            "none = {}",
+            "none = { augmentation = { max_shift = 0.0, flip_probability = 0.0, crop = 100 } }",
+            "augmentation.crop = 100 must be at most",
+        ),
+        (
+            "none = {}",
+            "none = { probes.points = { far = 99_999 } }",
+            "study 'mine', none, low: probes.points.far = 99999 must be a step of the run",
+        ),
     ],
 )
 def test_a_patch_that_makes_no_recipe_is_refused_before_anything_is_trained(

@@ -1,10 +1,12 @@
 """What a run comes to: means over its end, crossings, and the probes' last word."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from models.history import EpochRecord
+from training.errors import StudyError
 from training.studies.measures import diverged_measures, run_measures, tail_mean
 from training.trainer.probes import Measurement
 
@@ -24,7 +26,7 @@ def test_the_end_of_a_run_is_its_last_fifth_and_at_least_three_epochs():
 def test_an_accuracy_is_reached_when_three_epochs_average_it():
     measures = run_measures(history(0.5, 0.9, 0.5, 0.8, 0.8, 0.8), [], [0.7, 0.95])
     assert measures["epochs_to_0.7"] == 4
-    assert "epochs_to_0.95" not in measures
+    assert measures["epochs_to_0.95"] == math.inf
 
 
 def test_the_best_epoch_is_named_beside_the_last():
@@ -47,8 +49,10 @@ def test_what_was_measured_after_the_horizon_is_not_read():
 
 
 def test_a_diverged_run_scores_chance_in_every_accuracy():
-    assert set(diverged_measures(0.1).values()) == {0.1}
-    assert diverged_measures(0.1).keys() <= run_measures(history(0.5), [], []).keys()
+    measures = diverged_measures([0.7])
+    assert set(measures.values()) == {0.1, math.inf}
+    assert measures["epochs_to_0.7"] == measures["first_epoch_at_0.7"] == math.inf
+    assert measures.keys() <= run_measures(history(0.5), [], [0.7]).keys()
 
 
 def test_seconds_are_the_median_epochs():
@@ -56,3 +60,16 @@ def test_seconds_are_the_median_epochs():
         replace(r, train_seconds=s) for r, s in zip(history(1, 1, 1), (90, 95, 400), strict=True)
     ]
     assert run_measures(rows, [], [])["seconds_per_epoch"] == pytest.approx(95)
+
+
+def test_a_point_is_a_measure_of_its_own():
+    points = [Measurement(0.5, 800, "train_test_gap_at_updates", 0.25)]
+    measures = run_measures(history(0.5), points, [])
+    assert measures["train_test_gap_at_updates"] == 0.25
+    assert not any(name.startswith(("final_", "late_")) for name in measures)
+
+
+def test_a_precise_accuracy_is_never_mixed_with_raw_ones():
+    points = [Measurement(1.0, 1, "precise_bn_accuracy", 0.7)]
+    with pytest.raises(StudyError, match="epoch 2 has no precise_bn_accuracy"):
+        run_measures(history(0.5, 0.6), points, [])

@@ -1,23 +1,35 @@
 """The analysis and its pages: what was announced is carried out, and what is missing is said."""
 
+import math
 import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from training.errors import StudyError
 from training.studies.design import available_studies, load_study
-from training.studies.plan import registered_design
+from training.studies.plan import design_hash, registered_design
 from training.studies.reports.analysis import analyse
 from training.studies.reports.claims_page import claims_page
 from training.studies.reports.plain_words import plain_words
-from training.studies.reports.registration import changes
+from training.studies.reports.registration import changes, registration
 from training.studies.reports.study_page import study_page
 from training.studies.rows import Row
 from training.studies.statistics.verdicts import Standing, Verdict
 
 CPU = torch.device("cpu")
-MADE = {"precision": "float32", "device": "here", "torch": "2", "started": "now"}
+NEVER = [
+    f"{name}_{threshold}"
+    for name in ("epochs_to", "first_epoch_at")
+    for threshold in load_study("reference").thresholds
+]
+MADE = {
+    "precision": "float32",
+    "device": "here",
+    "torch": "2",
+    "started": "2026-01-02T00:00:00+00:00",
+}
 
 
 def rows_of(study, value_of, *, seeds=(0, 1, 2), epochs=4, measure=None, **measures):
@@ -50,7 +62,8 @@ def additive(levels):
 @pytest.fixture
 def which():
     study = load_study("which-change")
-    return analyse(study, "cpu", rows_of(study, additive), [])
+    rows = rows_of(study, additive, test_accuracy_last=additive)
+    return analyse(study, "cpu", rows, [])
 
 
 def test_contrasts_are_differences_of_cell_means_with_a_verdict(which):
@@ -113,6 +126,7 @@ def reference(**arrivals):
                     **row.measures,
                     "test_accuracy_best": 0.8,
                     "test_accuracy_last": 0.78,
+                    **dict.fromkeys(NEVER, math.inf),
                     **arrivals.get(row.levels["network"], {}),
                 },
             )
@@ -153,14 +167,14 @@ def test_a_study_without_rows_has_claims_that_are_not_measured():
     assert {one.standing for analysis in analyses for one in analysis.claims} == {
         Standing.NOT_MEASURED
     }
-    page = claims_page(analyses)
+    page = claims_page(analyses, {})
     assert all(name in page for name in available_studies())
     count = sum(len(analysis.claims) for analysis in analyses)
     assert f"{count} claims: {count} not measured. 0 runs" in page
 
 
 def test_the_page_of_claims_puts_first_what_failed(which):
-    page = claims_page([which])
+    page = claims_page([which], {})
     assert "3 claims: 1 not reproduced, 1 practically equal, 1 not measured" in page
     headings = [line for line in page.splitlines() if line.startswith("## ")]
     assert headings == [
@@ -192,10 +206,14 @@ def test_two_sentences_say_which_change_did_it_and_on_what_it_depends():
 
 def test_the_page_has_every_run_every_interval_and_what_was_registered(which):
     design = registered_design(which.study, "cpu", CPU)
-    registered = {"sha256": "0" * 64, "registered": "2026-01-01", "design": {**design, "runs": []}}
-    page = study_page(which, ["cells"], registered, design)
+    registered = {
+        "sha256": "0" * 64,
+        "registered": "2026-01-01T00:00:00+00:00",
+        "design": {**design, "runs": []},
+    }
+    page = study_page(which, ["cells"], registration(registered, design, which.rows))
     assert page.count("| `") == 36
-    assert "Not as registered before the first run" in page
+    assert "registered before the first run, changed since" in page
     assert "- `runs`: [], now [" in page
     assert "![cells](cells.svg)" in page
     assert which.study.presets["cpu"].note in page
@@ -208,3 +226,121 @@ def test_changes_name_each_value_by_its_key():
         "`study.contrasts[1].name`: absent, now 'b'",
         "`study.smallest`: 0.01, now 0.02",
     ]
+
+
+def test_runs_without_any_spread_decide_nothing():
+    study = load_study("which-change")
+    stuck = [replace(row, measures={study.primary: 0.1}) for row in rows_of(study, additive)]
+    analysis = analyse(study, "cpu", stuck, [])
+    assert {one.verdict for one in analysis.contrasts} == {Verdict.UNDECIDED}
+    assert Standing.REPRODUCED not in {one.standing for one in analysis.claims}
+
+
+def test_a_diverged_run_leaves_undecided_what_has_no_score_of_chance():
+    study = load_study("inside")
+    rows = rows_of(
+        study,
+        additive,
+        late_effective_smoothness=lambda levels: 2.0 if levels["norm"] == "hidden" else 30.0,
+        late_gradient_change=lambda levels: 0.1 if levels["norm"] == "hidden" else 0.5,
+    )
+    rows = [
+        replace(row, measures={k: v + 0.01 * row.seed for k, v in row.measures.items()})
+        for row in rows
+    ]
+    assert {one.verdict for one in analyse(study, "cpu", rows, []).contrasts} == {Verdict.SUPPORTED}
+    lost = [
+        replace(row, status="diverged", measures={study.primary: 0.1})
+        if row.seed == 0 and row.levels == {"norm": "none", "rate": "high"}
+        else row
+        for row in rows
+    ]
+    analysis = analyse(study, "cpu", lost, [])
+    assert {one.verdict for one in analysis.contrasts} == {Verdict.UNDECIDED}
+
+
+def test_the_smallest_effect_of_another_unit_is_a_share_of_what_is_compared():
+    study = load_study("inside")
+    rows = rows_of(
+        study,
+        additive,
+        late_effective_smoothness=lambda levels: 29.9 if levels["norm"] == "hidden" else 30.0,
+    )
+    rows = [
+        replace(row, measures={k: v + 0.001 * row.seed for k, v in row.measures.items()})
+        for row in rows
+    ]
+    smoothness, change = analyse(study, "cpu", rows, []).contrasts
+    assert smoothness.smallest == pytest.approx(3, rel=1e-3)
+    assert smoothness.verdict is Verdict.PRACTICALLY_EQUAL
+    assert change.verdict is None
+
+
+def test_a_diverged_run_does_not_shorten_what_the_others_were_watched_for():
+    analysis = reference(bn={"epochs_to_0.75": 6.0})
+    rows = [
+        replace(
+            row, status="diverged", epochs=1, measures={**row.measures, "epochs_to_0.75": math.inf}
+        )
+        if row.levels["network"] == "bn" and row.seed == 0
+        else row
+        for row in analysis.rows
+    ]
+    analysis = analyse(analysis.study, "cpu", rows, [])
+    (at_75,) = [one for one in analysis.crossings if one.threshold == 0.75]
+    assert "bn: 2 of 3 within 15" in at_75.sentences[1]
+    claims = {one.design.text: one for one in analysis.claims}
+    assert (
+        "after 15 of the 50"
+        in claims["The BN model reaches 87 % (the highest of all epochs)"].result
+    )
+
+
+def test_holms_family_is_the_announced_one_measured_or_not():
+    study = load_study("which-change")
+    rows = [row for row in rows_of(study, additive) if row.levels["norm"] != "logits"]
+    found = analyse(study, "cpu", rows, []).contrasts
+    assert len([one for one in found if one.estimate is None]) == 1
+    smallest = min(one.estimate.p for one in found if one.estimate)
+    assert min(one.holm_p for one in found if one.holm_p is not None) == pytest.approx(7 * smallest)
+
+
+def test_one_run_in_time_is_no_reproduction():
+    text = "The BN model reaches 79 % in only 7 epochs"
+    analysis = reference(bn={"first_epoch_at_0.79": 7.0})
+    rows = [row for row in analysis.rows if row.seed == 0]
+    claims = {one.design.text: one for one in analyse(analysis.study, "cpu", rows, []).claims}
+    assert claims[text].standing is Standing.UNDECIDED
+
+
+def test_a_threshold_newer_than_the_rows_is_an_error_and_no_failure_to_arrive():
+    analysis = reference()
+    rows = [
+        replace(row, measures={k: v for k, v in row.measures.items() if not k.startswith("epochs")})
+        for row in analysis.rows
+    ]
+    with pytest.raises(StudyError, match=r"has no epochs_to_0\.65: the threshold is newer"):
+        analyse(analysis.study, "cpu", rows, [])
+
+
+def test_an_advantage_of_what_does_not_train_reproduces_nothing():
+    study = load_study("learning-rate")
+
+    def hardly(levels):
+        return 0.2 if levels["norm"] == "hidden" else 0.1
+
+    analysis = analyse(study, "cpu", rows_of(study, hardly), [])
+    claims = {one.design.text: one for one in analysis.claims}
+    claim = claims["Much higher learning rates can be used with batch norm"]
+    assert claim.standing is Standing.NOT_REPRODUCED
+    assert "10.00" in claim.result
+
+
+def test_a_registration_after_runs_had_begun_is_said(which):
+    design = registered_design(which.study, "cpu", CPU)
+    entry = {"sha256": design_hash(design), "design": design}
+    before = registration({**entry, "registered": "2026-01-01T00:00:00+00:00"}, design, which.rows)
+    after = registration({**entry, "registered": "2026-01-03T00:00:00+00:00"}, design, which.rows)
+    assert before.words == "before the first run"
+    assert after.words == "after 36 of 36 runs had begun"
+    assert registration(None, design, which.rows) is None

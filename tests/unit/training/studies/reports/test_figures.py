@@ -1,15 +1,15 @@
 """The figures: every run is seen, the title answers, and what is missing is left out or said."""
 
+import math
 import random
 from dataclasses import replace
 
 import pytest
 from matplotlib.text import Annotation
 
-from training.errors import StudyError
-from training.studies.design import available_studies, load_study
+from training.studies.design import FIGURES, available_studies, load_study
 from training.studies.reports.analysis import analyse
-from training.studies.reports.figures import FIGURES, draw, save
+from training.studies.reports.figures import DRAWN, draw, save
 from training.studies.rows import CurvePoint, Row
 
 MADE = {"precision": "float32", "device": "here", "torch": "2", "started": "now"}
@@ -18,6 +18,7 @@ MEASURES = (
     *("train_test_gap_at_images", "train_test_gap_at_updates", "test_accuracy_at_images"),
     *("late_effective_smoothness", "late_gradient_change"),
 )
+ARRIVALS = ("epochs_to", "first_epoch_at")
 NEIGHBOURS = {"answers_changed_by_neighbours": 170.0, "answers_changed_in_inference_mode": 0.0}
 
 
@@ -33,7 +34,10 @@ def rows_of(study, seeds):
             status="done",
             epochs=4,
             made=MADE,
-            measures={name: 0.4 + 0.3 * draws.random() for name in {study.primary, *MEASURES}},
+            measures={
+                **{name: 0.4 + 0.3 * draws.random() for name in sorted({study.primary, *MEASURES})},
+                **{f"{name}_{t:g}": math.inf for t in study.thresholds for name in ARRIVALS},
+            },
         )
         for index, cell in enumerate(study.cells())
         for seed in seeds
@@ -157,12 +161,6 @@ def test_the_same_rows_give_the_same_file(tmp_path):
     assert (tmp_path / "one/forest.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_figure_that_there_is_none_of_is_refused_with_those_that_there_are():
-    study = replace(load_study("placement"), figures=("pie",))
-    with pytest.raises(StudyError, match="names the figure 'pie'; there are attribution, cells"):
-        draw(analyse(study, "cpu", [], []))
-
-
 def test_every_figure_is_wanted_by_a_study():
     wanted = {name for study in available_studies() for name in load_study(study).figures}
-    assert wanted == set(FIGURES)
+    assert wanted == set(DRAWN) == set(FIGURES)

@@ -5,17 +5,27 @@ Only architectures: how they are trained, folded and exported is `training`'s.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from models.networks.air import AirNet
 from models.networks.keras_cnn import KerasCnn
 
-__all__ = ["AirNet", "KerasCnn", "Network", "build_network"]
+__all__ = ["AirNet", "KerasCnn", "Network", "build_network", "default_options"]
 
 Network = AirNet | KerasCnn
 
 ARCHITECTURES: Mapping[str, type[Network]] = {"air": AirNet, "keras_cnn": KerasCnn}
+
+
+def default_options(architecture: str) -> dict[str, Any]:
+    """Return the options of an architecture with their defaults; None where one has to be given."""
+    parameters = inspect.signature(ARCHITECTURES[architecture]).parameters.values()
+    return {
+        one.name: None if one.default is inspect.Parameter.empty else one.default
+        for one in parameters
+    }
 
 
 def build_network(architecture: str, options: Mapping[str, Any]) -> Network:
@@ -27,6 +37,12 @@ def build_network(architecture: str, options: Mapping[str, Any]) -> Network:
     if architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise ValueError(f"unknown architecture {architecture!r}; known: {known}")
+    known_options = default_options(architecture)
+    if unknown := sorted(options.keys() - known_options.keys()):
+        raise ValueError(
+            f"options of {architecture!r}: there is no {unknown[0]!r}; there are "
+            f"{', '.join(known_options)}"
+        )
     try:
         return ARCHITECTURES[architecture](**options)
     except TypeError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import tomli_w
@@ -9,7 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.networks import default_options
+from training.errors import RecipeError
 from training.recipes import available_recipes, load_recipe, override
+from training.trainer.networks import network_of
 
 
 def recipes(
@@ -22,10 +26,16 @@ def recipes(
     ] = None,
 ) -> None:
     """List the recipes that ship, or show all that one decides, defaults too."""
+    if assignments and not name:
+        raise RecipeError("--set needs a recipe to change; write foldnorm recipes RECIPE --set …")
     if name:
-        typer.echo(
-            tomli_w.dumps(override(load_recipe(name), assignments or []).to_toml()), nl=False
-        )
+        recipe = override(load_recipe(name), assignments or [])
+        network_of(recipe)  # refuses what its network does not take
+        typer.echo(tomli_w.dumps(recipe.to_toml()), nl=False)
+        typer.echo(f"\n# Left at their defaults, of {recipe.network.architecture}:")
+        for option, value in default_options(recipe.network.architecture).items():
+            if option not in recipe.network.options and value is not None:
+                typer.echo(f"# network.options.{option} = {json.dumps(value)}")
         return
     table = Table("recipe", "title", "network", "epochs", "batch", "optimizer")
     for known in available_recipes():

@@ -15,7 +15,7 @@ from training.release.reports.results_table import results_table
 def report(
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(help="Artifacts, folders of artifacts, or run folders.", show_default=False),
+        typer.Argument(help="Artifacts or runs, or folders of them.", show_default=False),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figures.")] = Path(
         "docs/figures"

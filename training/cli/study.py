@@ -25,7 +25,7 @@ from training.studies.reports.analysis import Analysis, analyse
 from training.studies.reports.claims_page import claims_page
 from training.studies.reports.figures import draw, save
 from training.studies.reports.registration import Registration, registration
-from training.studies.reports.study_page import study_page
+from training.studies.reports.study_page import MAIN_PRESET, study_page
 from training.studies.runs import RunFolders
 from training.trainer.device import choose_device
 
@@ -39,11 +39,21 @@ study = typer.Typer(
 
 Name = Annotated[str, typer.Argument(metavar="STUDY", help="One that ships, or a .toml file.")]
 PresetName = Annotated[str, typer.Option("--preset", help="How large; see study list.")]
-Rows = Annotated[Path, typer.Option("--output", "-o", help="Folder of the studies' tables.")]
+Rows = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder of the studies' tables. [default: docs/studies for the presets cpu and gpu "
+        "of those that ship, runs/studies for all else]",
+        show_default=False,
+    ),
+]
 RunsDir = Annotated[Path, typer.Option(help="Folder of the run folders, of all studies.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
-STUDIES, RUNS = Path("docs/studies"), Path("runs")
+STUDIES, OWN_STUDIES, RUNS = Path("docs/studies"), Path("runs/studies"), Path("runs")
+PUBLISHED = (MAIN_PRESET, "gpu")  # presets whose results ship
 
 
 @study.command(name="list")
@@ -65,14 +75,14 @@ def plan(
     name: Name,
     preset: PresetName = "cpu",
     runs_dir: RunsDir = RUNS,
-    output: Rows = STUDIES,
+    output: Rows = None,
     device: Device = "auto",
     speed: Annotated[
         float, typer.Option(min=1, help="Images/s that all runs train on together.")
     ] = 1_200,
 ) -> None:
     """Say what a study trains, what of it is there, and about how long the rest takes."""
-    folder = _folder(name, output, runs_dir)
+    folder = _folder(name, preset, output, runs_dir)
     planned = plan_study(folder.study, preset, choose_device(device))
     states = folder.states(planned)
     table = Table("run", "state", "seed", *folder.study.factors, title=folder.study.question)
@@ -82,8 +92,9 @@ def plan(
     left = [run for run, state in states.items() if state not in ("recorded", "done", "diverged")]
     images, steps = work(left)
     typer.echo(
-        f"{len(planned)} runs, {len(left)} to train: {images:,} images in {steps:,} steps, about "
-        f"{timedelta(seconds=round(images / speed))} at {speed:,.0f} images/s"
+        f"{len(planned)} runs, {len(left)} to train: {images:,} images in {steps:,} steps, "
+        f"at least {timedelta(seconds=round(images / speed))} at {speed:,.0f} images/s, all jobs "
+        "together"
     )
 
 
@@ -93,7 +104,7 @@ def run(
     data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
     preset: PresetName = "cpu",
     runs_dir: RunsDir = RUNS,
-    output: Rows = STUDIES,
+    output: Rows = None,
     device: Device = "auto",
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a run.")] = 1,
@@ -108,12 +119,13 @@ def run(
     ] = False,
 ) -> None:
     """Train what a study still misses, and write its rows; a study that was stopped goes on."""
-    folder = _folder(name, output, runs_dir)
+    folder = _folder(name, preset, output, runs_dir)
     chosen = choose_device(device)
     planned = plan_study(folder.study, preset, chosen)
     find_folder(data_dir)
     folder.register(preset, chosen)
     typer.echo(f"{folder.study.question}\n{_progress(folder, planned)}")
+    typer.echo(f"Each run's epochs are told in {runs_dir}/RUN/train.log")
     executor = _executor(jobs, threads, ray_address or ("local" if ray else None))
     for number in (signal.SIGINT, signal.SIGTERM):  # in the background a shell ignores the first
         signal.signal(number, signal.default_int_handler)
@@ -144,12 +156,12 @@ def run(
 def report(
     name: Name,
     preset: PresetName = "cpu",
-    output: Rows = STUDIES,
+    output: Rows = None,
     device: Device = "auto",
     png: Annotated[bool, typer.Option("--png", help="Figures as PNG too.")] = False,
 ) -> None:
     """Write a study's page and figures from its rows alone."""
-    folder = _folder(name, output, RUNS)
+    folder = _folder(name, preset, output, RUNS)
     analysis = _analysis(folder, preset)
     if not analysis.rows:
         raise StudyError(
@@ -157,16 +169,18 @@ def report(
             f"foldnorm study run {name} --preset {preset} makes them"
         )
     figures = draw(analysis)
+    page = folder.path if preset == MAIN_PRESET else folder.path / preset
+    page.mkdir(exist_ok=True)
     for figure_name, figure in figures.items():
-        save(figure, folder.path, figure_name, png=png)
-    page = study_page(analysis, list(figures), _registration(folder, analysis, device))
-    (folder.path / "report.md").write_text(page, encoding="utf-8")
-    typer.echo(f"wrote {folder.path / 'report.md'} and {len(figures)} figures")
+        save(figure, page, figure_name, png=png)
+    text = study_page(analysis, list(figures), _registration(folder, analysis, device))
+    (page / "report.md").write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {page / 'report.md'} and {len(figures)} figures")
 
 
 @study.command()
 def claims(
-    output: Rows = STUDIES,
+    output: Rows = None,
     preset: Annotated[
         str, typer.Option(help="Take the rows of this preset, which every study has.")
     ] = "cpu",
@@ -174,7 +188,7 @@ def claims(
     device: Device = "auto",
 ) -> None:
     """Write the page of claims from the rows of all studies that ship."""
-    folders = [_folder(name, output, RUNS) for name in available_studies()]
+    folders = [_folder(name, preset, output, RUNS) for name in available_studies()]
     analyses = [_analysis(folder, preset) for folder in folders]
     registrations = {
         folder.study.name: _registration(folder, analysis, device)
@@ -205,8 +219,11 @@ def _executor(jobs: int, threads: int, ray_address: str | None) -> Executor:
     return RayExecutor(ray_address, jobs, threads)
 
 
-def _folder(name: str, output: Path, runs_dir: Path) -> StudyFolder:
+def _folder(name: str, preset: str, output: Path | None, runs_dir: Path) -> StudyFolder:
     design = load_study(name)
+    if output is None:  # what somebody tries out does not change what ships
+        ships = name in available_studies() and preset in PUBLISHED
+        output = STUDIES if ships else OWN_STUDIES
     return StudyFolder(design, output / design.name, RunFolders(runs_dir))
 
 

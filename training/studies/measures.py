@@ -3,7 +3,9 @@
     test_accuracy_last_fifth        mean over the last fifth of the epochs, at least three: the
                                     primary measure, since one epoch's accuracy scatters by a point
     precise_accuracy_last_fifth     the same with the batch norms' statistics estimated anew after
-                                    each of these epochs; of a network without any, the same number
+                                    each of these epochs; of a network without any, the same number;
+                                    of one with some, missing where `probes.precise_bn` is 0
+    precise_gain_last_fifth         what that adds to the running averages
     test_accuracy_last              after the last epoch
     test_accuracy_best              the highest of all epochs: a maximum of noise, for comparison
                                     with sources that report one; `best_epoch` is where
@@ -42,8 +44,10 @@ def run_measures(
     history: Sequence[EpochRecord],
     measurements: Iterable[Measurement],
     thresholds: Sequence[float],
+    *,
+    normed: bool = False,
 ) -> dict[str, float]:
-    """Return the measures of a run that has at least one epoch.
+    """Return the measures of a run that has at least one epoch; `normed` is one with batch norm.
 
     Raises:
         StudyError: PreciseBN was measured after some of the last epochs and not after others.
@@ -61,7 +65,6 @@ def run_measures(
     best = max(range(len(raw)), key=raw.__getitem__)
     measures = {
         "test_accuracy_last_fifth": tail_mean(raw),
-        "precise_accuracy_last_fifth": tail_mean(adjusted),
         "test_accuracy_last": raw[-1],
         "test_accuracy_best": raw[best],
         "best_epoch": float(history[best].epoch),
@@ -69,6 +72,10 @@ def run_measures(
         "train_loss_last": history[-1].train_loss,
         "seconds_per_epoch": statistics.median(record.train_seconds for record in history),
     }
+    if precise or not normed:
+        measures["precise_accuracy_last_fifth"] = tail_mean(adjusted)
+    if precise:
+        measures["precise_gain_last_fifth"] = tail_mean(adjusted) - tail_mean(raw)
     epochs = [float(record.epoch) for record in history]
     for threshold in thresholds:
         for name, window in (("epochs_to", WINDOW), ("first_epoch_at", 1)):

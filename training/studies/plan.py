@@ -28,7 +28,8 @@ from training.recipes import Recipe, load_recipe, patched
 from training.studies.design import Cell, CellRule, Preset, Study, selects
 from training.trainer.device import choose_precision
 from training.trainer.loop import TRAINER_VERSION
-from training.trainer.networks import check_fits
+from training.trainer.networks import check_fits, network_of
+from training.trainer.probes.statistics import batch_norms
 
 TRAINING_IMAGES = IMAGES_PER_FILE * len(TRAIN_FILES)
 DIGITS = 12  # of a run's name
@@ -130,11 +131,24 @@ def _recipe(study: Study, preset: Preset, cell: Cell, seed: int, device: torch.d
         check_fits(recipe, IMAGE_SHAPE, LABELS)
         require_selectable(recipe.data, TRAINING_IMAGES, len(LABELS))
         _require_reached(recipe)
+        precise = study.primary.startswith("precise") and has_batch_norm(recipe)
+        if precise and not recipe.probes.precise_bn:
+            raise RecipeError(
+                f"{study.primary} needs probes.precise_bn of a network with batch norm; write "
+                "probes.precise_bn = 2_000 under [set]"
+            )
     except RecipeError as exc:
         raise StudyError(f"{where}: {exc}") from exc
     precision = str(choose_precision(None, recipe, device)).removeprefix("torch.")
     name = "-".join((study.name, *(level for _, level in cell)))
     return replace(recipe, name=_word(name), seed=seed, precision=precision)  # type: ignore[arg-type]
+
+
+def has_batch_norm(recipe: Recipe) -> bool:
+    """Return whether the recipe's network has a batch norm."""
+    with torch.device("meta"):
+        network = network_of(recipe)
+    return bool(batch_norms(network))
 
 
 def _require_reached(recipe: Recipe) -> None:

@@ -14,7 +14,7 @@ from training.errors import CheckpointError, RecipeError, StudyError
 from training.recipes import Recipe, load_recipe
 from training.recipes.recipe import ProbesRecipe
 from training.studies.measures import diverged_measures, run_measures
-from training.studies.plan import PlannedRun, steps_per_epoch
+from training.studies.plan import PlannedRun, has_batch_norm, steps_per_epoch
 from training.studies.rows import CurvePoint, Row
 from training.trainer.checkpoint import load_checkpoint
 from training.trainer.probes.measurement import Measurement, read_measurements
@@ -39,7 +39,11 @@ class RunFolders:
         found = [RunDirectory(path) for path in sorted(self.path.glob(f"{run.identity}-*"))]
         covering = [folder for folder in found if _covers(folder, run.recipe.probes)]
         own = RunDirectory(self.path / run.folder)
-        return max(covering, key=_epochs_done, default=own)
+        return max(
+            covering,
+            key=lambda folder: (_epochs_done(folder), folder.path == own.path),
+            default=own,
+        )
 
     def recipe(self, run: PlannedRun) -> Recipe:
         """Return the recipe to train a run with: its own, with the probes of the folder it has."""
@@ -69,7 +73,8 @@ class RunFolders:
             history = _history(folder)[: run.recipe.epochs]
             epochs = len(history)
             measurements = _measurements(folder)
-            measures = run_measures(history, measurements, thresholds)
+            normed = has_batch_norm(run.recipe)
+            measures = run_measures(history, measurements, thresholds, normed=normed)
         return Row(
             study=run.study,
             run=run.identity,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.bundle import MANIFEST_FILE, Bundle, load_bundle, load_catalogue
+from models.history import FILE_NAME as HISTORY_FILE
 from models.history import EpochRecord, read_history
 from models.records import RecordError
 from training.errors import CheckpointError
@@ -37,7 +38,8 @@ def curve_of_run(folder: RunDirectory) -> LearningCurve:
     Raises:
         CheckpointError: the folder holds no run that has finished an epoch, or a damaged one.
     """
-    if not folder.recipe_file.exists() or not folder.history_file.exists():
+    there = folder.recipe_file.exists() and folder.history_file.exists()
+    if not there or not folder.history_file.stat().st_size:
         raise CheckpointError(
             f"{folder.path} holds neither an artifact (manifest.json), nor artifacts, nor a run "
             "that has finished an epoch (recipe.toml and history.jsonl); name one of these"
@@ -55,11 +57,11 @@ def curve_of_run(folder: RunDirectory) -> LearningCurve:
 def read_sources(sources: Sequence[Path]) -> tuple[list[Bundle], list[LearningCurve]]:
     """Return the artifacts among the sources, and the learning curves of all of them.
 
-    A source is an artifact's folder, a folder of artifacts, or a run's folder.
+    A source is an artifact's or a run's folder, or a folder of artifacts or of runs.
 
     Raises:
         BundleError: an artifact is broken.
-        CheckpointError: a source is none of the three.
+        CheckpointError: a source is none of these.
     """
     artifacts: list[Bundle] = []
     curves: list[LearningCurve] = []
@@ -68,8 +70,14 @@ def read_sources(sources: Sequence[Path]) -> tuple[list[Bundle], list[LearningCu
         artifacts += found
         curves += map(curve_of_artifact, found)
         if not found:
-            curves.append(curve_of_run(RunDirectory(source)))
+            curves += [curve_of_run(RunDirectory(run)) for run in _runs(source)]
     return artifacts, curves
+
+
+def _runs(source: Path) -> list[Path]:
+    """Return the run folders in a folder, or the folder itself."""
+    inside = sorted(path.parent for path in source.glob(f"*/{HISTORY_FILE}"))
+    return [source] if (source / HISTORY_FILE).exists() or not inside else inside
 
 
 def _artifacts(source: Path) -> list[Bundle]:

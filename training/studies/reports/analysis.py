@@ -51,6 +51,7 @@ class ContrastResult:
     estimate: Estimate | None
     verdict: Verdict | None
     smallest: float  # effect of interest, in the measure's unit
+    horizons: str = ""  # such as `after 15 against 30 epochs`, where the sides differ
     holm_p: float | None = None  # within the family of those that are not exploratory
 
 
@@ -184,7 +185,19 @@ def _contrast(study: Study, design: ContrastDesign, rows: Sequence[Row]) -> Cont
         says = Verdict.UNDECIDED  # the runs that trained do not speak for those that did not
     else:
         says = verdict(estimate, smallest, design.predicted)
-    return ContrastResult(design, measure, estimate, says, smallest)
+    horizons = _horizons(weighed, rows)
+    return ContrastResult(design, measure, estimate, says, smallest, horizons)
+
+
+def _horizons(weighed: Mapping[Cell, float], rows: Sequence[Row]) -> str:
+    """Say after how many epochs the two sides were compared, where that differs."""
+    ends: dict[bool, list[Row]] = {True: [], False: []}
+    for row in rows:
+        weight = weighed.get(cell_of(row.levels))
+        if weight:
+            ends[weight > 0].append(row)
+    plus, minus = (int(_horizon(side)) for side in (ends[True], ends[False]))
+    return "" if plus == minus else f"after {plus} against {minus} epochs"
 
 
 def _with_holm(results: Sequence[ContrastResult]) -> tuple[ContrastResult, ...]:
@@ -307,7 +320,8 @@ def _contrast_claim(design: ClaimDesign, contrasts: Sequence[ContrastResult]) ->
     says = standing(conclusion)
     if predicted == "=" and conclusion is Verdict.PRACTICALLY_EQUAL:
         says = Standing.REPRODUCED
-    return ClaimResult(design, words(found.estimate, found.measure), found.estimate.n, says)
+    result = " ".join(filter(None, (words(found.estimate, found.measure), found.horizons)))
+    return ClaimResult(design, result, found.estimate.n, says)
 
 
 def _mean_claim(design: ClaimDesign, claim: MeanClaim, rows: Sequence[Row]) -> ClaimResult:
@@ -343,6 +357,14 @@ def _arrival_claim(design: ClaimDesign, claim: ArrivalClaim, rows: Sequence[Row]
         says = Standing.NOT_REPRODUCED
     text = f"{len(in_time)} of {len(chosen)} within {claim.within:g} epochs ({listed})"
     return ClaimResult(design, text, len(chosen), says)
+
+
+def effect_size(smallest: float, measure: str) -> str:
+    """Return a smallest effect of interest in its measure's unit, such as `1 point`."""
+    if unit_of(measure) != "share":
+        return f"{smallest:.3g}"
+    points = f"{100 * smallest:g}"
+    return f"{points} point" if points == "1" else f"{points} points"
 
 
 def words(estimate: Estimate, measure: str, *, difference: bool = True) -> str:

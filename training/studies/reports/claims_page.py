@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-from training.studies.reports.analysis import Analysis, ClaimResult
+from training.studies.design import ClaimDesign, MeanClaim
+from training.studies.reports.analysis import Analysis, ClaimResult, effect_size
 from training.studies.reports.registration import Registration
 from training.studies.reports.study_page import table
+from training.studies.statistics.scores import unit_of
 from training.studies.statistics.verdicts import Standing
 
 INTRODUCTION = """\
@@ -23,6 +26,10 @@ and not if none does. What has no runs yet, or too short ones, is *not measured*
 Each interval stands alone: of twenty true ones about one misses. The studies' pages give Holm's
 corrected p beside it, and say when the design was registered and what was changed since.
 
+For readers without statistics: a network trained again with other random numbers comes out a little
+differently, so each was trained several times, and the interval in brackets is where the mean of
+very many such runs is likely to lie. What is claimed holds only if the whole interval says so.
+
 The page is written by `foldnorm study claims` from the rows in `docs/studies`; each study's own
 page has its figures, all its runs, and what its size can and cannot show."""
 
@@ -35,7 +42,7 @@ ORDER = (
     Standing.REPRODUCED,
     Standing.NOT_MEASURED,
 )
-HEADER = ("claim", "source", "result [95 %]", "runs", "study")
+HEADER = ("claim", "source", "holds if", "result [95 %]", "runs", "study")
 
 
 def claims_page(
@@ -64,10 +71,37 @@ def _row(analysis: Analysis, claim: ClaimResult) -> list[str]:
     return [
         claim.design.text,
         claim.design.source,
+        _criterion(analysis, claim.design),
         claim.result + reads,
         str(claim.runs or ""),
         _linked(analysis, "report.md"),
     ]
+
+
+def _criterion(analysis: Analysis, design: ClaimDesign) -> str:
+    """Return what would reproduce the claim."""
+    parts = []
+    if design.contrast:
+        found = next(one for one in analysis.contrasts if one.design.name == design.contrast)
+        size = effect_size(found.smallest, found.measure)
+        sign = design.predicted or found.design.predicted
+        meaning = {"+": "above", "-": "below -", "=": "within ±", ">=": "not below -"}[sign]
+        parts.append(f"{found.design.name}: {meaning}{' ' * (sign == '+')}{size}")
+    if design.mean:
+        parts.append(_bounds(design.mean))
+    if design.arrival:
+        parts.append(
+            f"{100 * design.arrival.threshold:g} % within {design.arrival.within:g} epochs"
+        )
+    return "; ".join(parts)
+
+
+def _bounds(mean: MeanClaim) -> str:
+    percent = unit_of(mean.measure) == "share"
+    low, high = (f"{100 * end:g} %" if percent else f"{end:g}" for end in (mean.low, mean.high))
+    if math.isinf(mean.high):
+        return f"at least {low}"
+    return f"at most {high}" if math.isinf(mean.low) else f"{low} to {high}"
 
 
 def _linked(analysis: Analysis, file: str) -> str:

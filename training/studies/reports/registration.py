@@ -69,7 +69,8 @@ def _leaves(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, list) and value and isinstance(value[0], Mapping):
         for index, inner in enumerate(value):
-            yield from _leaves(inner, f"{prefix}[{index}]")
+            label = inner.get("name") or inner.get("text") or index
+            yield from _leaves(inner, f"{prefix}[{label}]")
     else:
         yield prefix, value
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from training.studies.design import available_studies
 from training.studies.reports.analysis import (
     Analysis,
     AttributionResult,
     CellResult,
     ContrastResult,
+    effect_size,
     words,
 )
 from training.studies.reports.plain_words import plain_words
 from training.studies.reports.registration import Registration
 from training.studies.rows import Row
 from training.studies.statistics.intervals import Estimate
-from training.studies.statistics.scores import unit_of
 
+MAIN_PRESET = "cpu"  # its page stands beside the rows, those of others in a folder of their name
 # Beside the primary measure, in this order, where the runs have them.
 MEASURES = (
     "test_accuracy_last_fifth",
@@ -48,7 +50,12 @@ def study_page(analysis: Analysis, figures: Sequence[str], registered: Registrat
         blocks += ["## Epochs to an accuracy", _crossings_list(analysis)]
     if analysis.claims:
         blocks += ["## Claims", _claims_table(analysis)]
-    blocks += ["## Runs", _runs_table(analysis.rows), "## Again", _commands(analysis)]
+    blocks += [
+        "## Runs",
+        _runs_table(analysis.rows, analysis.preset),
+        "## Again",
+        _commands(analysis),
+    ]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -59,7 +66,8 @@ def _size(analysis: Analysis) -> str:
     return (
         f"Preset `{analysis.preset}`: {len(analysis.rows)} runs in {len(analysis.cells)} of "
         f"{planned} cells.{note} Primary measure: `{study.primary}`; smallest effect of interest: "
-        f"{100 * study.smallest:g} points. Stopping rule: {study.stopping}. Initialization, order, "
+        f"{effect_size(study.smallest, study.primary)}. Stopping rule: {study.stopping}. "
+        "Initialization, order, "
         "augmentation and dropout all vary with the seed."
     )
 
@@ -84,12 +92,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cells_table(analysis: Analysis) -> str:
     factors = list(analysis.study.factors)
-    header = [*factors, "n", "mean [95 %], %", "each run, %"]
+    header = [*factors, "epochs", "n", "mean [95 %], %", "each run, %"]
     rows = [
-        [*cell.levels.values(), str(len(cell.rows)), _mean(cell), _values(cell)]
+        [*cell.levels.values(), _epochs(cell), str(len(cell.rows)), _mean(cell), _values(cell)]
         for cell in analysis.cells
     ]
     return table(header, rows)
+
+
+def _epochs(cell: CellResult) -> str:
+    return " to ".join(str(epochs) for epochs in sorted({row.epochs for row in cell.rows}))
 
 
 def _mean(cell: CellResult) -> str:
@@ -125,9 +137,8 @@ def _contrast_row(one: ContrastResult) -> list[str]:
         return [name, one.design.predicted, "", "", "", "0", "not measured"]
     holm = "" if one.holm_p is None else f"{one.holm_p:.2g}"
     says = str(one.verdict) if one.verdict else ""
-    estimate = words(one.estimate, one.measure)
-    percent = unit_of(one.measure) == "share"
-    smallest = f"{100 * one.smallest:g} points" if percent else f"{one.smallest:.3g}"
+    estimate = " ".join(filter(None, (words(one.estimate, one.measure), one.horizons)))
+    smallest = effect_size(one.smallest, one.measure)
     return [name, one.design.predicted, estimate, smallest, holm, str(one.estimate.n), says]
 
 
@@ -171,7 +182,7 @@ def _claims_table(analysis: Analysis) -> str:
     return table(["claim", "source", "result", "verdict"], rows)
 
 
-def _runs_table(rows: Sequence[Row]) -> str:
+def _runs_table(rows: Sequence[Row], preset: str) -> str:
     measures = [name for name in MEASURES if any(name in row.measures for row in rows)]
     header = ["run", "levels", "seed", "epochs", *(name.replace("_", " ") for name in measures)]
     lines = [
@@ -185,8 +196,9 @@ def _runs_table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     devices = sorted({(row.made["device"], row.made["precision"]) for row in rows})
+    up = "" if preset == MAIN_PRESET else "../"
     made = "; ".join(f"{device}, {precision}" for device, precision in devices)
-    return table(header, lines) + f"\n\nTrained on {made}. All measures: [rows.csv](rows.csv)."
+    return table(header, lines) + f"\n\nTrained on {made}. All measures: [rows.csv]({up}rows.csv)."
 
 
 def _cell(row: Row, measure: str) -> str:
@@ -198,6 +210,8 @@ def _cell(row: Row, measure: str) -> str:
 
 def _commands(analysis: Analysis) -> str:
     name = analysis.study.name
+    if name not in available_studies():
+        name += ".toml"
     return (
         f"    foldnorm study run {name} --preset {analysis.preset} --data-dir data\n"
         f"    foldnorm study report {name} --preset {analysis.preset}"

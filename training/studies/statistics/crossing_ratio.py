@@ -51,10 +51,10 @@ def crossing_ratio(slow: Crossings, fast: Crossings) -> CrossingRatio | RatioBou
     arms = f"{fast.words}; {slow.words}"
     if slow.all_arrived and fast.all_arrived:
         estimate = _ratio_of_means(slow, fast)
-        return CrossingRatio(estimate, f"{arms}; {_ratio_words(estimate)}")
+        return CrossingRatio(estimate, f"{arms}; {_ratio_words(estimate, slow.unit)}")
     at_least = min(slow.restricted) / max(fast.arrived) if fast.all_arrived else None
     at_most = max(slow.arrived) / min(fast.restricted) if slow.all_arrived else None
-    return RatioBound(at_least, at_most, f"{arms}; {_bound_words(at_least, at_most)}")
+    return RatioBound(at_least, at_most, f"{arms}; {_bound_words(at_least, at_most, slow.unit)}")
 
 
 def _ratio_of_means(slow: Crossings, fast: Crossings) -> Estimate:
@@ -68,18 +68,18 @@ def _ratio_of_means(slow: Crossings, fast: Crossings) -> Estimate:
     )
 
 
-def _ratio_words(ratio: Estimate) -> str:
+def _ratio_words(ratio: Estimate, unit: str) -> str:
     if not ratio.has_interval:
-        return f"{ratio.value:.2g} times as many, a single run without an interval"
+        return f"{ratio.value:.2g} times as many {unit}, a single run without an interval"
     if ratio.p is None:
-        return f"{ratio.value:.2g} times as many, the runs of each alike"
-    return f"{ratio.value:.2g} times as many, {ratio.low:.2g} to {ratio.high:.2g}"
+        return f"{ratio.value:.2g} times as many {unit}, the runs of each alike"
+    return f"{ratio.value:.2g} times as many {unit}, {ratio.low:.2g} to {ratio.high:.2g}"
 
 
-def _bound_words(at_least: float | None, at_most: float | None) -> str:
+def _bound_words(at_least: float | None, at_most: float | None, unit: str) -> str:
     """Round a bound away from what it excludes, so that the sentence stays true."""
     if at_least is not None:
-        return f"at least {math.floor(10 * at_least) / 10:g} times as many"
+        return f"at least {math.floor(10 * at_least) / 10:g} times as many {unit}"
     if at_most is not None:
-        return f"at most {math.ceil(10 * at_most) / 10:g} times as many"
+        return f"at most {math.ceil(10 * at_most) / 10:g} times as many {unit}"
     return "no bound on their ratio"

@@ -18,7 +18,13 @@ ACCURACIES = (
     "test_accuracy_last",
     "test_accuracy_best",
 )
-OTHERS = ("best_epoch", "train_accuracy_last", "train_loss_last", "seconds_per_epoch")
+OTHERS = (
+    "precise_gain_last_fifth",
+    "best_epoch",
+    "train_accuracy_last",
+    "train_loss_last",
+    "seconds_per_epoch",
+)
 AT_POINT = re.compile(r"(?:train_accuracy|test_accuracy|train_test_gap)_at_\w+")
 PROBED = re.compile(r"(?:final|late)_\w[\w.]*")
 ARRIVAL = re.compile(r"(?:epochs_to|first_epoch_at)_[0-9.]+")
@@ -37,7 +43,7 @@ def unit_of(name: str) -> Unit:
     """Return the unit of a measure; shares of 1 are shown as per cent and points."""
     if ARRIVAL.fullmatch(name) or name == "best_epoch":
         return "epochs"
-    if "accuracy" in name or "gap" in name:
+    if any(word in name for word in ("accuracy", "gap", "gain")):
         return "share"
     return "seconds" if name == "seconds_per_epoch" else "other"
 

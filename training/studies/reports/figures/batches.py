@@ -62,22 +62,29 @@ def statistics(analysis: Analysis) -> Figure | None:
     if not epochs:
         return None
     last = [point.values for point in measured if point.epoch == epochs[-1]]
+    counts = [n for n in PRECISE if f"precise_bn_accuracy_{n}_images" in last[0]]
     best = (
-        100
-        * sum(values[f"precise_bn_accuracy_{PRECISE[-1]}_images"] for values in last)
-        / len(last)
+        100 * sum(values[f"precise_bn_accuracy_{counts[-1]}_images"] for values in last) / len(last)
     )
     raw = 100 * sum(values["test_accuracy"] for values in last) / len(last)
     title = (
         f"The same weights: {raw:.1f} % with the running averages, {best:.1f} % with statistics "
-        f"from {PRECISE[-1]:,} training images (epoch {epochs[-1]:g})"
+        f"from {counts[-1]:,} training images (epoch {epochs[-1]:g})"
     )
-    figure, panels = canvas(analysis, title, columns=len(epochs) + 1, height=3.8)
+    figure, panels = canvas(
+        analysis,
+        title,
+        columns=len(epochs) + 1,
+        height=3.8,
+        marks="Blue: statistics estimated anew from so many training images, a line a run; "
+        "horizontal: running averages with a momentum of .01 (grey), .1 (orange, dashed) and .001 "
+        "(orange, dotted). Right: answers of 512 that other images in the batch change.",
+    )
     for axes, epoch in zip(panels, epochs, strict=False):
         for point in (point for point in measured if point.epoch == epoch):
-            values = [100 * point.values[f"precise_bn_accuracy_{n}_images"] for n in PRECISE]
+            values = [100 * point.values[f"precise_bn_accuracy_{n}_images"] for n in counts]
             axes.plot(
-                [math.log10(n) for n in PRECISE],
+                [math.log10(n) for n in counts],
                 values,
                 "o-",
                 color=ACCENT,
@@ -97,16 +104,14 @@ def statistics(analysis: Analysis) -> Figure | None:
         axes.set_title(f"epoch {epoch:g}", fontsize=9)
         axes.set_xticks([2, 3, 4], ["100", "1k", "10k"], fontsize=7)
         axes.set_ylim(0, 100)
-    panels[0].set_ylabel(
-        "test accuracy, %\ngrey: running average .01; orange: .1 (dashed), .001", fontsize=8
-    )
-    panels[0].set_xlabel("images of PreciseBN", fontsize=8)
+    panels[0].set_ylabel("test accuracy, %", fontsize=8)
+    panels[0].set_xlabel("images for the statistics", fontsize=8)
     leak = panels[len(epochs)]
     for x, measure in enumerate((NEIGHBOURS, INFERENCE)):
-        counts = [values[measure] for values in last]
+        changed = [values[measure] for values in last]
         leak.plot(
-            [x + 0.1 * (i - 1) for i in range(len(counts))],
-            counts,
+            [x + 0.1 * (i - 1) for i in range(len(changed))],
+            changed,
             "o",
             color=(ACCENT, GREY)[x],
             gid="run",

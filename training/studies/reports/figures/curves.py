@@ -23,11 +23,18 @@ STRIPS = (
 def learning_curves(analysis: Analysis) -> Figure | None:
     """Draw every run's accuracy over the epochs, and what is reported of it at the margin."""
     title = "; ".join(
-        f"{cell.name} {100 * sum(cell.summary.scores) / len(cell.summary.scores):.1f} %"
+        f"{cell.name} {100 * sum(cell.summary.scores) / len(cell.summary.scores):.1f} % "
+        f"(of {max(row.epochs for row in cell.rows)} epochs)"
         for cell in analysis.cells
     )
     figure, (axes, strips) = canvas(
-        analysis, f"Last fifth: {title}", columns=2, width_ratios=(3, 1)
+        analysis,
+        f"Test accuracy over the last fifth: {title}",
+        columns=2,
+        width_ratios=(3, 1),
+        marks="Thin: runs; thick: their mean; band: lowest to highest; dashed: training images, "
+        "augmented; bar at the bottom: the last fifth; dotted: the accuracies to be reached. "
+        "Right: each run; best is its highest epoch, selected on the test images.",
     )
     for index, cell in enumerate(analysis.cells):
         colour = colour_of(cell.levels.get("network", cell.levels.get("norm", "")))
@@ -46,7 +53,7 @@ def learning_curves(analysis: Analysis) -> Figure | None:
     for threshold in analysis.study.thresholds:
         for one in (axes, strips):
             one.axhline(100 * threshold, color=GREY, linewidth=0.6, linestyle=":")
-    axes.set(xlabel="epoch", ylabel="accuracy, % (test; dashed: training, augmented)")
+    axes.set(xlabel="epoch", ylabel="accuracy, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     strips.set_xticks(range(len(STRIPS)), [name for _, name in STRIPS], fontsize=8)
     strips.sharey(axes)
@@ -76,7 +83,7 @@ def _curves(axes: Axes, analysis: Analysis, cell: CellResult, colour: str) -> No
         low, high = ([bound(column) for column in zip(*test, strict=True)] for bound in (min, max))
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15)
     tail = max(SHORTEST_TAIL, math.ceil(len(epochs) / 5))
-    axes.axvspan(epochs[-tail], epochs[-1], ymax=0.02, color=colour, alpha=0.8)
+    axes.axvspan(epochs[-min(tail, len(epochs))], epochs[-1], ymax=0.02, color=colour, alpha=0.8)
     axes.annotate(
         cell.name,
         (epochs[-1], _mean(test)[-1]),
@@ -96,7 +103,12 @@ def crossings(analysis: Analysis) -> Figure | None:
     found = analysis.crossings
     if not found:
         return None
-    figure, (axes,) = canvas(analysis, _bound_title(analysis), height=1.2 + 0.85 * len(found))
+    figure, (axes,) = canvas(
+        analysis,
+        _bound_title(analysis),
+        height=1.2 + 0.85 * len(found),
+        marks="Dots: runs; arrow: not reached by the last epoch.",
+    )
     for y, one in enumerate(found):
         for index, arm in enumerate(one.arms):
             colour, at = colour_of(arm.arm), y + 0.18 * (index - 1)
@@ -111,7 +123,7 @@ def crossings(analysis: Analysis) -> Figure | None:
                 else:
                     axes.plot(arrival, at, "o", color=colour, markersize=6, alpha=0.8, gid="run")
             if not y:
-                first = next((t for t in arm.arrivals if t is not None), arm.horizon)
+                first = min(arm.arrived, default=arm.horizon)
                 axes.annotate(
                     arm.arm,
                     (first, at),
@@ -136,7 +148,7 @@ def crossings(analysis: Analysis) -> Figure | None:
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     horizon = max(arm.horizon for one in found for arm in one.arms)
-    axes.set(xlim=(1, 6 * horizon), xlabel="epochs (log); an arrow: not reached in so many")
+    axes.set(xlim=(1, 6 * horizon), xlabel="epochs (log)")
     axes.set_yticks(range(len(found)), [f"{100 * one.threshold:g} %" for one in found])
     axes.grid(axis="y", visible=False)
     return figure

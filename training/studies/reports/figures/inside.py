@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,25 +27,32 @@ def percentiles(analysis: Analysis) -> Figure | None:
     layers = _layers(analysis)
     if not layers or not chosen:
         return None
-    title = "What enters each activation: median and the middle 70 %, at the higher rate"
+    hidden = [layer for layer in layers if layer != "logits"]
+    moved = ", ".join(
+        f"{max(_shift(analysis, runs, layer) for layer in hidden):.1f} ({norm})"
+        for norm, runs in chosen.items()
+    )
+    title = f"The median of what enters an activation moves by up to {moved} times its first spread"
     figure, panels = canvas(
-        analysis, title, columns=len(layers), rows=len(chosen), height=2.3 * len(chosen) + 0.6
+        analysis,
+        title,
+        columns=len(layers),
+        rows=len(chosen),
+        height=2.3 * len(chosen) + 0.6,
+        marks="Line: median of the units and images of a fixed batch, with the batch's own "
+        "statistics as in training; band: 15th to 85th percentile, the spread; both the mean over "
+        "the runs at the higher rate, over the steps (logarithmic). Each panel has its own scale.",
     )
     for row, (norm, runs) in enumerate(chosen.items()):
         for column, layer in enumerate(layers):
             axes = panels[row * len(layers) + column]
-            low, middle, high = (
-                _mean(_series(analysis, runs, f"preactivation_p{percent}", layer))
-                for percent in (15, 50, 85)
-            )
+            low, middle, high = _quantiles(analysis, runs, layer)
             steps = [step + 1 for step in middle]
             axes.fill_between(
                 steps, list(low.values()), list(high.values()), color=colour_of(norm), alpha=0.25
             )
             axes.plot(steps, list(middle.values()), color=colour_of(norm), linewidth=1.5)
             axes.set_xscale("log")
-            if row:  # a layer has one scale, whatever its norm
-                axes.sharey(panels[column])
             axes.tick_params(labelsize=7)
             if not row:
                 axes.set_title(layer, fontsize=9)
@@ -53,12 +61,40 @@ def percentiles(analysis: Analysis) -> Figure | None:
     return figure
 
 
+def _quantiles(
+    analysis: Analysis, runs: Sequence[Row], layer: str
+) -> tuple[dict[int, float], dict[int, float], dict[int, float]]:
+    """Return the 15th, 50th and 85th percentile by step, as the training sees them."""
+    suffix = "_batch_statistics"
+    if not _series(analysis, runs, f"preactivation_p50{suffix}", layer):
+        suffix = ""  # no batch norm
+    low, middle, high = (
+        _mean(_series(analysis, runs, f"preactivation_p{percent}{suffix}", layer))
+        for percent in (15, 50, 85)
+    )
+    return low, middle, high
+
+
+def _shift(analysis: Analysis, runs: Sequence[Row], layer: str) -> float:
+    """Return how far the median goes from where it began, in units of the first spread."""
+    low, middle, high = _quantiles(analysis, runs, layer)
+    first, *later = middle
+    spread = high[first] - low[first]
+    return max((abs(middle[step] - middle[first]) / spread for step in later), default=0.0)
+
+
 def landscape(analysis: Analysis) -> Figure | None:
     """Draw Santurkar's three measures over the steps, the band of the runs."""
     chosen = _arms(analysis)
     if not any(_series(analysis, runs, "effective_smoothness", "") for runs in chosen.values()):
         return None
-    figure, panels = canvas(analysis, _smoothness_title(analysis), columns=3, height=3.6)
+    figure, panels = canvas(
+        analysis,
+        _smoothness_title(analysis),
+        columns=3,
+        height=3.6,
+        marks="Line: mean of the runs; band: lowest to highest; both axes logarithmic.",
+    )
     for axes, (lowest, highest, name) in zip(panels, LANDSCAPE, strict=True):
         for norm, runs in chosen.items():
             low, high = (_series(analysis, runs, measure, "") for measure in (lowest, highest))
@@ -88,12 +124,16 @@ def _band(axes: Axes, low: Series, high: Series, colour: str, name: str) -> None
 
 
 def _smoothness_title(analysis: Analysis) -> str:
-    found = [one for one in analysis.contrasts if one.estimate is not None]
-    if not found or found[0].estimate is None:
-        return analysis.study.question
-    return (
-        f"{found[0].design.name}: BN minus none {found[0].estimate.value:.3g}, {found[0].verdict}"
-    )
+    late = {
+        norm: [
+            row.measures["late_effective_smoothness"]
+            for row in runs
+            if "late_effective_smoothness" in row.measures
+        ]
+        for norm, runs in _arms(analysis).items()
+    }
+    means = ", ".join(f"{norm} {fmean(values):.3g}" for norm, values in late.items() if values)
+    return f"Effective smoothness late in the training (lower is smoother): {means}"
 
 
 def _arms(analysis: Analysis) -> Mapping[str, Sequence[Row]]:

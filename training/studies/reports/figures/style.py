@@ -49,9 +49,13 @@ def canvas(
     rows: int = 1,
     height: float = 4.6,
     width_ratios: Sequence[float] | None = None,
+    marks: str = "Dots: runs; line: mean and 95 % interval (t).",
 ) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure with its title and caption, and its axes row by row."""
-    caption = textwrap.fill(_caption(analysis), CAPTION_COLUMNS)
+    """Return an empty figure with its title and caption, and its axes row by row.
+
+    `marks` says in the caption what is drawn.
+    """
+    caption = textwrap.fill(f"{_caption(analysis)} {marks}", CAPTION_COLUMNS)
     lines = caption.count("\n") + 1
     titled = textwrap.fill(title, 88)
     figure = Figure(figsize=(WIDTH, height + 0.2 * lines + 0.2 * titled.count("\n")))
@@ -72,9 +76,7 @@ def _caption(analysis: Analysis) -> str:
         "" if len(analysis.cells) == planned else f" ({len(analysis.cells)} of {planned} cells)"
     )
     note = f" {preset.note[0].upper()}{preset.note[1:]}." if preset.note else ""
-    return (
-        f"{len(analysis.rows)} runs{missing}.{note} Dots: runs; line: mean and 95 % interval (t)."
-    )
+    return f"{len(analysis.rows)} runs{missing}.{note}"
 
 
 def dots(
@@ -107,7 +109,8 @@ def interval(axes: Axes, x: float, estimate: Estimate | None, colour: str) -> No
     if estimate is None:
         return
     if estimate.has_interval:
-        axes.plot([x, x], [100 * estimate.low, 100 * estimate.high], color=colour, linewidth=1.5)
+        ends = [min(100.0, max(0.0, 100 * end)) for end in (estimate.low, estimate.high)]
+        axes.plot([x, x], ends, color=colour, linewidth=1.5)
     axes.plot([x - 0.12, x + 0.12], [100 * estimate.value] * 2, color=colour, linewidth=2.5)
 
 

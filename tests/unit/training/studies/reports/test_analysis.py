@@ -223,7 +223,7 @@ def test_changes_name_each_value_by_its_key():
     before = {"study": {"smallest": 0.01, "contrasts": [{"name": "a"}]}}
     after = {"study": {"smallest": 0.02, "contrasts": [{"name": "a"}, {"name": "b"}]}}
     assert changes(before, after) == [
-        "`study.contrasts[1].name`: absent, now 'b'",
+        "`study.contrasts[b].name`: absent, now 'b'",
         "`study.smallest`: 0.01, now 0.02",
     ]
 

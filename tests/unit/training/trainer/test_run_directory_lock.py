@@ -73,6 +73,13 @@ def test_the_recipe_in_the_folder_is_the_runs(tmp_path):
 def test_a_divergence_is_kept_with_its_epoch(tmp_path):
     run = TrainingRun(load_recipe("keras-bn"), 5, torch.device("cpu"))
     run.progress.step = 12
+    run.sessions = [{"hardware": "a machine"}]
     RunDirectory(tmp_path).record_divergence(run, DivergedError("the loss is nan"))
     kept = json.loads((tmp_path / "diverged.json").read_text())
-    assert kept == {"seed": 5, "epoch": 1, "step": 12, "message": "the loss is nan"}
+    assert kept == {
+        "seed": 5,
+        "epoch": 1,
+        "step": 12,
+        "message": "the loss is nan",
+        "session": {"hardware": "a machine"},
+    }

@@ -39,7 +39,8 @@ def rates(analysis: Analysis) -> Figure | None:
     norms = list(analysis.study.factors["norm"])
     ranges = {norm: _range_that_trains(analysis, norm) for norm in norms}
     title = "; ".join(f"{norm} trains over {_decades(ranges[norm])}" for norm in norms)
-    figure, (axes,) = canvas(analysis, title[0].upper() + title[1:])
+    marks = "Dots: runs, side by side; line: their mean; bars: where every run passes 30 %."
+    figure, (axes,) = canvas(analysis, title[0].upper() + title[1:], marks=marks)
     for row, norm in enumerate(norms):
         chosen = [cell for cell in analysis.cells if cell.levels["norm"] == norm]
         means = []

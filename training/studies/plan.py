@@ -93,9 +93,10 @@ def plan_study(study: Study, preset_name: str, device: torch.device) -> list[Pla
         StudyError: no such preset, or a patch makes no recipe, or one that does not fit CIFAR-10.
     """
     preset = study.preset(preset_name)
+    recipes = {cell: _recipe(study, preset, cell, device) for cell in study.cells()}
     runs = [
-        PlannedRun(study.name, preset_name, cell, _recipe(study, preset, cell, seed, device))
-        for cell in study.cells()
+        PlannedRun(study.name, preset_name, cell, replace(recipe, seed=seed))
+        for cell, recipe in recipes.items()
         for seed in _seeds(preset, cell)
     ]
     position = {seed: index for index, seed in enumerate(preset.seeds)}
@@ -120,7 +121,8 @@ def design_hash(design: Mapping[str, Any]) -> str:
     return _digest(design)
 
 
-def _recipe(study: Study, preset: Preset, cell: Cell, seed: int, device: torch.device) -> Recipe:
+def _recipe(study: Study, preset: Preset, cell: Cell, device: torch.device) -> Recipe:
+    """Return the recipe of a cell, its seed still to be set."""
     where = f"study {study.name!r}, {', '.join(level for _, level in cell)}"
     try:
         recipe = load_recipe(study.base)
@@ -141,7 +143,7 @@ def _recipe(study: Study, preset: Preset, cell: Cell, seed: int, device: torch.d
         raise StudyError(f"{where}: {exc}") from exc
     precision = str(choose_precision(None, recipe, device)).removeprefix("torch.")
     name = "-".join((study.name, *(level for _, level in cell)))
-    return replace(recipe, name=_word(name), seed=seed, precision=precision)  # type: ignore[arg-type]
+    return replace(recipe, name=_word(name), precision=precision)  # type: ignore[arg-type]
 
 
 def has_batch_norm(recipe: Recipe) -> bool:

@@ -45,6 +45,21 @@ class Row:
         """What there is one row of."""
         return self.preset, tuple(sorted(self.levels.items())), self.seed
 
+    def epoch_of(self, arrival: str) -> float | None:
+        """Return the epoch of an arrival, by its measure; None where there was none.
+
+        Raises:
+            StudyError: it was not computed.
+        """
+        if arrival not in self.measures:
+            raise StudyError(
+                f"run {self.run} of {self.study!r} has no {arrival}: the threshold is newer than "
+                "its row; remove the row, and foldnorm study run makes it again from the run's "
+                "folder"
+            )
+        epoch = self.measures[arrival]
+        return epoch if math.isfinite(epoch) else None
+
 
 @dataclass(frozen=True)
 class CurvePoint:
@@ -56,6 +71,12 @@ class CurvePoint:
     step: int
     layer: str
     values: Mapping[str, float]
+
+
+def horizon(rows: Sequence[Row]) -> float:
+    """Return the epochs that all runs were watched for; one that diverged never arrives later."""
+    watched = [row.epochs for row in rows if row.status == "done"]
+    return float(min(watched or [max(row.epochs for row in rows)]) or 1)
 
 
 FIXED = ("study", "run", "seed", "preset")

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from training.studies.design import ClaimDesign, MeanClaim
-from training.studies.reports.analysis import Analysis, ClaimResult, effect_size
+from training.studies.reports.analysis import Analysis
+from training.studies.reports.claim_results import ClaimResult
 from training.studies.reports.registration import Registration
 from training.studies.reports.study_page import table
+from training.studies.reports.wording import effect_size
 from training.studies.statistics.scores import unit_of
 from training.studies.statistics.verdicts import Standing
 

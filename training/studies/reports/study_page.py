@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.studies.design import available_studies
-from training.studies.reports.analysis import (
-    Analysis,
-    AttributionResult,
-    CellResult,
-    ContrastResult,
-    effect_size,
-    words,
-)
+from training.studies.reports.analysis import Analysis, AttributionResult, CellResult
+from training.studies.reports.contrast_results import ContrastResult
 from training.studies.reports.plain_words import plain_words
 from training.studies.reports.registration import Registration
+from training.studies.reports.wording import effect_size, words
 from training.studies.rows import Row
 from training.studies.statistics.intervals import Estimate
 

@@ -6,7 +6,7 @@ import math
 
 from matplotlib.figure import Figure
 
-from training.studies.reports.analysis import Analysis, CellResult, words
+from training.studies.reports.analysis import Analysis, CellResult
 from training.studies.reports.figures.style import (
     GREY,
     MARKERS,
@@ -16,6 +16,7 @@ from training.studies.reports.figures.style import (
     dots,
     interval,
 )
+from training.studies.reports.wording import words
 
 TRAINS = 0.3  # accuracy above which a cell counts as trained: three times chance
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from matplotlib.text import Annotation
 
+from tests.study_rows import rows_of
 from training.studies.design import FIGURES, available_studies, load_study
 from training.studies.reports.analysis import analyse
 from training.studies.reports.figures import DRAWN, draw, save
-from training.studies.rows import CurvePoint, Row
+from training.studies.rows import CurvePoint
 
-MADE = {"precision": "float32", "device": "here", "torch": "2", "started": "now"}
 MEASURES = (
     *("test_accuracy_last_fifth", "test_accuracy_last", "test_accuracy_best"),
     *("train_test_gap_at_images", "train_test_gap_at_updates", "test_accuracy_at_images"),
@@ -22,26 +22,17 @@ ARRIVALS = ("epochs_to", "first_epoch_at")
 NEIGHBOURS = {"answers_changed_by_neighbours": 170.0, "answers_changed_in_inference_mode": 0.0}
 
 
-def rows_of(study, seeds):
+def rows_by_chance(study, seeds):
+    """Return rows with accuracies by chance that arrive nowhere."""
     draws = random.Random(0)
-    return [
-        Row(
-            study=study.name,
-            run=f"{index}-{seed}",
-            seed=seed,
-            preset="cpu",
-            levels=dict(cell),
-            status="done",
-            epochs=4,
-            made=MADE,
-            measures={
-                **{name: 0.4 + 0.3 * draws.random() for name in sorted({study.primary, *MEASURES})},
-                **{f"{name}_{t:g}": math.inf for t in study.thresholds for name in ARRIVALS},
-            },
-        )
-        for index, cell in enumerate(study.cells())
-        for seed in seeds
-    ]
+
+    def measures_of(levels, seed):
+        return {
+            **{name: 0.4 + 0.3 * draws.random() for name in sorted({study.primary, *MEASURES})},
+            **{f"{name}_{t:g}": math.inf for t in study.thresholds for name in ARRIVALS},
+        }
+
+    return rows_of(study, measures_of, seeds=seeds)
 
 
 def curves_of(rows):
@@ -75,7 +66,7 @@ def drawn(
     curves=lambda points: points,
 ):
     study = load_study(name)
-    rows = change([row for row in rows_of(study, seeds) if keep(row)])
+    rows = change([row for row in rows_by_chance(study, seeds) if keep(row)])
     return draw(analyse(study, "cpu", rows, curves(curves_of(rows))))
 
 

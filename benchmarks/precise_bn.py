@@ -36,7 +36,7 @@ def main() -> None:
     device = torch.device("cpu")
     train, test = (DeviceSplit.place(split, device) for split in load_cifar10(given.data_dir))
     network = network_from_artifact(load_bundle(given.artifact))
-    _, accuracy = evaluate_network(network, test, 0.0)
+    accuracy = evaluate_network(network, test, 0.0).accuracy
     result = {
         "artifact": given.artifact.name,
         "test_images": len(test.labels),
@@ -45,7 +45,7 @@ def main() -> None:
     for count in IMAGES:
         copied = copy.deepcopy(network)
         used = apply_precise_bn(copied, train.images[:count], nullcontext())
-        result[f"precise_bn_{used}_images"] = evaluate_network(copied, test, 0.0)[1]
+        result[f"precise_bn_{used}_images"] = evaluate_network(copied, test, 0.0).accuracy
     given.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))  # noqa: T201
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from models.files import replace_text
 from models.records import RecordError, record_from_dict
 
 FILE_NAME = "history.jsonl"
@@ -38,9 +39,7 @@ class EpochRecord:
 def write_history(records: Iterable[EpochRecord], path: Path) -> None:
     """Replace the file with these records."""
     lines = [json.dumps(record.to_dict()) + "\n" for record in records]
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(path)
+    replace_text(path, "".join(lines))
 
 
 def read_history(path: Path) -> list[EpochRecord]:

@@ -17,20 +17,20 @@ class Observer:
         self.steps: list[tuple[int, int, int]] = []
         self.losses: list[float] = []
 
-    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Note it, or stop."""
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> bool:
+        """Note it; stop where that was asked for."""
         self.steps.append((epoch, step, steps))
         self.losses.append(loss)
-        if (epoch, step) == self.stop_at:
-            raise KeyboardInterrupt
-
-    def on_epoch(self, record: object) -> None:
-        """Ignore it."""
+        return (epoch, step) == self.stop_at
 
 
-def random_split(count: int, seed: int = 0) -> DeviceSplit:
+def random_images(count: int, seed: int = 0) -> Split:
     """Return random images with random labels."""
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    labels = generator.integers(0, 10, count)
-    return DeviceSplit.place(Split(images, labels), torch.device("cpu"))
+    return Split(images, generator.integers(0, 10, count))
+
+
+def random_split(count: int, seed: int = 0) -> DeviceSplit:
+    """Return them where they are trained on."""
+    return DeviceSplit.place(random_images(count, seed), torch.device("cpu"))

@@ -6,6 +6,8 @@
     ├── StudyError         a study does not exist, holds a wrong key or value, or its runs failed
     ├── CheckpointError    a checkpoint is missing, unreadable or of another run
     ├── DivergedError      the loss stopped being a number
+    ├── WorkersError       of several processes that train together one is gone
+    ├── SaveError          a run cannot be saved or reported; what was saved before is kept
     ├── GraphError         an ONNX file cannot be loaded, or is no graph of ours
     ├── FoldError          a network cannot be read by the folding engine
     ├── ExportError        a run or a network cannot become an artifact
@@ -42,6 +44,18 @@ class CheckpointError(TrainingError):
 
 class DivergedError(TrainingError):
     """Training produced a loss that is not finite."""
+
+    exit_code = 1
+
+
+class WorkersError(TrainingError):
+    """Of several processes that train one network together one is gone."""
+
+    exit_code = 1
+
+
+class SaveError(TrainingError):
+    """A run cannot be saved, or nobody can be told of it."""
 
     exit_code = 1
 

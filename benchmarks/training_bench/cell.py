@@ -27,7 +27,6 @@ from training.trainer.loop import TrainingRun
 
 if TYPE_CHECKING:
     from benchmarks.training_bench.systems import System
-    from models.history import EpochRecord
     from training.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,9 +112,6 @@ class Quiet:
     """An observer that needs no reports."""
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Take no note."""
-
-    def on_epoch(self, record: EpochRecord) -> None:
         """Take no note."""
 
 

@@ -31,6 +31,8 @@ from typing import cast
 import torch
 from torch import nn
 
+from models.networks.limits import CLASSES, MOMENTA, check_count, check_number
+
 WHITENING_SIDE = 2
 WHITENING_CHANNELS = 2 * 3 * WHITENING_SIDE**2  # every direction of a patch, with both signs
 GROUPS = 3
@@ -57,8 +59,8 @@ class AirNet(nn.Module):
         widths = _checked_widths(widths)
         if depth not in (2, 3):
             raise TypeError(f"depth = {depth!r} must be 2 or 3")
-        if not 0 < momentum <= 1:
-            raise TypeError(f"momentum = {momentum!r} must be above 0 and at most 1")
+        check_number("momentum", momentum, *MOMENTA)
+        check_count("num_classes", num_classes, *CLASSES)
         super().__init__()
         self.whitening = nn.Conv2d(3, WHITENING_CHANNELS, WHITENING_SIDE)
         self.whitening.weight.requires_grad_(False)
@@ -142,6 +144,8 @@ def set_partial_identity(weight: torch.Tensor) -> None:
 
 def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
     sound = isinstance(widths, list | tuple) and len(widths) == GROUPS
-    if not sound or not all(isinstance(width, int) and width >= 1 for width in widths):
-        raise TypeError(f"widths = {widths!r} must be three positive integers, one for each group")
+    if not sound:
+        raise TypeError(f"widths = {widths!r} must be three integers, one for each group")
+    for n, width in enumerate(widths):
+        check_count(f"widths[{n}]", width, 1, 8192)
     return tuple(widths)

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from models.networks.limits import CLASSES, MOMENTA, check_count, check_number
 from models.networks.norms import NORMS, Norm, norm_layers
 
 # Keras' defaults: its momentum .99 is the weight of the old value, torch's that of the new.
@@ -92,11 +93,11 @@ class KerasCnn(nn.Sequential):
         _check_choice("activation", activation, tuple(ACTIVATIONS))
         for name, flag in (("norm_on_logits", norm_on_logits), ("bias", bias)):
             _check_flag(name, flag)
-        _check_number("momentum", momentum, above=0, most=1)
-        _check_number("eps", eps, above=0)
-        _check_number("initial_scale", initial_scale, above=0)
-        if type(groups) is not int or groups < 1:
-            raise TypeError(f"groups = {groups!r} must be an integer of at least 1")
+        check_number("momentum", momentum, *MOMENTA)
+        check_number("eps", eps, 1e-12, 1)
+        check_number("initial_scale", initial_scale, 1e-6, 1e6)
+        check_count("groups", groups, 1, 512)
+        check_count("num_classes", num_classes, *CLASSES)
         if norm == "none" and norm_on_logits:
             raise TypeError('norm_on_logits = true needs a norm; write norm = "batch", for example')
         self.norm = norm
@@ -171,11 +172,6 @@ def _check_flag(name: str, value: object) -> None:
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         raise TypeError(f"{name} = {value!r} must be one of {', '.join(choices)}")
-
-
-def _check_number(name: str, value: object, *, above: float, most: float = 1e6) -> None:
-    if type(value) not in (int, float) or not above < value <= most:  # type: ignore[operator]
-        raise TypeError(f"{name} = {value!r} must be above {above:g} and at most {most:g}")
 
 
 def initialize_glorot(network: nn.Module, generator: torch.Generator, scale: float = 1.0) -> None:

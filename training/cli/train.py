@@ -11,7 +11,12 @@ import typer
 
 from training.recipes import load_recipe, override
 from training.trainer.console import runs_report
-from training.trainer.device import choose_device, choose_precision, keep_freed_memory
+from training.trainer.device import (
+    check_compiler,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+)
 from training.trainer.distributed import Workers
 from training.trainer.session import TrainingSession
 
@@ -31,7 +36,10 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.")] = None,
     runs: Annotated[
-        int, typer.Option(min=1, help="Train that many seeds, one after the other, from --seed on.")
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Train that many seeds, one after the other, from --seed on."
+        ),
     ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     precision: Annotated[
@@ -40,7 +48,9 @@ def train(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Generate kernels first: for many runs on a GPU.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default all.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1_024, help="CPU threads; default all.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")
@@ -53,6 +63,8 @@ def train(
     recipe = override(load_recipe(recipe_name), assignments or [])
     recipe = replace(recipe, epochs=epochs or recipe.epochs)
     first = recipe.seed if seed is None else seed
+    for end in (first, first + runs - 1):
+        replace(recipe, seed=end)  # refuses what no recipe may say
     if runs > 1 and run_dir:
         raise typer.BadParameter("--run-dir holds one run; with --runs each has its own folder")
     if threads:
@@ -60,6 +72,8 @@ def train(
     keep_freed_memory()
     with Workers.from_environment() as workers:
         target = workers.local_device(choose_device(device))
+        if compiled:
+            check_compiler(target)
         session = TrainingSession(
             recipe,
             target,

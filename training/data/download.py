@@ -27,6 +27,8 @@ from training.errors import DataError
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60
+GZIP = b"\x1f\x8b"  # how every gzip file begins
+PAGES = ("text/html", "application/xhtml+xml")  # what no archive is
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def download(target: Path, report: Report, archive: Archive) -> None:
     Raises:
         DataError: no connection, or another file than the published one.
     """
-    present = target.stat().st_size if target.is_file() else 0
+    present = target.stat().st_size if _begins_as_gzip(target) else 0
     if present < archive.size_bytes:
         try:
             _transfer(target, present, report, archive)
@@ -137,6 +139,7 @@ def _transfer(target: Path, present: int, report: Report, archive: Archive) -> N
     with _open(request) as answer:
         resumed = answer.status == HTTPStatus.PARTIAL_CONTENT
         done = present if resumed else 0
+        _check_answer(answer, done, archive)
         with target.open("ab" if resumed else "wb") as file:
             report(done)
             while chunk := answer.read(CHUNK_BYTES):
@@ -147,6 +150,27 @@ def _transfer(target: Path, present: int, report: Report, archive: Archive) -> N
                     break  # another file, which its checksum will show
     if done < archive.size_bytes:
         raise ConnectionError(f"it broke off after {done:,} of {archive.size_bytes:,} bytes")
+
+
+def _check_answer(answer: Any, done: int, archive: Archive) -> None:
+    """Refuse, before anything is kept of it, what is not the archive: a login page, as a rule."""
+    kind = answer.headers.get_content_type()
+    length = answer.headers.get("Content-Length")
+    left = archive.size_bytes - done
+    if kind in PAGES or (length is not None and length != str(left)):
+        size = "" if length is None else f" of {length} bytes"
+        raise DataError(
+            f"{answer.url} answers with {kind}{size}, where {left:,} bytes of the archive were "
+            "asked for; is there a login page in between? Nothing of it was kept; try again, or "
+            "bring the file yourself and name it with --archive"
+        )
+
+
+def _begins_as_gzip(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(GZIP)) == GZIP
 
 
 def _open(request: urllib.request.Request) -> Any:

@@ -29,9 +29,13 @@ class Range:
         return math.isfinite(value) and above and below
 
     def __str__(self) -> str:
-        low = f"{'above' if 'low' in self.without else 'at least'} {self.low:g}"
-        high = f" and {'below' if 'high' in self.without else 'at most'} {self.high:g}"
+        low = f"{'above' if 'low' in self.without else 'at least'} {_in_words(self.low)}"
+        high = f" and {'below' if 'high' in self.without else 'at most'} {_in_words(self.high)}"
         return low if math.isinf(self.high) else low + high
+
+
+def _in_words(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
 def complaints(record: Any, prefix: str = "") -> Iterator[str]:

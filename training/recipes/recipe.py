@@ -25,8 +25,10 @@ Share = Annotated[float, Range(0, 1, example=0.2)]
 ShareBelowOne = Annotated[float, Range(0, 1, "high", example=0.1)]
 InnerShare = Annotated[float, Range(0, 1, "low high", example=0.9)]
 EndOfShare = Annotated[float, Range(0, 1, "low", example=1)]
-Rate = Annotated[float, Range(0, without="low", example=1e-3)]
-Decay = Annotated[float, Range(0, example=1e-6)]
+Rate = Annotated[float, Range(0, 1e4, "low", example=1e-3)]
+Epsilon = Annotated[float, Range(1e-30, 1, example=1e-7)]  # below, float32 makes it 0
+Decay = Annotated[float, Range(0, 1e4, example=1e-6)]
+Seed = Annotated[int, Range(0, 2**63 - 1, example=7)]  # what JSON and TOML hold everywhere
 Pixels = Annotated[int, Range(0, example=2)]
 
 
@@ -70,7 +72,7 @@ class RmspropRecipe(OneRateRecipe):
     """RMSprop as Keras 2.2 applies it."""
 
     rho: ShareBelowOne = 0.9
-    epsilon: Rate = 1e-7
+    epsilon: Epsilon = 1e-7
     kind: Literal["rmsprop"] = "rmsprop"
 
 
@@ -80,7 +82,7 @@ class AdamRecipe(OneRateRecipe):
 
     beta1: ShareBelowOne = 0.9
     beta2: ShareBelowOne = 0.999
-    epsilon: Rate = 1e-7
+    epsilon: Epsilon = 1e-7
     weight_decay: Decay = 0.0
     kind: Literal["adam"] = "adam"
 
@@ -179,7 +181,7 @@ class AveragingRecipe:
     """
 
     kind: Literal["lookahead", "ema"]
-    every: Annotated[int, Range(1, example=5)] = 5  # steps
+    every: Annotated[int, Range(1, 1_000_000, example=5)] = 5  # steps
     decay: InnerShare = 0.95  # of the old average, per step
 
 
@@ -195,7 +197,7 @@ class DataRecipe:
 
     images: Annotated[int, Range(0, 50_000, example=10_000)] = 0
     held_out: Annotated[int, Range(0, 49_990, example=5_000)] = 0
-    split_seed: Annotated[int, Range(0, example=0)] = 0
+    split_seed: Seed = 0
     test_images: Annotated[int, Range(0, 10_000, example=1_000)] = 0
     # The batches of an epoch hold images of all classes, or each of one class alone.
     order: Literal["shuffled", "by-class"] = "shuffled"
@@ -218,7 +220,7 @@ class ProbesRecipe:
     # Steps after which train and test accuracy of un-augmented images are measured, by a name.
     points: dict[str, int] = field(default_factory=dict)
     images: Annotated[int, Range(2, 10_000, example=256)] = 256
-    every: Annotated[int, Range(1, example=500)] = 500  # steps
+    every: Annotated[int, Range(1, 1_000_000, example=500)] = 500  # steps
 
 
 @dataclass(frozen=True)
@@ -227,9 +229,9 @@ class Recipe:
 
     name: str
     title: str
-    epochs: Annotated[int, Range(1, example=50)]
-    batch_size: Annotated[int, Range(2, example=500)]
-    seed: Annotated[int, Range(0, example=7)]
+    epochs: Annotated[int, Range(1, 1_000_000, example=50)]
+    batch_size: Annotated[int, Range(2, 50_000, example=500)]
+    seed: Seed
     network: NetworkRecipe
     optimizer: RmspropRecipe | AdamRecipe | PlainSgdRecipe | GroupedRecipe
     augmentation: AugmentationRecipe = AugmentationRecipe()
@@ -269,6 +271,12 @@ class Recipe:
             yield (
                 "optimizer.nesterov = true needs a momentum above 0; write momentum = 0.9, for "
                 "example"
+            )
+        if self.label_smoothing and self.probability_clip:
+            yield (
+                f"label_smoothing = {self.label_smoothing} and probability_clip = "
+                f"{self.probability_clip} do not go together, for the smoothed loss clips nothing; "
+                "leave one of them out"
             )
         ends = [stage.until for stage in self.curriculum]
         if ends != sorted(set(ends)):

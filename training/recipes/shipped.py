@@ -26,7 +26,7 @@ def read_table(
     if path.suffix != ".toml":
         path = folder / f"{name_or_path}.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), path
+        return tomllib.loads(path.read_text(encoding="utf-8-sig")), path
     except FileNotFoundError as exc:
         known = ", ".join(shipped_names(folder))
         raise error(

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from models.files import replace_text
 from training.errors import StudyError
 from training.studies.design import Study
 from training.studies.execution.job import Executor, Job, Outcome
@@ -123,9 +124,7 @@ class StudyFolder:
                 "registered": now,
                 "design": design,
             }
-            temporary = self.path / f".{REGISTRATION}.partial"
-            temporary.write_text(json.dumps(registered, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(self.path / REGISTRATION)
+            replace_text(self.path / REGISTRATION, json.dumps(registered, indent=1) + "\n")
 
     def registrations(self) -> dict[str, dict[str, Any]]:
         """Return what was registered, by preset: `sha256`, `registered` (when) and `design`.

@@ -12,12 +12,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from models.files import replace_text
 from training.errors import StudyError
 from training.studies.statistics.scores import unit_of
 
@@ -186,12 +186,7 @@ def _write(header: Sequence[str], lines: Iterable[Mapping[str, object]], path: P
     writer.writeheader()
     writer.writerows(lines)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_text(path, text.getvalue())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ always a whole one. It is read with torch's restricted loader, which executes no
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from models.files import replacing
 from training.errors import CheckpointError
 
 FILE_NAME = "checkpoint.pt"
@@ -60,15 +60,19 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the checkpoint so that `path` holds either the old one or the new one, whole."""
+    """Write the checkpoint so that `path` holds either the old one or the new one, whole.
+
+    Raises:
+        OSError: it cannot be written, for lack of room as a rule.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
     shallow = {**vars(checkpoint), "progress": asdict(checkpoint.progress), "format": FORMAT}
-    with temporary.open("wb") as file:
-        torch.save(shallow, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as file:
+        try:
+            torch.save(shallow, file)
+        except RuntimeError as exc:  # torch's writer hides the error of the disk
+            cause = exc.__context__
+            raise cause if isinstance(cause, OSError) else OSError(str(exc)) from exc
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -78,7 +82,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: there is none, it is damaged, or of another format.
     """
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; start the run without --resume")
+        raise CheckpointError(f"no checkpoint at {path}: nothing was trained there yet")
     try:
         _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)

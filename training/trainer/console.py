@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from rich.console import Console
@@ -21,9 +23,22 @@ from training.evaluation.seed_statistics import Statistics, statistics_of
 from training.recipes import Recipe
 from training.trainer.evaluate import RunResult
 
+SECONDS_BETWEEN_LINES = 60  # within an epoch, where there is no terminal to draw a bar on
+
+
+class ReportConsole(Console):
+    """A console whose closed pipe is an error like any other, and no exit."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise it again."""
+        raise
+
 
 class ProgressReport:
-    """Draw the run on a console; where that is no terminal, only the lines are written."""
+    """Draw the run on a console; where that is no terminal, only lines are written.
+
+    A line after each epoch, and within long ones every minute.
+    """
 
     def __init__(
         self,
@@ -36,7 +51,7 @@ class ProgressReport:
         """Report on a run; `quiet` reports nothing, for all processes but one."""
         self.epochs = epochs
         self.batch_size = batch_size
-        self.console = console or Console(quiet=quiet)
+        self.console = console or ReportConsole(quiet=quiet)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -48,13 +63,15 @@ class ProgressReport:
             disable=not self.console.is_terminal,
         )
         self.task = self.bar.add_task("", total=None, throughput="")
+        self.last_line = time.monotonic()
 
     def __enter__(self) -> ProgressReport:
         self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        with suppress(OSError):  # the terminal may be gone
+            self.bar.stop()
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Move the bar, which spans the whole run, so that the time left is the run's."""
@@ -69,17 +86,34 @@ class ProgressReport:
             total=self.epochs * steps,
             throughput=throughput,
         )
+        if not self.console.is_terminal and step < steps:
+            self._line_within(epoch, step, steps, loss)
+
+    def _line_within(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Write where an epoch stands that takes longer than a reader would wait."""
+        now = time.monotonic()
+        if now - self.last_line < SECONDS_BETWEEN_LINES:
+            return
+        self.last_line = now
+        task = self.bar.tasks[0]
+        left = task.time_remaining
+        self._print(
+            f"epoch {epoch:>3}/{self.epochs}  step {step:,} of {steps:,}  loss {loss:.4f}"
+            f"  {task.fields['throughput']}" + (f"  {left / 60:,.0f} min left" if left else "")
+        )
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Write the epoch's line."""
-        self.console.print(
+        self.last_line = time.monotonic()
+        self._print(
             f"epoch {record.epoch:>3}/{self.epochs}"
             f"  train loss {record.train_loss:.4f}  accuracy {record.train_accuracy:.2%}"
             f"  test loss {record.test_loss:.4f}  accuracy {record.test_accuracy:.2%}"
-            f"  {record.train_seconds:.1f} + {record.test_seconds:.1f} s",
-            highlight=False,
-            soft_wrap=True,
+            f"  {record.train_seconds:.1f} + {record.test_seconds:.1f} s"
         )
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
 
 
 def run_header(recipe: Recipe, network: nn.Module, device: torch.device, images: int) -> str:

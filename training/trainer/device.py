@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Collection
-from typing import get_args
+from collections.abc import Callable, Collection
+from typing import Any, get_args
 
 import torch
 
@@ -18,6 +18,8 @@ TOP_PAD_BYTES = 256 << 20
 # Without one of these, a CPU widens every number to float32 and loses time.
 BFLOAT16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16"})
 HALF_SINCE_CAPABILITY = (8, 0)  # CUDA: Ampere, the first with bfloat16 tensor cores
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 def choose_device(name: str) -> torch.device:
@@ -32,7 +34,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # the meta device fails only when it is read
     except (RuntimeError, AssertionError) as exc:
-        reason = str(exc).splitlines()[0]
+        reason = str(exc).splitlines()[0].partition(". ")[0]
         raise TrainingError(f"device {name!r} cannot be used ({reason}); try --device cpu") from exc
     return device
 
@@ -69,6 +71,34 @@ def has_fast_bfloat16(device: torch.device, flags: Collection[str] = ()) -> bool
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= HALF_SINCE_CAPABILITY
     return device.type == "cpu" and not BFLOAT16_INSTRUCTIONS.isdisjoint(flags)
+
+
+def compile_step(network: torch.nn.Module) -> Forward:
+    """Return the network with kernels generated for the shapes that it meets.
+
+    Fused, a value that one kernel rounds to bfloat16 would not be rounded in another. The gradient
+    of a maximum looks for the values equal to it, finds none and divides by their number, zero.
+    """
+    options: dict[str, Any] = {"emulate_precision_casts": True}
+    compiled: Forward = torch.compile(network, dynamic=False, options=options)
+    return compiled
+
+
+def check_compiler(device: torch.device) -> None:
+    """Try on a small function whether kernels can be generated for a device.
+
+    Raises:
+        TrainingError: they cannot, most often for want of a compiler.
+    """
+    try:
+        torch.compile(lambda x: 2 * x + 1)(torch.ones(8, device=device))
+    except Exception as exc:  # torch, the compiler and the disk each have errors of their own
+        reason = str(exc).strip().partition("\n")[0]
+        needed = "triton and a C compiler" if device.type == "cuda" else "a C++ compiler, as g++"
+        raise TrainingError(
+            f"--compile cannot make kernels for {device} here ({reason}); install {needed}, or "
+            "leave --compile out"
+        ) from exc
 
 
 def keep_freed_memory() -> bool:

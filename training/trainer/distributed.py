@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.errors import TrainingError
+from training.errors import TrainingError, WorkersError
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,39 @@ class Workers:
         return self.rank == 0
 
     def __enter__(self) -> Workers:
-        """Meet the others."""
+        """Meet the others.
+
+        Raises:
+            WorkersError: some of them did not come.
+        """
         if self.size > 1:
-            torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            try:
+                backend = "nccl" if torch.cuda.is_available() else "gloo"
+                torch.distributed.init_process_group(backend)
+            except RuntimeError as exc:
+                raise self._alone(exc) from exc
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Leave the others; where they were lost, say so."""
+        if self.size == 1:
+            return
+        torch.distributed.destroy_process_group()
+        by_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
+        if by_gloo or isinstance(error, torch.distributed.DistError):
+            raise self._alone(error) from error
+
+    def _alone(self, error: BaseException | None) -> WorkersError:
+        reason = str(error).partition("\n")[0][:120]
+        return WorkersError(
+            f"process {self.rank} of {self.size} lost the others ({reason}); what was saved is "
+            "kept, and the same torchrun command with --resume goes on from there"
+        )
+
+    def wait_for_all(self) -> None:
+        """Return once every process has come here."""
         if self.size > 1:
-            torch.distributed.destroy_process_group()
+            torch.distributed.barrier()
 
     def local_device(self, device: torch.device) -> torch.device:
         """Return the process' own CUDA device where one without a number was asked for."""

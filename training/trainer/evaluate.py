@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -14,6 +15,14 @@ from training.data.transforms import averaged_logits
 from training.trainer.methods.losses import cross_entropy
 
 EVALUATION_BATCH = 500
+
+
+class Measured(NamedTuple):
+    """A network on a split: mean loss, accuracy, and how many classes it ever answers."""
+
+    loss: float
+    accuracy: float
+    answers: int
 
 
 @dataclass(frozen=True)
@@ -40,14 +49,14 @@ def evaluate_network(
     autocast: torch.autocast | None = None,
     *,
     augmented: bool = False,
-) -> tuple[float, float]:
-    """Return mean loss and accuracy of a network in inference mode on un-augmented images.
+) -> Measured:
+    """Measure a network in inference mode on un-augmented images.
 
     With `augmented` the logits are averaged as test-time augmentation does.
     """
     network.eval()
     forward = partial(averaged_logits, network) if augmented else network
-    loss_sum, correct = 0.0, 0
+    loss_sum, correct, answered = 0.0, 0, set[int]()
     for images, labels in zip(
         split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
     ):
@@ -55,5 +64,7 @@ def evaluate_network(
             logits = forward(scale_images(images).contiguous(memory_format=torch.channels_last))
         # images (B, 3, H, W) uint8, logits (B, classes)
         loss_sum += cross_entropy(logits.float(), labels, probability_clip).item() * len(labels)
-        correct += int((logits.argmax(dim=1) == labels).sum())
-    return loss_sum / len(split.labels), correct / len(split.labels)
+        answers = logits.argmax(dim=1)
+        correct += int((answers == labels).sum())
+        answered.update(answers.unique().tolist())
+    return Measured(loss_sum / len(split.labels), correct / len(split.labels), len(answered))

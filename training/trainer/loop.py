@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -27,18 +26,17 @@ from training.data.transforms import resize
 from training.errors import CheckpointError, DivergedError
 from training.recipes import Recipe, recipe_from_dict
 from training.trainer.checkpoint import Checkpoint, Progress
+from training.trainer.device import Forward, compile_step
 from training.trainer.distributed import Workers
-from training.trainer.evaluate import RunResult, evaluate_network
+from training.trainer.evaluate import Measured, RunResult, evaluate_network
 from training.trainer.methods.losses import training_loss
 from training.trainer.methods.optimizers import OptimizerSet
 from training.trainer.methods.patch_whitening import whitening_filters
 from training.trainer.methods.precise_bn import apply_precise_bn
 from training.trainer.methods.weight_averaging import WeightAverage
-from training.trainer.networks import network_of
+from training.trainer.networks import check_batches, network_of
 from training.trainer.probes import Probing
 from training.trainer.probes.probe import Bench
-
-Forward = Callable[[torch.Tensor], torch.Tensor]
 
 # Of what a recipe and a seed make: raised when the same ones begin to give other weights.
 TRAINER_VERSION = 1
@@ -48,14 +46,19 @@ TRAINER_VERSION = 1
 STEPS_BETWEEN_REPORTS = {"cuda": 25, "cpu": 1}
 
 
+class StoppedError(Exception):
+    """The observer asked to stop: the run stands between two steps, and can be saved."""
+
+
 class Observer(Protocol):
-    """Watches a run; may raise `KeyboardInterrupt` at a step to stop it there."""
+    """Watches a run."""
 
-    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Receive the steps done: `epoch` and `step` count from 1, `loss` is the last step's."""
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> bool | None:
+        """Receive the steps done: `epoch` and `step` count from 1, `loss` is the last step's.
 
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Receive a finished and measured epoch."""
+        Returns whether to stop here. Of several processes one that wants to stops all; the last
+        step of an epoch is too late, since the epoch is done.
+        """
 
 
 class TrainingRun:
@@ -97,14 +100,23 @@ class TrainingRun:
         self.history: list[EpochRecord] = []
         self.sessions: list[dict[str, Any]] = []
         self.result: RunResult | None = None
+        self.answers = 0  # how many classes it ever answered when it was last measured
 
     def prepare(
         self, train: DeviceSplit, test: DeviceSplit, held_out: DeviceSplit | None = None
     ) -> None:
-        """Fit what is computed from the data before the first step, and set up the probes."""
+        """Fit what is computed from the data before the first step, and set up the probes.
+
+        Raises:
+            RecipeError: the batches are too small, or too few.
+        """
+        sizes = [len(indices) for indices in self._batches(train, self.progress.epoch)]
+        check_batches(self.recipe, self.network, sizes, self.workers.size)
         self.probing.attach(Bench(self.recipe, train, test, held_out))
         if self.progress.at_start and isinstance(self.network, AirNet):
             self.network.set_whitening(*whitening_filters(train.images))
+            if self.average:
+                self.average.begin()
 
     @property
     def finished(self) -> bool:
@@ -119,7 +131,7 @@ class TrainingRun:
 
         Raises:
             DivergedError: the loss is not finite.
-            KeyboardInterrupt: raised by the observer; the run then stands between two steps.
+            StoppedError: the observer asked for it.
         """
         self._train_steps(train, observer)
         progress = self.progress
@@ -127,23 +139,23 @@ class TrainingRun:
         if progress.epoch + 1 == self.recipe.epochs:
             before = self._complete(train, test)
         started = time.perf_counter()
-        test_loss, test_accuracy = self.evaluate(test)
-        self._check_finite(test_loss)  # the very last step may have broken the weights
+        measured = self.evaluate(test)
+        self._check_finite(measured.loss)  # the very last step may have broken the weights
         record = EpochRecord(
             epoch=progress.epoch + 1,
             learning_rate=self.optimizer.learning_rate,
             train_loss=progress.loss_sum / len(train.labels),
             train_accuracy=progress.correct / len(train.labels),
-            test_loss=test_loss,
-            test_accuracy=test_accuracy,
+            test_loss=measured.loss,
+            test_accuracy=measured.accuracy,
             train_seconds=round(progress.seconds, 3),
             test_seconds=round(time.perf_counter() - started, 3),
         )
+        self.answers = measured.answers
         self.history.append(record)
         self.probing.after_epoch(record.epoch, len(self._batches(train, progress.epoch)))
         self.progress = Progress(epoch=progress.epoch + 1)
         self.result = self._measure_result(record, before, test) if self.finished else None
-        observer.on_epoch(record)
         return record
 
     def _complete(self, train: DeviceSplit, test: DeviceSplit) -> float | None:
@@ -154,7 +166,7 @@ class TrainingRun:
         self.progress.seconds += time.perf_counter() - started
         if not self.recipe.recalibrate:
             return None
-        _, accuracy = self.evaluate(test)
+        accuracy = self.evaluate(test).accuracy
         started = time.perf_counter()
         apply_precise_bn(self.network, train.images, self.autocast)
         self.progress.seconds += time.perf_counter() - started
@@ -163,18 +175,18 @@ class TrainingRun:
     def _measure_result(
         self, record: EpochRecord, before: float | None, test: DeviceSplit
     ) -> RunResult:
-        _, averaged = evaluate_network(self.network, test, 0.0, self.autocast, augmented=True)
+        averaged = evaluate_network(self.network, test, 0.0, self.autocast, augmented=True)
         return RunResult(
             seed=self.seed,
             epochs=record.epoch,
             single_view_accuracy=record.test_accuracy,
-            six_view_accuracy=averaged,
+            six_view_accuracy=averaged.accuracy,
             accuracy_before_recalibration=before,
             train_seconds=round(sum(row.train_seconds for row in self.history), 3),
         )
 
-    def evaluate(self, test: DeviceSplit) -> tuple[float, float]:
-        """Return mean loss and single-view accuracy of the network as it is."""
+    def evaluate(self, test: DeviceSplit) -> Measured:
+        """Measure the network as it is, one view of each image."""
         return evaluate_network(self.network, test, self.recipe.probability_clip, self.autocast)
 
     def _train_steps(self, train: DeviceSplit, observer: Observer) -> None:
@@ -206,14 +218,17 @@ class TrainingRun:
             if (step + 1) % self.steps_between_reports and step + 1 < len(batches):
                 continue
             progress.step = step + 1
-            progress.loss_sum = self.workers.total(loss_sum).item()
-            progress.correct = int(self.workers.total(correct).item())
+            stops = observer.on_step(progress.epoch + 1, step + 1, len(batches), batch_loss.item())
+            sums = torch.stack([loss_sum, correct.double(), loss_sum.new_tensor(bool(stops))])
+            progress.loss_sum, answers, stopping = self.workers.total(sums).tolist()
+            progress.correct = int(answers)
             progress.seconds = time.perf_counter() - started - self.probing.seconds
             progress.augmentation_state = augmentation.generator.get_state()
             progress.dropout_state = self._dropout_state()
             progress.device_type = self.device.type
             self._check_finite(progress.loss_sum)
-            observer.on_step(progress.epoch + 1, step + 1, len(batches), batch_loss.item())
+            if stopping and step + 1 < len(batches):
+                raise StoppedError
 
     def _batches(self, train: DeviceSplit, epoch: int) -> list[torch.Tensor]:
         """Return an epoch's batches of indices, each (B,) int64; the last one may be smaller."""
@@ -325,14 +340,3 @@ class TrainingRun:
             self.average.restore(checkpoint.average)
         if checkpoint.probing:
             self.probing.restore(checkpoint.probing)
-
-
-def compile_step(network: torch.nn.Module) -> Forward:
-    """Return the network with kernels generated for the shapes that it meets.
-
-    Fused, a value that one kernel rounds to bfloat16 would not be rounded in another. The gradient
-    of a maximum looks for the values equal to it, finds none and divides by their number, zero.
-    """
-    options: dict[str, Any] = {"emulate_precision_casts": True}
-    compiled: Forward = torch.compile(network, dynamic=False, options=options)
-    return compiled

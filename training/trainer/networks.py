@@ -54,6 +54,14 @@ def check_fits(recipe: Recipe, image_shape: tuple[int, ...], labels: Sequence[st
             f"{len(labels)} labels; write num_classes = {len(labels)} in the network's options, or "
             "leave it out, and train again"
         )
+    for key, smaller in stages.items():
+        try:
+            class_count(recipe, (smaller, smaller, image_shape[2]))
+        except RuntimeError as exc:  # a dense layer that counts on the images' own size
+            raise RecipeError(
+                f"recipe {recipe.name!r}: {key} = {smaller} must be {side}, since its network "
+                "takes no smaller images; leave the curriculum out, or take another network"
+            ) from exc
 
 
 def class_count(recipe: Recipe, image_shape: tuple[int, ...]) -> int:
@@ -63,6 +71,37 @@ def class_count(recipe: Recipe, image_shape: tuple[int, ...]) -> int:
         network = network_of(recipe).eval()
         logits = network(torch.zeros(1, channels, height, width))  # (1, classes)
     return int(logits.shape[1])
+
+
+def check_batches(
+    recipe: Recipe, network: torch.nn.Module, sizes: Sequence[int], processes: int
+) -> None:
+    """Refuse what would fail amid a run: a share too small, an average that is never taken.
+
+    `sizes` are the images in each batch of an epoch.
+
+    Raises:
+        RecipeError: a process gets no image of the smallest batch, or a single one that a batch
+            norm over no positions cannot normalize, or the run has fewer steps than
+            `averaging.every`.
+    """
+    over_one = any(isinstance(module, torch.nn.BatchNorm1d) for module in network.modules())
+    least, images = 2 if over_one else 1, sum(sizes)
+    if min(sizes) // processes < least:
+        among = f" for {processes} processes" if processes > 1 else ""
+        needs = f"{least} images for its batch norms" if over_one else "an image"
+        raise RecipeError(
+            f"recipe {recipe.name!r}: batch_size = {recipe.batch_size} leaves a batch of "
+            f"{min(sizes)} of the {images:,} images{among}, and each process needs {needs}; "
+            "choose a batch_size that leaves more, or another number of images"
+        )
+    steps = recipe.epochs * len(sizes)
+    if recipe.averaging and recipe.averaging.every > steps:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: averaging.every = {recipe.averaging.every:,} must be at most "
+            f"{steps:,}, the steps of the whole run, or no average is ever taken; write a smaller "
+            "one"
+        )
 
 
 def network_from_checkpoint(checkpoint: Checkpoint) -> tuple[torch.nn.Module, Recipe]:

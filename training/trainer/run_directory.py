@@ -21,10 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import tomli_w
 
 from models import history
+from models.files import replace_text
 from training.errors import CheckpointError, DivergedError
 from training.recipes import Recipe
 from training.trainer import checkpoint
@@ -106,8 +108,6 @@ class RunDirectory:
         self.check(resume=resume)
         if resume:
             run.restore(checkpoint.load_checkpoint(self.checkpoint_file))
-        else:
-            self._create()
 
     @property
     def is_locked(self) -> bool:
@@ -130,8 +130,7 @@ class RunDirectory:
         Raises:
             CheckpointError: another process trains here, or the folder cannot be written to.
         """
-        self._create()
-        with self.lock_file.open("a+", encoding="ascii") as file:
+        with self._create() as file:
             # Whoever looks whether a run is locked holds the lock for a moment.
             for attempt in range(LOCK_ATTEMPTS):
                 try:
@@ -152,10 +151,7 @@ class RunDirectory:
 
     def describe(self, recipe: Recipe) -> None:
         """Write the recipe of the run."""
-        text = tomli_w.dumps(recipe.to_toml())
-        temporary = self.recipe_file.with_name(f".{self.recipe_file.name}.partial")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.recipe_file)
+        replace_text(self.recipe_file, tomli_w.dumps(recipe.to_toml()))
 
     def record_divergence(self, run: TrainingRun, error: DivergedError) -> None:
         """Write how far the run came: a divergence is a result too."""
@@ -166,27 +162,31 @@ class RunDirectory:
             "message": str(error),
             "session": run.sessions[-1] if run.sessions else {},
         }
-        self.divergence_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        replace_text(self.divergence_file, json.dumps(table, indent=1) + "\n")
 
     def save(self, run: TrainingRun) -> None:
         """Write the run's measurements, its learning curve, and its checkpoint.
 
         In this order: a curve that is complete has all its measurements, and whatever is ahead of
         the checkpoint comes again, the same, when the run goes on.
+
+        Raises:
+            OSError: there is no room; the checkpoint of before is kept.
         """
         if run.probing.measurements:
             measurement.write_measurements(run.probing.measurements, self.measures_file)
         history.write_history(run.history, self.history_file)
         checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
         if run.result:
-            text = json.dumps(asdict(run.result), indent=1) + "\n"
-            self.result_file.write_text(text, encoding="utf-8")
+            replace_text(self.result_file, json.dumps(asdict(run.result), indent=1) + "\n")
 
-    def _create(self) -> None:
-        """Make the folder now: an epoch later its work would be lost."""
+    def _create(self) -> TextIO:
+        """Make the folder and open the lock in it now: an epoch later its work would be lost."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            return self.lock_file.open("a+", encoding="ascii")
         except OSError as exc:
             raise CheckpointError(
-                f"cannot make the folder {self.path} ({exc.strerror}); choose another --run-dir"
+                f"cannot write to the run folder {self.path} ({exc.strerror}); make it writable, "
+                "or choose another --run-dir"
             ) from exc

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -17,15 +18,18 @@ import typer
 from models.history import EpochRecord
 from training.data.cifar10 import IMAGE_SHAPE, LABELS, load_cifar10
 from training.data.device_split import RunData
-from training.errors import DivergedError
+from training.errors import CheckpointError, DivergedError, SaveError
 from training.evaluation.environment import describe_environment
 from training.recipes import Recipe
 from training.trainer.console import ProgressReport, run_header, run_report
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import RunResult
-from training.trainer.loop import TrainingRun
+from training.trainer.loop import Observer, StoppedError, TrainingRun
 from training.trainer.networks import check_fits
 from training.trainer.run_directory import RunDirectory
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TRIES, PAUSE_S = 12, 5.0  # of saving what would be lost otherwise
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,16 @@ class TrainingSession:
         self, run: TrainingRun, data: RunData, directory: RunDirectory, timers: Timers
     ) -> None:
         if run.finished:
+            if run.progress.epoch > self.recipe.epochs:
+                raise CheckpointError(
+                    f"the run in {directory.path} has {run.progress.epoch} epochs, more than the "
+                    f"{self.recipe.epochs} asked for; ask for as many, or choose another --run-dir"
+                )
             if self.workers.leads:
                 directory.save(run)  # what a stop after the checkpoint left out
-            typer.echo(f"the run has its {self.recipe.epochs} epochs; --epochs trains it further")
+                typer.echo(
+                    f"the run has its {self.recipe.epochs} epochs; --epochs trains it further"
+                )
             return
         with timers.measure("prepare"):
             run.prepare(data.train, data.test, data.held_out)
@@ -110,32 +121,104 @@ class TrainingSession:
         self._train_epochs(run, data, directory)
         if self.workers.leads and run.result:
             typer.echo(run_report(run.result, timers.seconds))
+            if run.answers == 1:
+                say(
+                    "warning: the network gives every test image the same answer: it has learnt "
+                    "nothing, or lost it; a lower learning rate is the usual remedy"
+                )
 
     def _train_epochs(self, run: TrainingRun, data: RunData, directory: RunDirectory) -> None:
-        leads = self.workers.leads
+        leads, alone = self.workers.leads, self.workers.size == 1
         report = ProgressReport(self.recipe.epochs, self.recipe.batch_size, quiet=not leads)
-        with report, interruptible(report) as observer:
-            try:
+        try:
+            with report, interruptible(report, alone=alone) as observer:
                 while not run.finished:
                     record = run.train_epoch(data.train, data.test, observer)
                     if leads:
-                        directory.save(run)
-                    if leads and self.tensorboard:
-                        write_tensorboard(record, directory.path)
-            except DivergedError as error:
-                if leads:
-                    directory.record_divergence(run, error)
-                raise
-            except KeyboardInterrupt:
-                if leads:
-                    directory.save(run)
-                typer.echo(
+                        self._keep(run, record, directory, report)
+        except DivergedError as error:
+            if leads:
+                directory.record_divergence(run, error)
+            raise
+        except StoppedError:
+            if leads:
+                save_patiently(run, directory)
+            self.workers.wait_for_all()  # torchrun ends the others with the first
+            if leads:
+                say(
                     f"stopped in epoch {run.progress.epoch + 1}, step {run.progress.step}; saved. "
                     "To go on, repeat the command with --resume "
-                    f"(run folder {directory.path})",
-                    err=True,
+                    f"(run folder {directory.path})"
                 )
-                raise typer.Exit(130) from None
+            raise typer.Exit(130) from None
+
+    def _keep(
+        self,
+        run: TrainingRun,
+        record: EpochRecord,
+        directory: RunDirectory,
+        report: ProgressReport,
+    ) -> None:
+        """Save an epoch, then report it.
+
+        Raises:
+            SaveError: the run is over and cannot be saved, or an epoch that is saved cannot be
+                reported.
+        """
+        if run.finished:
+            save_patiently(run, directory)
+        else:
+            try:
+                directory.save(run)
+            except OSError as error:
+                say(f"{not_saved(directory, error)}; going on, the next epoch is saved again")
+        try:
+            report.on_epoch(record)
+            if self.tensorboard:
+                write_tensorboard(record, directory.path)
+        except OSError as error:
+            raise SaveError(
+                f"epoch {record.epoch} is saved in {directory.path} and cannot be reported "
+                f"({error.strerror or error}); mend that, and go on with --resume"
+            ) from error
+
+
+def save_patiently(
+    run: TrainingRun, directory: RunDirectory, tries: int = TRIES, pause_s: float = PAUSE_S
+) -> None:
+    """Save a run that is about to end; where there is no room, wait for it.
+
+    Raises:
+        SaveError: there was none in all that time.
+    """
+    for left in reversed(range(tries)):
+        try:
+            directory.save(run)
+        except OSError as error:
+            reason = not_saved(directory, error)
+            if not left:
+                raise SaveError(f"{reason}; what was trained since then is lost") from error
+            if left == tries - 1:
+                say(f"{reason}; make room: it is tried again for {tries * pause_s:.0f} s")
+            time.sleep(pause_s)
+        else:
+            return
+
+
+def not_saved(directory: RunDirectory, error: OSError) -> str:
+    """Say what could not be saved, why, and what there is instead."""
+    free = shutil.disk_usage(directory.path).free / 1e6
+    kept = "the checkpoint before it is kept" if directory.holds_run else "there is none before it"
+    return (
+        f"cannot save the run to {directory.path} ({error.strerror or error}, {free:,.0f} MB "
+        f"free); {kept}"
+    )
+
+
+def say(text: str) -> None:
+    """Write a line to standard error, if anyone still reads it."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 @dataclass
@@ -169,34 +252,33 @@ class Timers:
 class _StopAtStep:
     """An observer that passes everything on, and stops the run at a step once asked to."""
 
-    def __init__(self, report: ProgressReport) -> None:
+    def __init__(self, report: Observer) -> None:
         self.report = report
         self.stop = False
 
-    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> bool:
         self.report.on_step(epoch, step, steps, loss)
-        if self.stop and step < steps:
-            raise KeyboardInterrupt
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        self.report.on_epoch(record)
+        return self.stop
 
 
 @contextmanager
-def interruptible(report: ProgressReport) -> Iterator[_StopAtStep]:
-    """Turn Ctrl-C and SIGTERM into a stop between two steps.
+def interruptible(report: Observer, *, alone: bool = True) -> Iterator[Observer]:
+    """Turn Ctrl-C, SIGTERM and a hang-up into a stop between two steps.
 
-    A second one stops at once, and saves nothing: amid a step the weights fit no step's number.
+    A second one stops at once, and saves nothing: amid a step the weights fit no step's number. Not
+    where several processes train together: there torchrun passes on what they have received too. A
+    signal that is ignored, as under nohup, stays so.
     """
     observer = _StopAtStep(report)
 
     def request_stop(_number: int, _frame: FrameType | None) -> None:
-        if observer.stop:
-            typer.echo("stopped at once; the last checkpoint is kept", err=True)
+        if observer.stop and alone:
+            say("stopped at once; the last checkpoint is kept")
             raise typer.Exit(130)
         observer.stop = True
 
-    previous = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [one for one in STOPS if signal.getsignal(one) is not signal.SIG_IGN]
+    previous = {one: signal.signal(one, request_stop) for one in heeded}
     try:
         yield observer
     finally:

@@ -16,7 +16,8 @@ from training.export.graph_statistics import node_counts
 from training.folding.onnx_frontend import fold_model
 from training.recipes.recipe import NetworkRecipe, load_recipe
 from training.release.verification import verify_graphs
-from training.trainer.loop import TrainingRun, compile_step
+from training.trainer.device import compile_step
+from training.trainer.loop import StoppedError, TrainingRun
 from training.trainer.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
@@ -118,8 +119,8 @@ def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(data, tmp_path):
     recipe = narrow("air96")  # with lookahead, whose average goes on too
     whole, stopped = trained(recipe, data), TrainingRun(recipe, 7, CPU)
     stopped.prepare(data[0], data[1])
-    with pytest.raises(KeyboardInterrupt):
-        finish(stopped, data, Observer(stop_at=(2, 5)))
+    with pytest.raises(StoppedError):
+        finish(stopped, data, Observer(stop_at=(2, 4)))
     directory = RunDirectory(tmp_path)
     directory.save(stopped)
     resumed = TrainingRun(recipe, 7, CPU)
@@ -128,6 +129,15 @@ def test_a_run_stopped_inside_an_epoch_goes_on_bit_identically(data, tmp_path):
     finish(resumed, data)
     assert same(whole, resumed)
     assert resumed.result.single_view_accuracy == whole.result.single_view_accuracy
+
+
+@pytest.mark.parametrize("name", ["air94", "air96"])
+def test_a_run_is_its_recipe_and_its_seed_whatever_was_drawn_before(name, data):
+    torch.manual_seed(1)
+    first = trained(narrow(name), data)
+    torch.manual_seed(2)
+    assert same(first, trained(narrow(name), data))
+    assert not same(first, trained(narrow(name), data, seed=8))
 
 
 def test_the_whitening_is_set_once_and_stays(data):

@@ -90,11 +90,13 @@ def test_the_third_convolution_is_residual():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": (64, 256)}, "must be three positive integers"),
-        ({"widths": (64, 0, 256)}, "must be three positive integers"),
-        ({"widths": "wide"}, "must be three positive integers"),
+        ({"widths": (64, 256)}, "must be three integers, one for each group"),
+        ({"widths": (64, 0, 256)}, r"widths\[1\] = 0 must be an integer from 1 to 8,192"),
+        ({"widths": (64, 64, 10**6)}, r"widths\[2\] = 1000000 must be"),
+        ({"widths": (8, 8, 8), "num_classes": -3}, "num_classes = -3 must be an integer from 2"),
+        ({"widths": "wide"}, "must be three integers"),
         ({"widths": (8, 8, 8), "depth": 4}, "depth = 4 must be 2 or 3"),
-        ({"widths": (8, 8, 8), "momentum": 0.0}, "must be above 0 and at most 1"),
+        ({"widths": (8, 8, 8), "momentum": 0.0}, "momentum = 0.0 must be from 1e-06 to 1"),
         ({}, "widths"),
     ],
 )

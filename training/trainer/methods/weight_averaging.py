@@ -3,13 +3,15 @@
     every k steps      a <- d a + (1 - d) w          d the decay over k steps
     lookahead          w <- a, and d grows weaker over the run, so that w is freed for learning
                        first and bound to the average at the end:  d = decay^k (t / T)^3
-    ema                w untouched; at the end of the run w <- a
+    ema                w untouched; at the end of the run w <- a. The n-th time, from 0, d is at
+                       most (1 + n) / (10 + n), or a short run would end where it began
 
 The statistics are averaged with the weights: those of w fit w, not a.
 
 Reference:
     Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019; the cubic schedule is
-    that of github.com/KellerJordan/cifar10-airbench (MIT).
+    that of github.com/KellerJordan/cifar10-airbench (MIT). The bound on the moving average's decay
+    is that of TensorFlow's `ExponentialMovingAverage`, its `num_updates`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ class WeightAverage:
     def __init__(self, network: nn.Module, recipe: AveragingRecipe) -> None:
         self.recipe = recipe
         self.live = _float_tensors(network)
+        self.begin()
+
+    def begin(self) -> None:
+        """Start from the weights as they are."""
         self.average = {name: tensor.clone() for name, tensor in self.live.items()}
 
     @torch.no_grad()
@@ -36,6 +42,9 @@ class WeightAverage:
         decay: float = self.recipe.decay**self.recipe.every
         if self.recipe.kind == "lookahead":
             decay *= ((step + 1) / steps) ** 3
+        else:
+            averages = step // self.recipe.every
+            decay = min(decay, (1 + averages) / (10 + averages))
         for name, tensor in self.live.items():
             self.average[name].lerp_(tensor, 1 - decay)
             if self.recipe.kind == "lookahead":

@@ -34,12 +34,12 @@ class AccuracyProbe(Probe):
         bench, clip = self.bench, self.bench.recipe.probability_clip
         copied = duplicate(network)
         if bench.held_out is not None:
-            loss, accuracy = evaluate_network(copied, bench.held_out, clip, self.autocast)
+            loss, accuracy, _ = evaluate_network(copied, bench.held_out, clip, self.autocast)
             yield "held_out_loss", "", loss
             yield "held_out_accuracy", "", accuracy
         images = bench.train.images[: bench.recipe.probes.precise_bn]
         if len(images) and apply_precise_bn(copied, images, self.autocast):
-            _, accuracy = evaluate_network(copied, bench.test, clip, self.autocast)
+            accuracy = evaluate_network(copied, bench.test, clip, self.autocast).accuracy
             yield "precise_bn_accuracy", "", accuracy
 
     def at_point(self, network: nn.Module) -> Iterator[tuple[str, str, float]]:
@@ -47,8 +47,8 @@ class AccuracyProbe(Probe):
         bench, clip = self.bench, self.bench.recipe.probability_clip
         copied = duplicate(network)
         train = DeviceSplit(bench.train.images[:GAP_IMAGES], bench.train.labels[:GAP_IMAGES])
-        _, on_train = evaluate_network(copied, train, clip, self.autocast)
-        _, on_test = evaluate_network(copied, bench.test, clip, self.autocast)
+        on_train = evaluate_network(copied, train, clip, self.autocast).accuracy
+        on_test = evaluate_network(copied, bench.test, clip, self.autocast).accuracy
         yield "train_accuracy", "", on_train
         yield "test_accuracy", "", on_test
         yield "train_test_gap", "", on_train - on_test

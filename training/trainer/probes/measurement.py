@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from models.files import replace_text
 from models.records import record_from_dict
 
 FILE_NAME = "measures.jsonl"
@@ -25,10 +26,7 @@ class Measurement:
 
 def write_measurements(measurements: Iterable[Measurement], path: Path) -> None:
     """Replace the file with these measurements."""
-    temporary = path.with_name(f".{path.name}.partial")
-    lines = [json.dumps(asdict(one)) + "\n" for one in measurements]
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(path)
+    replace_text(path, "".join(json.dumps(asdict(one)) + "\n" for one in measurements))
 
 
 def read_measurements(path: Path) -> list[Measurement]:

@@ -81,8 +81,8 @@ class StatisticsProbe(Probe):
         yield "answers_changed_in_inference_mode", "", self._changed(network, training=False)
 
     def _accuracy(self, network: nn.Module) -> float:
-        recipe = self.bench.recipe
-        return evaluate_network(network, self.bench.test, recipe.probability_clip, self.autocast)[1]
+        clip = self.bench.recipe.probability_clip
+        return evaluate_network(network, self.bench.test, clip, self.autocast).accuracy
 
     @torch.no_grad()
     def _training_mode_accuracy(self, network: nn.Module, *, by_class: bool) -> float:

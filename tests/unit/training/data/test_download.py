@@ -46,10 +46,11 @@ def archive(url="http://127.0.0.1:9/none.tar.gz", content=CONTENT, files=FILES):
 class Server(ThreadingHTTPServer):
     """Serves one file; knows ranges or not, and may cut the first answers short."""
 
-    def __init__(self, content, *, ranges=True, cut_after=None, status=None, greeting=None):
+    def __init__(self, content, *, ranges=True, cut_after=None, status=None, **answer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.ranges, self.cut_after, self.status = content, ranges, cut_after, status
-        self.status_of_ranges, self.greeting = None, greeting
+        self.status_of_ranges, self.greeting = None, answer.get("greeting")
+        self.kind, self.length = answer.get("kind"), answer.get("length", True)
         self.requested = []
 
     @property
@@ -72,7 +73,10 @@ class Handler(BaseHTTPRequestHandler):
         first = first if self.server.ranges else 0
         body = self.server.content[first:]
         self.send_response(206 if first else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.length:
+            self.send_header("Content-Length", str(len(body)))
+        if self.server.kind:
+            self.send_header("Content-Type", self.server.kind)
         self.end_headers()
         cut, self.server.cut_after = self.server.cut_after, None
         self.wfile.write(body[:cut])
@@ -146,7 +150,7 @@ def test_another_file_is_refused_and_deleted(tmp_path):
 
 def test_a_larger_file_is_not_read_to_its_end(tmp_path):
     with (
-        serving(CONTENT + bytes(50_000_000)) as server,
+        serving(CONTENT + bytes(50_000_000), length=False) as server,
         pytest.raises(DataError, match="published archive"),
     ):
         fetch(tmp_path, archive(server.url))
@@ -230,7 +234,7 @@ def test_a_link_to_files_that_are_not_whole_is_refused_before_anything_is_downlo
 def test_a_wrong_beginning_is_not_kept_and_the_next_call_brings_the_whole(tmp_path):
     with serving() as server:
         source = archive(server.url)
-        (tmp_path / ".cifar.tar.gz.partial").write_bytes(b"of another archive")
+        (tmp_path / ".cifar.tar.gz.partial").write_bytes(CONTENT[:2] + b"of another archive")
         with pytest.raises(DataError, match="it was deleted, try again"):
             fetch(tmp_path, source)
         assert list(tmp_path.iterdir()) == []
@@ -238,10 +242,24 @@ def test_a_wrong_beginning_is_not_kept_and_the_next_call_brings_the_whole(tmp_pa
     assert is_complete(tmp_path / FOLDER, source)
 
 
+def test_a_login_page_is_not_kept_and_one_that_was_is_not_gone_on_with(tmp_path):
+    page = b"<html>log in</html>"
+    with serving(page, kind="text/html") as server:
+        with pytest.raises(DataError, match=r"text/html of 19 bytes.*login page.*Nothing of it"):
+            fetch(tmp_path, archive(server.url))
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".cifar.tar.gz.partial").write_bytes(page)
+    with serving() as server:
+        source = archive(server.url)
+        fetch(tmp_path, source)
+        assert server.requested == [None]
+    assert is_complete(tmp_path / FOLDER, source)
+
+
 def test_a_partial_file_longer_than_the_servers_is_fetched_anew(tmp_path):
     with serving() as server:
         source = archive(server.url)
-        (tmp_path / ".cifar.tar.gz.partial").write_bytes(bytes(len(CONTENT) - 1))
+        (tmp_path / ".cifar.tar.gz.partial").write_bytes(CONTENT[:2] + bytes(len(CONTENT) - 3))
         server.status_of_ranges = 416
         fetch(tmp_path, source)
     assert [f"bytes={len(CONTENT) - 1}-", None] == server.requested

@@ -110,23 +110,35 @@ whitening_bias = { learning_rate = 0.1 }
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("epochs = 3", "epochs = 0", "epochs = 0 must be at least 1; write epochs = 50"),
-        ("batch_size = 8", "batch_size = 1", "batch_size = 1 must be at least 2;"),
-        ("seed = 1", "seed = -1", "seed = -1 must be at least 0;"),
+        (
+            "epochs = 3",
+            "epochs = 0",
+            "epochs = 0 must be at least 1 and at most 1,000,000; write epochs = 50",
+        ),
+        (
+            "batch_size = 8",
+            "batch_size = 1",
+            "batch_size = 1 must be at least 2 and at most 50,000;",
+        ),
+        (
+            "seed = 1",
+            "seed = -1",
+            "seed = -1 must be at least 0 and at most 9,223,372,036,854,775,807;",
+        ),
         (
             RATE,
             "learning_rate = -1",
-            "optimizer.learning_rate = -1.0 must be above 0;",
+            "optimizer.learning_rate = -1.0 must be above 0 and at most 10000;",
         ),
         (
             RATE,
             "learning_rate = nan",
-            "learning_rate = nan must be finite and above 0;",
+            "learning_rate = nan must be finite and above 0 and at most 10000;",
         ),
         (
             RATE,
             "learning_rate = inf",
-            "learning_rate = inf must be finite and above 0;",
+            "learning_rate = inf must be finite and above 0 and at most 10000;",
         ),
         (
             RATE,

@@ -23,15 +23,18 @@ def run():
     return run
 
 
-def test_a_new_folder_is_made_before_the_first_epoch(run, tmp_path):
-    RunDirectory(tmp_path / "deep" / "run").open(run, resume=False)
-    assert list((tmp_path / "deep" / "run").iterdir()) == []
+def test_a_new_folder_is_made_before_the_first_epoch(tmp_path):
+    with RunDirectory(tmp_path / "deep" / "run").locked():
+        assert [path.name for path in (tmp_path / "deep" / "run").iterdir()] == [".lock"]
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_the_first_epoch(run, tmp_path):
+@pytest.mark.parametrize("folder", ["file/run", "run"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_epoch(tmp_path, folder):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match=r"cannot make the folder .*another --run-dir"):
-        RunDirectory(tmp_path / "file" / "run").open(run, resume=False)
+    (tmp_path / "run" / ".lock").mkdir(parents=True)  # as unwritable as a read-only disk
+    message = r"cannot write to the run folder .*another --run-dir"
+    with pytest.raises(CheckpointError, match=message), RunDirectory(tmp_path / folder).locked():
+        pass
 
 
 def test_what_is_saved_is_taken_up_again(run, tmp_path):

@@ -8,7 +8,7 @@ import typer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models.history import EpochRecord
-from training.trainer.session import interruptible, write_tensorboard
+from training.trainer.session import STOPS, interruptible, write_tensorboard
 
 RECORD = EpochRecord(1, 1e-3, 1.5, 0.25, 1.25, 0.5, 100.0, 5.0)
 
@@ -20,25 +20,19 @@ class Report:
     def on_step(self, epoch, step, steps, loss):
         self.seen.append(step)
 
-    def on_epoch(self, record):
-        self.seen.append(record)
 
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_run_at_the_next_step_but_never_at_an_epochs_last(number):
+@pytest.mark.parametrize("number", STOPS)
+def test_a_signal_stops_the_run_at_the_next_step(number):
     report = Report()
     with interruptible(report) as observer:
-        observer.on_step(1, 25, 100, 0.5)
+        assert not observer.on_step(1, 25, 100, 0.5)
         os.kill(os.getpid(), number)
-        observer.on_step(1, 100, 100, 0.5)  # the epoch is done: it is measured and saved first
-        observer.on_epoch(RECORD)
-        with pytest.raises(KeyboardInterrupt):
-            observer.on_step(2, 25, 100, 0.5)
-    assert report.seen == [25, 100, RECORD, 25]
+        assert observer.on_step(1, 50, 100, 0.5)
+    assert report.seen == [25, 50]
 
 
 def test_a_second_signal_ends_the_process_without_saving(capsys):
-    """`KeyboardInterrupt` would be saved, and amid a step the weights fit no step's number."""
+    """Saved, amid a step, the weights would fit no step's number."""
     with interruptible(Report()):
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(typer.Exit) as ended:
@@ -47,12 +41,28 @@ def test_a_second_signal_ends_the_process_without_saving(capsys):
     assert capsys.readouterr().err == "stopped at once; the last checkpoint is kept\n"
 
 
+def test_of_several_processes_a_second_signal_is_the_first_one_passed_on():
+    with interruptible(Report(), alone=False) as observer:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert observer.on_step(1, 25, 100, 0.5)
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible(Report()) as observer:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not observer.on_step(1, 25, 100, 0.5)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_the_handlers_of_before_come_back():
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
+    before = [signal.getsignal(number) for number in STOPS]
     with interruptible(Report()):
-        assert before != [signal.getsignal(number) for number in numbers]
-    assert before == [signal.getsignal(number) for number in numbers]
+        assert before != [signal.getsignal(number) for number in STOPS]
+    assert before == [signal.getsignal(number) for number in STOPS]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own

@@ -28,12 +28,27 @@ def test_ema_watches_and_takes_over_at_the_end():
         set_all(net, float(step + 1))
         average.after_step(step, 4)
         assert net[0].bias[0] == step + 1  # untouched
-    first = 2 * (1 - 0.81)
-    expected = 0.81 * first + 0.19 * 4
+    first = 2 * (1 - 1 / 10)  # and not 1 - 0.81: the average is not older than the run
+    expected = 2 / 11 * first + (1 - 2 / 11) * 4
     average.take_over()
     for tensor in (net[0].weight, net[1].bias, net[1].running_mean):
         torch.testing.assert_close(tensor, torch.full_like(tensor, expected))
     assert torch.equal(net[1].weight, torch.ones(4))
+
+
+def test_a_long_run_of_ema_comes_to_its_decay():
+    net = network()
+    set_all(net, 0.0)
+    average = WeightAverage(net, AveragingRecipe("ema", every=1, decay=0.9))
+    kept = []
+    for step in range(200):
+        set_all(net, 1.0)
+        before = average.average["0.bias"][0].double().item()
+        average.after_step(step, 200)
+        after = average.average["0.bias"][0].double().item()
+        kept.append((1 - after) / (1 - before) if before < 1 - 1e-3 else None)
+        average.restore({"0.bias": torch.zeros(4)})
+    assert kept == pytest.approx([min(0.9, (1 + n) / (10 + n)) for n in range(200)], rel=1e-5)
 
 
 def test_lookahead_sets_the_weights_back_and_binds_them_ever_more():

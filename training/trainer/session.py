@@ -135,7 +135,7 @@ class TrainingSession:
                 while not run.finished:
                     record = run.train_epoch(data.train, data.test, observer)
                     if leads:
-                        self._keep(run, record, directory, report)
+                        self.keep(run, record, directory, report)
         except DivergedError as error:
             if leads:
                 directory.record_divergence(run, error)
@@ -152,7 +152,7 @@ class TrainingSession:
                 )
             raise typer.Exit(130) from None
 
-    def _keep(
+    def keep(
         self,
         run: TrainingRun,
         record: EpochRecord,

@@ -1,5 +1,6 @@
 """Commands are imported when they are asked for."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,22 @@ def test_a_misspelt_command_is_answered_with_the_nearest():
     result = CliRunner().invoke(app, ["predct"])
     assert result.exit_code == 2
     assert "Did you mean 'predict'?" in result.stderr
+
+
+def test_every_help_prints_where_there_is_only_ascii():
+    code = (
+        "import sys\nfrom training.cli.commands import EXTRAS\n"
+        "from training.cli.entry import main\n"
+        "for command in ([], *([name] for name in EXTRAS)):\n"
+        "    sys.argv = ['foldnorm', *command, '--help']\n"
+        "    try:\n        main()\n    except SystemExit as ended:\n        assert not ended.code"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert result.stdout.isascii()
+    assert result.stdout.count(b"Usage") == len(EXTRAS) + 1

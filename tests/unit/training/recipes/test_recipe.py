@@ -180,6 +180,21 @@ whitening_bias = { learning_rate = 0.1 }
             'seed = 1\naveraging = { kind = "ema", decay = 1.0 }',
             "averaging.decay = 1.0 must be above 0 and below 1;",
         ),
+        (
+            "learning_rate = 1",
+            "learning_rate = 1e308",
+            "learning_rate = 1e+308 must be above 0 and at most 10000; write learning_rate = 0.001",
+        ),
+        (
+            RATE,
+            "learning_rate = 1\nepsilon = 1e-60",
+            "optimizer.epsilon = 1e-60 must be at least 1e-30 and at most 1;",
+        ),
+        (
+            "seed = 1",
+            "seed = 1\nlabel_smoothing = 0.1\nprobability_clip = 1e-7",
+            "label_smoothing = 0.1 and probability_clip = 1e-07 do not go together",
+        ),
     ],
 )
 def test_a_number_out_of_range_is_reported_with_its_range_and_a_remedy(tmp_path, old, new, message):
@@ -196,3 +211,9 @@ def test_a_file_that_is_no_text_is_one_line(tmp_path):
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(RecipeError, match=r"cannot read the recipe .*mine\.toml"):
         load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(SOUND, encoding="utf-8-sig")
+    assert load_recipe(str(path)).name == "mine"

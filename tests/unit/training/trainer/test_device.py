@@ -7,6 +7,7 @@ from training.errors import TrainingError
 from training.recipes import load_recipe
 from training.trainer.device import (
     BFLOAT16_INSTRUCTIONS,
+    check_compiler,
     choose_device,
     choose_precision,
     keep_freed_memory,
@@ -56,3 +57,15 @@ def test_a_device_that_cannot_train_is_one_clear_line(name):
     with pytest.raises(TrainingError, match=f"device '{name}' cannot be used.*--device cpu") as got:
         choose_device(name)
     assert "\n" not in str(got.value)
+
+
+def test_a_machine_without_a_compiler_is_told_so_in_one_line(monkeypatch):
+    def fails(_function):
+        raise RuntimeError("InvalidCxxCompiler: no g++\nand much more")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    with pytest.raises(
+        TrainingError, match=r"for cpu here \(InvalidCxxCompiler: no g\+\+\)"
+    ) as told:
+        check_compiler(CPU)
+    assert "\n" not in str(told.value)

@@ -7,8 +7,8 @@ import pytest
 
 from training.data.cifar10 import IMAGE_SHAPE, LABELS
 from training.errors import RecipeError
-from training.recipes.recipe import ResolutionStage, available_recipes, load_recipe
-from training.trainer.networks import check_fits, class_count
+from training.recipes.recipe import AveragingRecipe, ResolutionStage, available_recipes, load_recipe
+from training.trainer.networks import check_batches, check_fits, class_count, network_of
 
 
 @pytest.mark.parametrize("name", available_recipes())
@@ -46,3 +46,45 @@ def test_what_is_larger_than_the_images_is_refused(changes, message):
         wrong = replace(recipe, augmentation=replace(recipe.augmentation, **changes))
     with pytest.raises(RecipeError, match=re.escape(message)):
         check_fits(wrong, IMAGE_SHAPE, LABELS)
+
+
+def test_a_curriculum_is_refused_where_the_network_takes_one_size_alone():
+    recipe = load_recipe("keras-bn")
+    wrong = replace(recipe, curriculum=(ResolutionStage(24, 0.5),))
+    with pytest.raises(RecipeError, match=r"curriculum\[0\].side = 24 must be 32"):
+        check_fits(wrong, IMAGE_SHAPE, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "processes", "message"),
+    [
+        ("keras-bn", [32, 1], 1, "leaves a batch of 1 of the 33 images, and each process needs 2"),
+        ("keras-bn", [32, 3], 2, "leaves a batch of 3 of the 35 images for 2 processes"),
+        ("keras-baseline", [32, 1], 2, "and each process needs an image;"),
+        ("air94", [500, 2], 3, "and each process needs an image;"),
+    ],
+)
+def test_a_batch_too_small_to_share_is_refused(name, sizes, processes, message):
+    recipe = load_recipe(name)
+    with pytest.raises(RecipeError, match=message):
+        check_batches(recipe, network_of(recipe), sizes, processes)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "processes"),
+    [("keras-bn", [32, 2], 1), ("keras-baseline", [32, 1], 1), ("air94", [500, 1], 1)],
+)
+def test_a_batch_that_is_just_large_enough_is_not(name, sizes, processes):
+    recipe = load_recipe(name)
+    check_batches(recipe, network_of(recipe), sizes, processes)
+
+
+def test_an_average_that_is_never_taken_is_refused():
+    recipe = replace(load_recipe("keras-bn"), epochs=3)
+    for every, fits in ((30, True), (31, False)):
+        averaged = replace(recipe, averaging=AveragingRecipe("lookahead", every=every))
+        if fits:
+            check_batches(averaged, network_of(averaged), [32] * 10, 1)
+        else:
+            with pytest.raises(RecipeError, match=r"averaging.every = 31 must be at most 30"):
+                check_batches(averaged, network_of(averaged), [32] * 10, 1)

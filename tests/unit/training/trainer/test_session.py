@@ -1,14 +1,27 @@
 """A training session: its signals and its events for TensorBoard."""
 
+import errno
 import os
+import re
 import signal
+from types import SimpleNamespace
 
 import pytest
+import torch
 import typer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models.history import EpochRecord
-from training.trainer.session import STOPS, interruptible, write_tensorboard
+from training.errors import SaveError
+from training.recipes import load_recipe
+from training.trainer.distributed import Workers
+from training.trainer.session import (
+    STOPS,
+    TrainingSession,
+    interruptible,
+    save_patiently,
+    write_tensorboard,
+)
 
 RECORD = EpochRecord(1, 1e-3, 1.5, 0.25, 1.25, 0.5, 100.0, 5.0)
 
@@ -75,3 +88,43 @@ def test_tensorboard_reads_back_each_epoch(tmp_path):
     assert tags == set(events.Tags()["scalars"])
     curve = [(event.step, event.value) for event in events.Scalars("test/accuracy")]
     assert curve == [(1, 0.5), (2, 0.75)]
+
+
+class FullDisk:
+    """A run folder on a disk that is full for the first saves."""
+
+    def __init__(self, path, failures):
+        self.path, self.failures, self.saves = path, failures, 0
+        self.holds_run = False
+
+    def save(self, _run):
+        self.saves += 1
+        if self.saves <= self.failures:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_end_of_a_run_waits_for_room(tmp_path, capsys):
+    disk = FullDisk(tmp_path, failures=2)
+    save_patiently(None, disk, tries=3, pause_s=0)
+    assert disk.saves == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"cannot save the run to .* \(No space left on device, [\d,]+ MB free\)", line)
+
+
+def test_a_run_that_finds_no_room_says_what_is_lost(tmp_path, capsys):
+    disk = FullDisk(tmp_path, failures=3)
+    with pytest.raises(SaveError, match="there is none before it; what was trained since then is"):
+        save_patiently(None, disk, tries=3, pause_s=0)
+    assert disk.saves == 3
+
+
+def test_an_epoch_that_finds_no_room_does_not_end_the_run(tmp_path, capsys):
+    session = TrainingSession(
+        load_recipe("keras-bn"), torch.device("cpu"), torch.float32, Workers(), False, False, False
+    )
+    run = SimpleNamespace(finished=False)
+    reported = []
+    report = SimpleNamespace(on_epoch=reported.append)
+    session.keep(run, RECORD, FullDisk(tmp_path, failures=1), report)
+    assert reported == [RECORD]
+    assert "going on, the next epoch is saved again" in capsys.readouterr().err

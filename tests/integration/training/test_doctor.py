@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 from tests.onnx_models import Builder
+from tests.small_runs import random_images
 from training.cli.app import app
+from training.folding.doctor.measured import answer_findings
 from training.folding.onnx_frontend import write_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -125,3 +128,34 @@ def test_a_pickle_that_is_more_than_weights_is_not_opened(tmp_path: Path) -> Non
     torch.save(nn.Linear(2, 2), path)
     result = CliRunner().invoke(app, ["doctor", str(path)])
     assert "save model.state_dict()" in str(result.exception)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_weights_that_are_no_numbers_are_an_error(kind, tmp_path):
+    """As a training that diverged leaves them, also where there is no batch norm."""
+    if kind == "onnx":
+        builder = Builder((2, 3, 7, 8))
+        builder.conv(3, 4)
+        name = next(n for n, array in builder.constants.items() if array.ndim > 1)
+        builder.constants[name].reshape(-1)[:2] = np.nan
+        path = saved(builder, tmp_path)
+    else:
+        name, path = "0.weight", tmp_path / "weights.pt"
+        layer = nn.Conv2d(3, 4, 3)
+        torch.nn.init.constant_(layer.weight[0, 0, 0, :2], torch.inf)
+        torch.save(nn.Sequential(layer).state_dict(), path)
+    code, document = diagnosis(path)
+    (found,) = document["findings"]
+    assert (code, found["check"], found["layer"]) == (3, "not_finite", name)
+    assert re.match(r"2 of \d+ weights are no finite numbers", found["found"])
+
+
+def test_one_answer_for_every_image_is_an_error():
+    images = random_images(20)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    assert answer_findings(network, images) == []
+    with torch.no_grad():
+        network[1].weight.zero_()
+    (found,) = answer_findings(network, images)
+    assert (found.severity, found.check) == ("error", "constant_answers")
+    assert found.found == "the same answer for all of 20 test images"

@@ -16,6 +16,7 @@ from training.folding.doctor.checks import examine
 from training.folding.doctor.diagnosis import Diagnosis, worst_first
 from training.folding.doctor.finding import Finding
 from training.folding.doctor.graphs import norms_of_model
+from training.folding.doctor.kernels import Kernels, kernel_findings, kernels_of_model
 from training.folding.doctor.record import NormRecord
 from training.folding.onnx_frontend.files import read_model
 
@@ -29,8 +30,8 @@ def diagnose(model: Path, data_dir: Path | None) -> Diagnosis:
     Raises:
         FoldError, CheckpointError, BundleError, DataError: it, or the data, cannot be read.
     """
-    kind, norms, network = _read(model)
-    findings = examine(norms)
+    kind, norms, kernels, network = _read(model)
+    findings = [*kernel_findings(kernels), *examine(norms)]
     measurements: dict[str, float] = {}
     if data_dir is not None:
         if network is None:
@@ -43,13 +44,14 @@ def diagnose(model: Path, data_dir: Path | None) -> Diagnosis:
     return Diagnosis(str(model), kind, len(norms), worst_first(findings), measurements)
 
 
-def _read(model: Path) -> tuple[str, list[NormRecord], Any]:
-    """Return what a path is, its batch norms, and what makes its torch network."""
+def _read(model: Path) -> tuple[str, list[NormRecord], Kernels, Any]:
+    """Return what a path is, its batch norms, its kernels, and what makes its torch network."""
     if (model / MANIFEST_FILE).is_file():
         artifact = load_bundle(model)
         variant: Variant = "unfolded" if "unfolded" in artifact.manifest.graphs else "plain"
         graph = ir.from_proto(onnx.load_from_string(artifact.read_graph(variant)))
-        return f"artifact, its {variant} graph", norms_of_model(graph), artifact
+        kind = f"artifact, its {variant} graph"
+        return kind, norms_of_model(graph), kernels_of_model(graph), artifact
     if model.is_dir():
         if not (model / CHECKPOINT_FILE).is_file():
             raise CheckpointError(
@@ -60,9 +62,10 @@ def _read(model: Path) -> tuple[str, list[NormRecord], Any]:
     if model.suffix in WEIGHTS:
         from training.folding.doctor.weights import read_weights
 
-        norms, network = read_weights(model)
-        return "torch weights" if network is None else "checkpoint", norms, network
-    return "ONNX model", norms_of_model(read_model(model)), None
+        norms, kernels, network = read_weights(model)
+        return "torch weights" if network is None else "checkpoint", norms, kernels, network
+    graph = read_model(model)
+    return "ONNX model", norms_of_model(graph), kernels_of_model(graph), None
 
 
 def _measure(
@@ -71,6 +74,7 @@ def _measure(
     from models.bundle import Bundle
     from training.data.cifar10 import load_cifar10
     from training.folding.doctor.measured import (
+        answer_findings,
         gap_findings,
         measure_gap,
         measure_staleness,
@@ -78,11 +82,14 @@ def _measure(
     )
     from training.trainer.networks import network_from_artifact
 
-    if not norms or not all(norm.sound for norm in norms):
-        return [], {}  # nothing to measure, or broken already
+    if not all(norm.sound for norm in norms):
+        return [], {}  # broken already
     if isinstance(network, Bundle):
         network = network_from_artifact(network)
     train, test = load_cifar10(data_dir)
+    answers = answer_findings(network, test)
+    if answers or not norms:
+        return answers, {}
     gap, layers = measure_gap(network, test), measure_staleness(network, train)
     measurements = {
         "gap": {**asdict(gap), "points": gap.points, "deviations": gap.deviations},

@@ -1,5 +1,6 @@
 """How a network's statistics fit its data.
 
+    answers     whether they depend on the image
     gap         answers with the statistics of each batch of 256, against those that were kept
     staleness   statistics of the training images now, against those that were kept
 
@@ -68,6 +69,24 @@ class Staleness:
     ratio: float
     largest_shift: float
     largest_ratio: float
+
+
+def answer_findings(network: nn.Module, test: Split) -> list[Finding]:
+    """Return an error where the answer does not depend on the image, or is no number."""
+    logits = _logits(copy.deepcopy(network).eval(), test.images[: BATCH * BATCHES])
+    sound = np.isfinite(logits).all()
+    if sound and len(np.unique(logits.argmax(1))) > 1:
+        return []
+    found = "the same answer" if sound else "logits that are no numbers"
+    return [
+        Finding(
+            "error",
+            "constant_answers",
+            "",
+            f"{found} for {'all' if sound else 'some'} of {len(logits):,} test images",
+            "it has learnt nothing, or lost it; train again with a lower learning rate",
+        )
+    ]
 
 
 def measure_gap(network: nn.Module, test: Split) -> Gap:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.errors import CheckpointError
+from training.folding.doctor.kernels import Kernels
 from training.folding.doctor.record import NormRecord
 from training.folding.doctor.states import norms_of_state
 from training.trainer.checkpoint import load_checkpoint
@@ -21,8 +22,8 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
 OURS = {"format", "recipe", "network"}
 
 
-def read_weights(path: Path) -> tuple[list[NormRecord], nn.Module | None]:
-    """Return the batch norms in a file, and the network if the file is a checkpoint of ours.
+def read_weights(path: Path) -> tuple[list[NormRecord], Kernels, nn.Module | None]:
+    """Return the batch norms and kernels in a file, and the network of a checkpoint of ours.
 
     Raises:
         CheckpointError: it is damaged, needs more than tensors to be read, or holds no weights.
@@ -38,8 +39,9 @@ def read_weights(path: Path) -> tuple[list[NormRecord], nn.Module | None]:
         ) from exc
     if isinstance(content, dict) and set(content) >= OURS:
         network, _ = network_from_checkpoint(load_checkpoint(path))
-        return norms_of_network(network), network
-    return norms_of_state(_arrays(_state(path, content))), None
+        return norms_of_network(network), _kernels(network.state_dict()), network
+    state = _state(path, content)
+    return norms_of_state(_arrays(state)), _kernels(state), None
 
 
 def norms_of_network(network: nn.Module) -> list[NormRecord]:
@@ -63,6 +65,14 @@ def _state(path: Path, content: Any) -> dict[str, torch.Tensor]:
             if tensors:
                 return tensors
     raise CheckpointError(f"{path}: holds no weights by name; save model.state_dict()")
+
+
+def _kernels(state: dict[str, torch.Tensor]) -> Kernels:
+    return (
+        (key, np.asarray(value.float().numpy()))
+        for key, value in state.items()
+        if value.ndim > 1 and value.is_floating_point()
+    )
 
 
 def _arrays(state: dict[str, torch.Tensor]) -> dict[str, NDArray[np.float64]]:

@@ -20,6 +20,7 @@ EXTRAS = {
     "fetch": "train",
     "train": "train",
     "recipes": "train",
+    "runs": "train",
     "study": "train",  # its report needs study, its --ray needs ray
     "export": "train",
     "fold": "fold",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from training.cli.commands import missing_package
 from training.recipes import load_recipe, override
 from training.trainer.console import runs_report
 from training.trainer.device import (
@@ -69,6 +71,11 @@ def train(
         raise typer.BadParameter("--run-dir holds one run; with --runs each has its own folder")
     if threads:
         torch.set_num_threads(threads)
+    if tensorboard:
+        try:
+            import_module("torch.utils.tensorboard")
+        except ModuleNotFoundError as error:
+            raise missing_package("train --tensorboard", error, "train") from error
     keep_freed_memory()
     with Workers.from_environment() as workers:
         target = workers.local_device(choose_device(device))

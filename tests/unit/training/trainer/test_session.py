@@ -23,6 +23,7 @@ from training.trainer.session import (
     write_tensorboard,
 )
 
+SPLITS = ("train", "test")
 RECORD = EpochRecord(1, 1e-3, 1.5, 0.25, 1.25, 0.5, 100.0, 5.0)
 
 
@@ -84,9 +85,9 @@ def test_tensorboard_reads_back_each_epoch(tmp_path):
         record = EpochRecord(epoch, 1e-3, 1.5, 0.25, 1.25, accuracy, 100.0, 5.0)
         write_tensorboard(record, tmp_path)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    tags = {name.replace("_", "/", 1) for name in RECORD.to_dict()} - {"epoch"}
-    assert tags == set(events.Tags()["scalars"])
-    curve = [(event.step, event.value) for event in events.Scalars("test/accuracy")]
+    tags = {f"{measure}/{split}" for measure in ("loss", "accuracy", "seconds") for split in SPLITS}
+    assert tags | {"learning_rate"} == set(events.Tags()["scalars"])
+    curve = [(event.step, event.value) for event in events.Scalars("accuracy/test")]
     assert curve == [(1, 0.5), (2, 0.75)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from datetime import timedelta
 from pathlib import Path
@@ -45,10 +46,10 @@ def _row(path: Path, name: str) -> tuple[str, ...]:
     try:
         recipe = load_recipe(str(run.recipe_file))
         history = read_history(run.history_file) if run.history_file.exists() else []
-    except (RecipeError, RecordError, OSError) as error:
+        state = _state(run, len(history))
+    except (RecipeError, RecordError, OSError, ValueError, KeyError) as error:
         return (name, f"damaged: {error}")
     done, epochs = len(history), recipe.epochs
-    state = _state(run, finished=done >= epochs)
     named = name if recipe.name in name else f"{name} ({recipe.name})"
     cells = (named, f"{state} {done}/{epochs}", str(recipe.seed))
     if not history:
@@ -60,7 +61,7 @@ def _row(path: Path, name: str) -> tuple[str, ...]:
         *cells,
         f"{history[-1].test_accuracy:.2%}",
         f"{best.test_accuracy:.2%} ({best.epoch})",
-        str(left) if left and state != "diverged" else "",
+        str(left) if left and state not in ("diverged", "done") else "",
     )
 
 
@@ -68,11 +69,11 @@ def _seconds(record: EpochRecord) -> float:
     return record.train_seconds + record.test_seconds
 
 
-def _state(run: RunDirectory, *, finished: bool) -> str:
+def _state(run: RunDirectory, done: int) -> str:
     if run.is_locked:
         return "training"
-    if finished and run.result_file.exists():
-        return "done"
+    if run.result_file.exists() and json.loads(run.result_file.read_bytes())["epochs"] == done:
+        return "done"  # and not gone on with since
     if run.divergence_file.exists():
         return "diverged"
     return "stopped" if run.holds_run else "nothing saved"

@@ -237,6 +237,8 @@ class Recipe:
     augmentation: AugmentationRecipe = AugmentationRecipe()
     data: DataRecipe = DataRecipe()
     probes: ProbesRecipe = ProbesRecipe()
+    # Epochs without a better held-out accuracy after which the run ends; 0 for never.
+    patience: Annotated[int, Range(0, 1_000_000, example=10)] = 0
     gradient_clip: Decay = 0.0  # largest norm of all gradients together; 0 for none
     # Of the softmax inside the loss; Keras clips at 1e-7.
     probability_clip: Annotated[float, Range(0, 0.5, "high", example=1e-7)] = 0.0
@@ -277,6 +279,16 @@ class Recipe:
                 f"label_smoothing = {self.label_smoothing} and probability_clip = "
                 f"{self.probability_clip} do not go together, for the smoothed loss clips nothing; "
                 "leave one of them out"
+            )
+        if self.patience and not self.data.held_out:
+            yield (
+                f"patience = {self.patience} needs images to look at; write data.held_out = 5_000, "
+                "for example"
+            )
+        if self.patience and self.bound_to_epochs:
+            yield (
+                f"patience = {self.patience} must be 0 where a schedule, a curriculum, an average "
+                "or recalibrate spans the epochs; leave it out, or these"
             )
         ends = [stage.until for stage in self.curriculum]
         if ends != sorted(set(ends)):

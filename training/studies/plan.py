@@ -154,7 +154,11 @@ def has_batch_norm(recipe: Recipe) -> bool:
 
 
 def _require_reached(recipe: Recipe) -> None:
-    """Refuse a point to measure at that no step of the run is."""
+    """Refuse a point to measure at that no step of the run is, and runs of no certain length."""
+    if recipe.patience:
+        raise RecipeError(
+            f"patience = {recipe.patience} must be 0: the runs of a study have the same epochs"
+        )
     most = steps_per_epoch(recipe) * recipe.epochs
     for name, point in recipe.probes.points.items():
         if not 1 <= point <= most:

@@ -120,8 +120,17 @@ class TrainingRun:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs of the recipe are done."""
-        return self.progress.epoch >= self.recipe.epochs
+        """Whether all epochs of the recipe are done, or its patience is over."""
+        return self.progress.epoch >= self.recipe.epochs or self.impatient
+
+    @property
+    def impatient(self) -> bool:
+        """Whether the held-out accuracy was best longer ago than the recipe waits."""
+        seen = [
+            one.value for one in self.probing.measurements if one.measure == "held_out_accuracy"
+        ]
+        since = len(seen) - 1 - seen.index(max(seen)) if seen else 0
+        return 0 < self.recipe.patience <= since
 
     def train_epoch(self, train: DeviceSplit, test: DeviceSplit, observer: Observer) -> EpochRecord:
         """Finish the epoch under way, measure it on the test split and return its record.
@@ -307,8 +316,8 @@ class TrainingRun:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up a checkpoint of the same recipe and seed.
 
-        Its name and title may be others, since they decide nothing, and so may the number of epochs
-        where the recipe's schedules do not depend on it.
+        What decides no weight may differ: name, title and patience, and the number of epochs where
+        the recipe's schedules do not depend on it.
 
         Raises:
             CheckpointError: the checkpoint is of another run.
@@ -323,7 +332,9 @@ class TrainingRun:
                 f"whose random numbers {self.device.type!r} cannot continue; resume it with "
                 f"--device {checkpoint.progress.device_type}"
             )
-        free = {"name", "title"} | (set() if self.recipe.bound_to_epochs else {"epochs"})
+        free = {"name", "title", "patience"} | (
+            set() if self.recipe.bound_to_epochs else {"epochs"}
+        )
         for key in sorted(wanted.keys() | found.keys()):
             if key not in free and wanted.get(key) != found.get(key):
                 raise CheckpointError(

@@ -98,9 +98,8 @@ class TrainingSession:
                 )
             if self.workers.leads:
                 directory.save(run)  # what a stop after the checkpoint left out
-                typer.echo(
-                    f"the run has its {self.recipe.epochs} epochs; --epochs trains it further"
-                )
+                further = "--set patience=0" if run.impatient else "--epochs"
+                typer.echo(f"the run has its {run.progress.epoch} epochs; {further} goes further")
             return
         with timers.measure("prepare"):
             run.prepare(data.train, data.test, data.held_out)
@@ -121,6 +120,11 @@ class TrainingSession:
         self._train_epochs(run, data, directory)
         if self.workers.leads and run.result:
             typer.echo(run_report(run.result, timers.seconds))
+            if run.impatient:
+                typer.echo(
+                    f"stopped after {run.progress.epoch} epochs: none of the last "
+                    f"{self.recipe.patience} was better on the held-out images"
+                )
             if run.answers == 1:
                 say(
                     "warning: the network gives every test image the same answer: it has learnt "

@@ -290,3 +290,26 @@ def test_the_learning_rate_decays_over_the_whole_run_and_is_in_the_history(recip
 def test_a_recipe_of_no_network_is_refused_by_its_name(recipe, network):
     with pytest.raises(RecipeError, match=f"recipe '{recipe.name}': "):
         TrainingRun(replace(recipe, network=network), 7, CPU)
+
+
+def test_patience_ends_a_run_once_the_held_out_images_gain_nothing(data, tmp_path):
+    plain = load_recipe("keras-bn")
+    held_out = replace(plain.data, held_out=1_000)
+    recipe = replace(plain, batch_size=43, epochs=50, patience=2, data=held_out)
+
+    def train_on(run):
+        run.prepare(*data, held_out=random_split(30, 5))
+        while not run.finished:
+            run.train_epoch(*data, Observer())
+            RunDirectory(tmp_path).save(run)
+
+    run = TrainingRun(recipe, 7, CPU)
+    train_on(run)
+    seen = [one.value for one in run.probing.measurements if one.measure == "held_out_accuracy"]
+    assert run.impatient
+    assert len(seen) == run.progress.epoch == run.result.epochs < 50
+    assert seen.index(max(seen)) == len(seen) - 3
+    for patience in (2, 0):
+        again = TrainingRun(replace(recipe, patience=patience), 7, CPU)
+        RunDirectory(tmp_path).open(again, resume=True)
+        assert again.finished == (patience == 2)

@@ -33,7 +33,12 @@ def listed(*arguments):
 
 
 def test_each_run_is_a_row_with_its_state_its_accuracies_and_the_time_left(tmp_path):
-    run(tmp_path / "keras-bn-done", epochs=2, accuracies=[0.7, 0.6], outcome=json.dumps({}))
+    run(
+        tmp_path / "keras-bn-done",
+        epochs=2,
+        accuracies=[0.7, 0.6],
+        outcome=json.dumps({"epochs": 2}),
+    )
     run(tmp_path / "deep" / "other", epochs=5, accuracies=[0.5, 0.6])
     run(tmp_path / "keras-bn-lost", epochs=5, accuracies=[0.3], diverged="{}")
     run(tmp_path / "keras-bn-new", epochs=5, accuracies=[])
@@ -47,7 +52,7 @@ def test_each_run_is_a_row_with_its_state_its_accuracies_and_the_time_left(tmp_p
 
 
 def test_a_damaged_run_is_named_and_hides_no_other(tmp_path):
-    run(tmp_path / "keras-bn-done", epochs=1, accuracies=[0.7], outcome="{}")
+    run(tmp_path / "keras-bn-done", epochs=1, accuracies=[0.7], outcome='{"epochs": 1}')
     damaged = run(tmp_path / "keras-bn-odd", epochs=1, accuracies=[0.7])
     damaged.history_file.write_text("{")
     text = " ".join(listed(tmp_path))

@@ -192,6 +192,16 @@ whitening_bias = { learning_rate = 0.1 }
         ),
         (
             "seed = 1",
+            "seed = 1\npatience = 3",
+            "patience = 3 needs images to look at; write data.held_out = 5_000",
+        ),
+        (
+            "seed = 1",
+            "seed = 1\npatience = 3\nrecalibrate = true\ndata = { held_out = 5_000 }",
+            "patience = 3 must be 0 where a schedule,",
+        ),
+        (
+            "seed = 1",
             "seed = 1\nlabel_smoothing = 0.1\nprobability_clip = 1e-7",
             "label_smoothing = 0.1 and probability_clip = 1e-07 do not go together",
         ),

@@ -13,10 +13,12 @@ from pathlib import Path
 import torch
 
 from tests.small_runs import Observer, random_split
-from training.recipes.recipe import (
-    AugmentationRecipe,
+from training.recipes.optimizers import (
     GroupedRecipe,
     GroupRecipe,
+)
+from training.recipes.recipe import (
+    AugmentationRecipe,
     NetworkRecipe,
     Recipe,
 )

@@ -20,7 +20,12 @@ import torch
 from benchmarks import keras_inputs as inputs
 from models.networks import build_network
 from training.data.augmentation import shift_and_flip
-from training.recipes.recipe import RmspropRecipe, load_recipe
+from training.recipes.optimizers import (
+    RmspropRecipe,
+)
+from training.recipes.recipe import (
+    load_recipe,
+)
 from training.trainer.methods.losses import cross_entropy
 from training.trainer.methods.optimizers import OptimizerSet, decayed_rate, rmsprop
 

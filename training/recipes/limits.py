@@ -11,7 +11,7 @@ import math
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,17 @@ class Range:
         low = f"{'above' if 'low' in self.without else 'at least'} {_in_words(self.low)}"
         high = f" and {'below' if 'high' in self.without else 'at most'} {_in_words(self.high)}"
         return low if math.isinf(self.high) else low + high
+
+
+Share = Annotated[float, Range(0, 1, example=0.2)]
+ShareBelowOne = Annotated[float, Range(0, 1, "high", example=0.1)]
+InnerShare = Annotated[float, Range(0, 1, "low high", example=0.9)]
+EndOfShare = Annotated[float, Range(0, 1, "low", example=1)]
+Rate = Annotated[float, Range(0, 1e4, "low", example=1e-3)]
+Epsilon = Annotated[float, Range(1e-30, 1, example=1e-7)]  # below, float32 makes it 0
+Decay = Annotated[float, Range(0, 1e4, example=1e-6)]
+Seed = Annotated[int, Range(0, 2**63 - 1, example=7)]  # what JSON and TOML hold everywhere
+Pixels = Annotated[int, Range(0, example=2)]
 
 
 def _in_words(bound: float) -> str:

@@ -15,21 +15,23 @@ from typing import Annotated, Any, Literal
 from models.bundle import NAME_PATTERN
 from models.records import RecordError, record_from_dict
 from training.errors import RecipeError
-from training.recipes.limits import Range, complaints
+from training.recipes.limits import (
+    Decay,
+    EndOfShare,
+    InnerShare,
+    Pixels,
+    Range,
+    Seed,
+    Share,
+    ShareBelowOne,
+    complaints,
+)
+from training.recipes.optimizers import AdamRecipe, GroupedRecipe, PlainSgdRecipe, RmspropRecipe
 from training.recipes.shipped import read_table, shipped_names
 
 RECIPES = Path(__file__).parent
 
 Precision = Literal["float32", "bfloat16", "auto"]
-Share = Annotated[float, Range(0, 1, example=0.2)]
-ShareBelowOne = Annotated[float, Range(0, 1, "high", example=0.1)]
-InnerShare = Annotated[float, Range(0, 1, "low high", example=0.9)]
-EndOfShare = Annotated[float, Range(0, 1, "low", example=1)]
-Rate = Annotated[float, Range(0, 1e4, "low", example=1e-3)]
-Epsilon = Annotated[float, Range(1e-30, 1, example=1e-7)]  # below, float32 makes it 0
-Decay = Annotated[float, Range(0, 1e4, example=1e-6)]
-Seed = Annotated[int, Range(0, 2**63 - 1, example=7)]  # what JSON and TOML hold everywhere
-Pixels = Annotated[int, Range(0, example=2)]
 
 
 @dataclass(frozen=True)
@@ -40,96 +42,6 @@ class NetworkRecipe:
     options: dict[str, bool | int | float | str | tuple[int, ...] | tuple[float, ...]] = field(
         default_factory=dict
     )
-
-
-@dataclass(frozen=True)
-class ScheduleRecipe:
-    """A rate that rises over the `warmup` share of the run from `start`, then falls to `end`.
-
-    Both are shares of the highest rate; it rises linearly and falls along a line or a half cosine.
-    """
-
-    kind: Literal["linear", "cosine"] = "linear"
-    warmup: ShareBelowOne = 0.0
-    start: Share = 0.2
-    end: Share = 0.0
-
-
-@dataclass(frozen=True)
-class OneRateRecipe:
-    """What the optimizers with one rate for all parameters have in common.
-
-    `decay` shrinks the rate per step as Keras does, lr / (1 + decay t); `schedule` multiplies it.
-    """
-
-    learning_rate: Rate
-    decay: Decay = 0.0
-    schedule: ScheduleRecipe | None = None
-
-
-@dataclass(frozen=True)
-class RmspropRecipe(OneRateRecipe):
-    """RMSprop as Keras 2.2 applies it."""
-
-    rho: ShareBelowOne = 0.9
-    epsilon: Epsilon = 1e-7
-    kind: Literal["rmsprop"] = "rmsprop"
-
-
-@dataclass(frozen=True)
-class AdamRecipe(OneRateRecipe):
-    """Adam; with `weight_decay` that of AdamW, apart from the gradient."""
-
-    beta1: ShareBelowOne = 0.9
-    beta2: ShareBelowOne = 0.999
-    epsilon: Epsilon = 1e-7
-    weight_decay: Decay = 0.0
-    kind: Literal["adam"] = "adam"
-
-
-@dataclass(frozen=True)
-class PlainSgdRecipe(OneRateRecipe):
-    """SGD, perhaps with momentum; `weight_decay` is torch's, added to the gradient."""
-
-    momentum: ShareBelowOne = 0.0
-    nesterov: bool = False
-    weight_decay: Decay = 0.0
-    kind: Literal["plain-sgd"] = "plain-sgd"
-
-
-@dataclass(frozen=True)
-class GroupRecipe:
-    """One group of parameters.
-
-    `learning_rate` is for the mean loss of a batch; `weight_decay` is torch's, multiplied by the
-    rate; `until` is the share of the run after which the group stands still, reached linearly.
-    """
-
-    learning_rate: Rate
-    weight_decay: Decay = 0.0
-    until: EndOfShare = 1.0
-
-
-@dataclass(frozen=True)
-class GroupedRecipe:
-    """Filters, biases and head each with a rate of their own, on a triangular schedule.
-
-    The filters are moved by Muon or, like everything else, by SGD with Nesterov momentum. Rates
-    rise linearly over the first `warmup` share of the run from `start`, then fall to `end`, both
-    as shares of the highest.
-    """
-
-    kind: Literal["muon", "sgd"]
-    momentum: InnerShare  # of SGD
-    filters: GroupRecipe
-    biases: GroupRecipe  # of the batch norms: their shifts
-    head: GroupRecipe
-    whitening_bias: GroupRecipe
-    filters_momentum: ShareBelowOne = 0.6  # of Muon
-    newton_schulz_steps: Annotated[int, Range(1, 20, example=3)] = 3
-    warmup: ShareBelowOne = 0.0
-    start: Share = 0.2
-    end: Share = 0.0
 
 
 @dataclass(frozen=True)

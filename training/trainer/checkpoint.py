@@ -15,6 +15,7 @@ import torch
 
 from models.files import replacing
 from training.errors import CheckpointError
+from training.recipes import Recipe, recipe_from_dict
 
 FILE_NAME = "checkpoint.pt"
 FORMAT = 2
@@ -93,6 +94,34 @@ def load_checkpoint(path: Path) -> Checkpoint:
         reason = str(exc).partition("\n")[0]
         raise CheckpointError(f"{path} is not a readable checkpoint: {reason}") from exc
     raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
+
+
+def require_same_run(checkpoint: Checkpoint, recipe: Recipe, seed: int, device_type: str) -> None:
+    """Refuse a checkpoint that another recipe or seed has left.
+
+    What decides no weight may differ: name, title and patience, and the number of epochs where the
+    recipe's schedules do not depend on it.
+
+    Raises:
+        CheckpointError: it is of another run, or of an epoch that only another device can finish.
+    """
+    wanted = {**recipe.to_dict(), "seed": seed}
+    # Read, since an earlier release may have had fewer keys.
+    before = recipe_from_dict(checkpoint.recipe, "the checkpoint's recipe")
+    found = {**before.to_dict(), "seed": checkpoint.seed}
+    if checkpoint.progress.step and checkpoint.progress.device_type != device_type:
+        raise CheckpointError(
+            f"the run was stopped inside an epoch on {checkpoint.progress.device_type!r}, "
+            f"whose random numbers {device_type!r} cannot continue; resume it with "
+            f"--device {checkpoint.progress.device_type}"
+        )
+    free = {"name", "title", "patience"} | (set() if recipe.bound_to_epochs else {"epochs"})
+    for key in sorted(wanted.keys() | found.keys()):
+        if key not in free and wanted.get(key) != found.get(key):
+            raise CheckpointError(
+                f"the checkpoint is of another run: its {key} is {found.get(key)!r}, "
+                f"here it is {wanted.get(key)!r}; use another --run-dir or the same {key}"
+            )
 
 
 def _check_sums(path: Path) -> None:

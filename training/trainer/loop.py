@@ -23,9 +23,9 @@ from training.data.device_split import DeviceSplit
 from training.data.seeds import Stream, stream_generator, stream_seed
 from training.data.selection import epoch_batches
 from training.data.transforms import resize
-from training.errors import CheckpointError, DivergedError
-from training.recipes import Recipe, recipe_from_dict
-from training.trainer.checkpoint import Checkpoint, Progress
+from training.errors import DivergedError
+from training.recipes import Recipe
+from training.trainer.checkpoint import Checkpoint, Progress, require_same_run
 from training.trainer.device import Forward, compile_step
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import Measured, RunResult, evaluate_network
@@ -316,31 +316,10 @@ class TrainingRun:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up a checkpoint of the same recipe and seed.
 
-        What decides no weight may differ: name, title and patience, and the number of epochs where
-        the recipe's schedules do not depend on it.
-
         Raises:
             CheckpointError: the checkpoint is of another run.
         """
-        wanted = {**self.recipe.to_dict(), "seed": self.seed}
-        # Read, since an earlier release may have had fewer keys.
-        before = recipe_from_dict(checkpoint.recipe, "the checkpoint's recipe")
-        found = {**before.to_dict(), "seed": checkpoint.seed}
-        if checkpoint.progress.step and checkpoint.progress.device_type != self.device.type:
-            raise CheckpointError(
-                f"the run was stopped inside an epoch on {checkpoint.progress.device_type!r}, "
-                f"whose random numbers {self.device.type!r} cannot continue; resume it with "
-                f"--device {checkpoint.progress.device_type}"
-            )
-        free = {"name", "title", "patience"} | (
-            set() if self.recipe.bound_to_epochs else {"epochs"}
-        )
-        for key in sorted(wanted.keys() | found.keys()):
-            if key not in free and wanted.get(key) != found.get(key):
-                raise CheckpointError(
-                    f"the checkpoint is of another run: its {key} is {found.get(key)!r}, "
-                    f"here it is {wanted.get(key)!r}; use another --run-dir or the same {key}"
-                )
+        require_same_run(checkpoint, self.recipe, self.seed, self.device.type)
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.progress = checkpoint.progress

@@ -16,7 +16,13 @@ from models.bundle import load_bundle
 from models.history import EpochRecord
 from models.manifest import Manifest
 from models.records import RecordError, record_from_dict
-from training.recipes.recipe import AugmentationRecipe, NetworkRecipe, RmspropRecipe
+from training.recipes.optimizers import (
+    RmspropRecipe,
+)
+from training.recipes.recipe import (
+    AugmentationRecipe,
+    NetworkRecipe,
+)
 
 RECORDS = [Manifest, EpochRecord, NetworkRecipe, RmspropRecipe, AugmentationRecipe]
 FIELDS = sorted({field.name for record in RECORDS for field in dataclasses.fields(record)})

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.recipes.recipe import (
+from training.recipes.optimizers import (
     AdamRecipe,
     GroupedRecipe,
     GroupRecipe,

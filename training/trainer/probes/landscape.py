@@ -25,7 +25,9 @@ import torch
 from torch import nn
 
 from training.recipes import Recipe
-from training.recipes.recipe import GroupedRecipe
+from training.recipes.optimizers import (
+    GroupedRecipe,
+)
 from training.trainer.methods.losses import training_loss
 from training.trainer.probes.probe import PROBE_SEED, Bench, Probe, duplicate
 

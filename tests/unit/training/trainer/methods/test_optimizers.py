@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.networks.air import AirNet
-from training.recipes.recipe import (
+from training.recipes.optimizers import (
     AdamRecipe,
     GroupedRecipe,
     GroupRecipe,

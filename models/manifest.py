@@ -232,6 +232,34 @@ class QuantizationReport:
 
 
 @dataclass(frozen=True)
+class TemperatureSibling:
+    """A run of the same recipe that held images out: what its own temperature came to on them."""
+
+    seed: int
+    epochs: int
+    split_seed: int  # which images it held out
+    images: int
+    accuracy: float
+    temperature: float
+    loss_before: float
+    loss_after: float
+
+
+@dataclass(frozen=True)
+class TemperatureReport:
+    """The temperature that was folded into the last layer: all logits were divided by it.
+
+    Fitted on images that siblings held out, never on test images and never on images that a weight
+    was trained on; the geometric mean where there are several.
+    """
+
+    temperature: float
+    siblings: tuple[TemperatureSibling, ...]
+    test_before: TestMetrics  # the same network before
+    environment: dict[str, Any]  # commit, versions and hardware of the fit
+
+
+@dataclass(frozen=True)
 class BestEpoch:
     """The epoch that did best *on the test set*: selected on it, so no estimate of anything."""
 
@@ -282,3 +310,4 @@ class Manifest:
     metrics: Metrics
     provenance: Provenance
     quantization: QuantizationReport | None = None
+    temperature: TemperatureReport | None = None

@@ -9,14 +9,25 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import nn
+
 from models.networks.air import AirNet
 from models.networks.keras_cnn import KerasCnn
 
-__all__ = ["AirNet", "KerasCnn", "Network", "build_network", "default_options"]
+__all__ = ["AirNet", "KerasCnn", "Network", "build_network", "default_options", "scale_logits"]
 
 Network = AirNet | KerasCnn
 
 ARCHITECTURES: Mapping[str, type[Network]] = {"air": AirNet, "keras_cnn": KerasCnn}
+
+
+@torch.no_grad()
+def scale_logits(network: nn.Module, factor: float) -> None:
+    """Multiply what the last layer gives, in float64 and rounded once."""
+    layers = [layer for layer in network.children() if list(layer.parameters())]
+    for parameter in layers[-1].parameters():
+        parameter.copy_((parameter.double() * factor).to(parameter.dtype))
 
 
 def default_options(architecture: str) -> dict[str, Any]:

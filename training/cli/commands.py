@@ -26,6 +26,7 @@ EXTRAS = {
     "fold": "fold",
     "doctor": "fold",
     "quantize": "train",
+    "calibrate": "train",
     "verify": "fold",  # its artifact form needs train
     "evaluate": "train",
     "report": "train",

@@ -12,10 +12,10 @@ from rich.table import Table
 from models.bundle import Bundle, load_bundle
 from training.data.cifar10 import load_cifar10
 from training.evaluation.latency import ROUNDS
+from training.release.folder import next_version
 from training.release.quantization.quantized_release import (
     CALIBRATION_IMAGES,
     CALIBRATION_SEED,
-    next_version,
     release_quantized,
 )
 

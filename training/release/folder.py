@@ -43,6 +43,12 @@ def free_place(folder: Path, name: str, version: str) -> Path:
     return target
 
 
+def next_version(version: str) -> str:
+    """Return the next minor version: of what changes no answer that was given before."""
+    major, minor, _ = version.split(".")
+    return f"{major}.{int(minor) + 1}.0"
+
+
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` at the end, and vanishes on an error."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.bundle import Bundle
-from models.manifest import FoldReport, Manifest, QuantizationReport
+from models.manifest import FoldReport, Manifest, QuantizationReport, TemperatureReport
 
 CARD_FILE = "README.md"
 
@@ -26,6 +26,8 @@ def model_card(manifest: Manifest) -> str:
     ]
     if manifest.fold:
         sections.append(_fold(manifest.fold))
+    if manifest.temperature:
+        sections.append(_temperature(manifest.temperature))
     if manifest.quantization:
         sections.append(_quantization(manifest.quantization))
     return "\n\n".join(sections) + "\n"
@@ -156,6 +158,26 @@ def _fold(fold: FoldReport) -> str:
         f"{proof.largest_logit_difference:.2g}; label changes {proof.label_changes}, of which "
         f"{proof.unexplained_label_changes} are not explained by rounding. "
         f"The proof {'holds' if proof.holds else 'FAILS'}."
+    )
+
+
+def _temperature(report: TemperatureReport) -> str:
+    before = report.test_before
+    rows = "\n".join(
+        f"| {one.seed} | {one.epochs} | {one.images:,} (split {one.split_seed}) | "
+        f"{one.accuracy:.2%} | {one.temperature:.3f} | {one.loss_before:.4f} | "
+        f"{one.loss_after:.4f} |"
+        for one in report.siblings
+    )
+    return (
+        "## Temperature\n\n"
+        f"All logits are divided by **{report.temperature:.3f}**, in the last layer's weights, so "
+        "that the probabilities are right as often as they say. It changes no answer. Before, the "
+        f"loss on the test set was {before.loss:.4f} and the expected calibration error "
+        f"{before.expected_calibration_error:.4f}. It was fitted on training images that these "
+        "runs of the same recipe held out:\n\n"
+        "| seed | epochs | held out | accuracy on them | temperature | loss before | after |\n"
+        "|---|---|---|---|---|---|---|\n" + rows
     )
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def release(
         latency = measure_latency(graphs.contents, rounds=latency_rounds)
         records = graph_records(graphs.models, latency)
         manifest = build_manifest(checkpoint, recipe, version, records, fold, graphs.served, test)
-        _write_files(temporary, network, checkpoint, graphs, test)
+        history = [EpochRecord(**row) for row in checkpoint.history]
+        write_files(temporary, network, history, graphs, test)
         manifest = replace(
             manifest,
             golden=file_record(temporary / GOLDEN_FILE),
@@ -140,12 +142,17 @@ def verify_artifact_graphs(
     return verification
 
 
-def _write_files(
-    folder: Path, network: nn.Module, checkpoint: Checkpoint, graphs: Graphs, test: Split
+def write_files(
+    folder: Path,
+    network: nn.Module,
+    history: Sequence[EpochRecord],
+    graphs: Graphs,
+    test: Split,
 ) -> None:
+    """Write graphs, learning curve and golden batch."""
     for variant, content in graphs.contents.items():
         (folder / GRAPH_FILES[variant]).write_bytes(content)
-    write_history((EpochRecord(**row) for row in checkpoint.history), folder / HISTORY_FILE)
+    write_history(history, folder / HISTORY_FILE)
     # The golden batch: the first test image of each class, (classes, H, W, C) uint8.
     images = test.images[[np.flatnonzero(test.labels == k)[0] for k in range(len(LABELS))]]
     logits = exact_logits(network, images)  # (classes, classes) float64

@@ -17,11 +17,11 @@ from tests import synthetic
 from training.data.cifar10 import Split
 from training.errors import ExportError, VerificationError
 from training.evaluation.onnx_runner import GraphRunner
+from training.release.folder import next_version
 from training.release.model_card import model_card
 from training.release.quantization.int8_verdict import judge_quantization
 from training.release.quantization.quantized_release import (
     check_accuracy,
-    next_version,
     release_quantized,
 )
 from training.release.reports.results_table import results_table

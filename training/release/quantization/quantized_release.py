@@ -52,12 +52,6 @@ CALIBRATION_IMAGES = 1000
 CALIBRATION_SEED = 0
 
 
-def next_version(version: str) -> str:
-    """Return the next minor version: a graph more changes no answer that was given before."""
-    major, minor, _ = version.split(".")
-    return f"{major}.{int(minor) + 1}.0"
-
-
 def release_quantized(
     artifact: Bundle,
     train: Split,

@@ -271,7 +271,7 @@ def interruptible(report: Observer, *, alone: bool = True) -> Iterator[Observer]
 
     A second one stops at once, and saves nothing: amid a step the weights fit no step's number. Not
     where several processes train together: there torchrun passes on what they have received too. A
-    signal that is ignored, as under nohup, stays so.
+    hang-up that is ignored, as under nohup, stays so.
     """
     observer = _StopAtStep(report)
 
@@ -281,7 +281,8 @@ def interruptible(report: Observer, *, alone: bool = True) -> Iterator[Observer]
             raise typer.Exit(130)
         observer.stop = True
 
-    heeded = [one for one in STOPS if signal.getsignal(one) is not signal.SIG_IGN]
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heeded = [one for one in STOPS if not (ignored and one is signal.SIGHUP)]
     previous = {one: signal.signal(one, request_stop) for one in heeded}
     try:
         yield observer

@@ -62,7 +62,7 @@ def test_of_several_processes_a_second_signal_is_the_first_one_passed_on():
         assert observer.on_step(1, 25, 100, 0.5)
 
 
-def test_a_signal_that_is_ignored_stays_so():
+def test_a_hang_up_that_is_ignored_stays_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with interruptible(Report()) as observer:

@@ -16,17 +16,17 @@ from tests.processes import ROOT, SECONDS
 from training.trainer.checkpoint import load_checkpoint
 
 SMALL = str(ROOT / "tests" / "small_foldnorm.py")
-KILLS = 4
+KILLS = 3
 # 246 images in batches of 12: 21 steps, the last of 6 images.
 TRAIN = ("train", "keras-bn", "--data-dir", "none", "--threads", "1", "--set", "batch_size=12")
 TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 def started(folder, *options, processes=1, **pipes):
-    """Start a training of 8 epochs in a folder."""
+    """Start a training of 5 epochs in a folder."""
     command = (sys.executable, *(TOGETHER if processes > 1 else ()), SMALL, *TRAIN)
     return subprocess.Popen(
-        [*command, "--epochs", "8", "--run-dir", str(folder), *options],
+        [*command, "--epochs", "5", "--run-dir", str(folder), *options],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         text=True,

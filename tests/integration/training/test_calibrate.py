@@ -19,7 +19,7 @@ from training.release.model_card import model_card
 from training.release.release import release
 from training.trainer.networks import network_from_artifact
 
-NAMES = ("keras-bn", "keras-baseline", "air-tiny")
+NAMES = ("keras-bn", "air-tiny")
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,7 @@ def epoch_seconds(
 def take_steps(run: TrainingRun, train: DeviceSplit, count: int) -> None:
     """Take some training steps, augmentation included, as the loop does."""
     run.network.train()
-    augmentation = run._epoch_augmentation(train)
+    augmentation = run.draws.begin(train, run.progress)
     for indices in torch.randperm(len(train.labels))[: count * BATCH].split(BATCH):
         run.step(augmentation.batch(indices), train.labels[indices])
 

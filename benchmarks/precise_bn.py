@@ -21,7 +21,7 @@ from training.data.cifar10 import load_cifar10
 from training.data.device_split import DeviceSplit
 from training.trainer.evaluate import evaluate_network
 from training.trainer.methods.precise_bn import apply_precise_bn
-from training.trainer.networks import network_from_artifact
+from training.trainer.run.saved_networks import network_from_artifact
 
 IMAGES = (2_000, 8_000, 25_000)
 

@@ -277,6 +277,26 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class InitialWeights:
+    """What a run began with, where that was not random: an earlier run's weights."""
+
+    source: str  # name of the run's folder or of the artifact
+    recipe: str
+    seed: int
+    epochs: int
+    sha256: str  # of names and values
+
+
+@dataclass(frozen=True)
+class SelectedEpoch:
+    """The epoch whose weights these are: the best on training images that were held out."""
+
+    epoch: int
+    images: int
+    accuracy: float  # on them
+
+
+@dataclass(frozen=True)
 class Provenance:
     """How the weights came to be."""
 
@@ -290,6 +310,8 @@ class Provenance:
     export: dict[str, Any]  # commit, versions and hardware of the export and its measurements
     # Of the torch network, single view; None where the batch norms were not recalibrated.
     accuracy_before_recalibration: float | None = None
+    initial_weights: InitialWeights | None = None
+    selected: SelectedEpoch | None = None  # None where they are the last epoch's
 
 
 @dataclass(frozen=True)

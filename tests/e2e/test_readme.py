@@ -297,9 +297,9 @@ def interrupt_once_it_trains(process):
 def restore_run(folder, name):
     """Put the released network where the run of the same recipe would have left it."""
     from models.bundle import load_bundle
-    from training.trainer.checkpoint import Checkpoint, Progress, save_checkpoint
-    from training.trainer.networks import network_from_artifact
-    from training.trainer.run_directory import RunDirectory
+    from training.trainer.run.checkpoint import Checkpoint, Progress, save_checkpoint
+    from training.trainer.run.run_directory import RunDirectory
+    from training.trainer.run.saved_networks import network_from_artifact
 
     bundle = load_bundle(ARTIFACTS / f"{name}-1.1.0")
     provenance = bundle.manifest.provenance

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.processes import ROOT, SECONDS
-from training.trainer.checkpoint import load_checkpoint
+from training.trainer.run.checkpoint import load_checkpoint
 
 SMALL = str(ROOT / "tests" / "small_foldnorm.py")
 KILLS = 3

@@ -14,8 +14,8 @@ from training.data.cifar10 import load_cifar10
 from training.evaluation.latency import ROUNDS
 from training.release.calibrated_release import release_calibrated
 from training.release.folder import next_version
-from training.trainer.checkpoint import load_checkpoint
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.checkpoint import load_checkpoint
+from training.trainer.run.run_directory import RunDirectory
 
 
 def calibrate(

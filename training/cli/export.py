@@ -10,8 +10,8 @@ import typer
 
 from training.data.cifar10 import load_test_split
 from training.release.release import release
-from training.trainer.checkpoint import load_checkpoint
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.checkpoint import load_checkpoint
+from training.trainer.run.run_directory import RunDirectory
 
 
 def export(
@@ -21,6 +21,9 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder that will hold NAME-VERSION.")
     ] = Path("models/artifacts"),
+    best: Annotated[
+        bool, typer.Option("--best", help="The epoch that was best on held-out images.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default all.")] = None,
 ) -> None:
     """Fold RUN_DIR's network, prove the fold, measure it and write the artifact.
@@ -29,7 +32,8 @@ def export(
     """
     if threads:
         torch.set_num_threads(threads)
-    checkpoint = load_checkpoint(RunDirectory(run_dir).checkpoint_file)
+    run = RunDirectory(run_dir)
+    checkpoint = run.load_best() if best else load_checkpoint(run.checkpoint_file)
     artifact = release(checkpoint, version, load_test_split(data_dir), output)
     test = artifact.manifest.metrics.test
     typer.echo(f"wrote {artifact.path}: {test.accuracy:.2%} of {test.images:,} test images")

@@ -17,7 +17,7 @@ from models.history import EpochRecord, read_history
 from models.records import RecordError
 from training.errors import CheckpointError, RecipeError
 from training.recipes import load_recipe
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 RECENT = 5  # epochs whose median time is taken for those to come: an early one may be of less
 

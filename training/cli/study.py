@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,7 @@ from training.studies.reports.figures import draw, save
 from training.studies.reports.registration import Registration, registration
 from training.studies.reports.study_page import MAIN_PRESET, study_page
 from training.studies.runs import RunFolders
-from training.trainer.device import choose_device
+from training.trainer.device import choose_device, precision_warning
 
 study = typer.Typer(
     name="study",
@@ -45,12 +46,16 @@ Rows = Annotated[
         "--output",
         "-o",
         help="Folder of the studies' tables. [default: docs/studies for the presets cpu and gpu "
-        "of those that ship, runs/studies for all else]",
+        "of those that ship, in their own precision, runs/studies for all else]",
         show_default=False,
     ),
 ]
 RunsDir = Annotated[Path, typer.Option(help="Folder of the run folders, of all studies.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="float32 or bfloat16, instead of the study's."),
+]
 
 STUDIES, OWN_STUDIES, RUNS = Path("docs/studies"), Path("runs/studies"), Path("runs")
 PUBLISHED = (MAIN_PRESET, "gpu")  # presets whose results ship
@@ -77,12 +82,13 @@ def plan(
     runs_dir: RunsDir = RUNS,
     output: Rows = None,
     device: Device = "auto",
+    precision: Precision = None,
     speed: Annotated[
         float, typer.Option(min=1, help="Images/s that all runs train on together.")
     ] = 1_200,
 ) -> None:
     """Say what a study trains, what of it is there, and about how long the rest takes."""
-    folder = _folder(name, preset, output, runs_dir)
+    folder = _folder(name, preset, output, runs_dir, precision)
     planned = plan_study(folder.study, preset, choose_device(device))
     states = folder.states(planned)
     table = Table("run", "state", "seed", *folder.study.factors, title=folder.study.question)
@@ -106,6 +112,7 @@ def run(
     runs_dir: RunsDir = RUNS,
     output: Rows = None,
     device: Device = "auto",
+    precision: Precision = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a run.")] = 1,
     ray: Annotated[
@@ -119,12 +126,15 @@ def run(
     ] = False,
 ) -> None:
     """Train what a study still misses, and write its rows; a study that was stopped goes on."""
-    folder = _folder(name, preset, output, runs_dir)
+    folder = _folder(name, preset, output, runs_dir, precision)
     chosen = choose_device(device)
     planned = plan_study(folder.study, preset, chosen)
     find_folder(data_dir)
     folder.register(preset, chosen)
     typer.echo(f"{folder.study.question}\n{_progress(folder, planned)}")
+    for one in sorted({run.recipe.precision for run in planned}):
+        if warning := precision_warning(one, chosen):
+            typer.echo(warning, err=True)
     typer.echo(f"Each run's epochs are told in {runs_dir}/RUN/train.log")
     executor = _executor(jobs, threads, ray_address or ("local" if ray else None))
     for number in (signal.SIGINT, signal.SIGTERM):  # in the background a shell ignores the first
@@ -158,10 +168,11 @@ def report(
     preset: PresetName = "cpu",
     output: Rows = None,
     device: Device = "auto",
+    precision: Precision = None,
     png: Annotated[bool, typer.Option("--png", help="Figures as PNG too.")] = False,
 ) -> None:
     """Write a study's page and figures from its rows alone."""
-    folder = _folder(name, preset, output, RUNS)
+    folder = _folder(name, preset, output, RUNS, precision)
     analysis = _analysis(folder, preset)
     if not analysis.rows:
         raise StudyError(
@@ -219,10 +230,14 @@ def _executor(jobs: int, threads: int, ray_address: str | None) -> Executor:
     return RayExecutor(ray_address, jobs, threads)
 
 
-def _folder(name: str, preset: str, output: Path | None, runs_dir: Path) -> StudyFolder:
+def _folder(
+    name: str, preset: str, output: Path | None, runs_dir: Path, precision: str | None = None
+) -> StudyFolder:
     design = load_study(name)
+    if precision:
+        design = replace(design, set={**design.set, "precision": precision})
     if output is None:  # what somebody tries out does not change what ships
-        ships = name in available_studies() and preset in PUBLISHED
+        ships = name in available_studies() and preset in PUBLISHED and not precision
         output = STUDIES if ships else OWN_STUDIES
     return StudyFolder(design, output / design.name, RunFolders(runs_dir))
 

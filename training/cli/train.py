@@ -12,7 +12,6 @@ import typer
 
 from training.cli.commands import missing_package
 from training.recipes import load_recipe, override
-from training.trainer.console import runs_report
 from training.trainer.device import (
     check_compiler,
     choose_device,
@@ -20,7 +19,9 @@ from training.trainer.device import (
     keep_freed_memory,
 )
 from training.trainer.distributed import Workers
-from training.trainer.session import TrainingSession
+from training.trainer.run.initial_weights import read_initial_weights
+from training.trainer.session.console import runs_report
+from training.trainer.session.session import TrainingSession
 
 
 def train(
@@ -54,6 +55,13 @@ def train(
         int | None, typer.Option(min=1, max=1_024, help="CPU threads; default all.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    initial: Annotated[
+        Path | None,
+        typer.Option(
+            "--initialize-from",
+            help="Begin with the weights of a run's folder, a checkpoint, or an artifact.",
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")
     ] = False,
@@ -89,6 +97,7 @@ def train(
             compiled=compiled,
             resume=resume,
             tensorboard=tensorboard,
+            initial=read_initial_weights(initial) if initial else None,
         )
         results = session.train_seeds(range(first, first + runs), data_dir, run_dir)
     if workers.leads and runs > 1 and len(results) == runs:

@@ -17,7 +17,7 @@ from training.errors import VerificationError
 from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, largest_difference
 from training.release.quantization.int8_verdict import QuantizationVerdict, judge_quantization
 from training.release.verification import Verification, exact_logits, verify_graphs
-from training.trainer.networks import network_from_artifact
+from training.trainer.run.saved_networks import network_from_artifact
 
 
 @dataclass(frozen=True)

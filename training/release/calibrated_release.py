@@ -45,8 +45,9 @@ from training.release.folder import (
 from training.release.manifest import graph_records
 from training.release.model_card import write_model_card
 from training.release.release import export_graphs, verify_artifact_graphs, write_files
-from training.trainer.checkpoint import Checkpoint
-from training.trainer.networks import network_from_artifact, network_from_checkpoint
+from training.trainer.run.checkpoint import Checkpoint
+from training.trainer.run.initial_weights import describe_origin
+from training.trainer.run.saved_networks import network_from_artifact, network_from_checkpoint
 
 FREE = ("name", "title", "seed", "data", "probes", "patience")  # in which siblings may differ
 
@@ -145,6 +146,11 @@ def _require_sibling(artifact: Bundle, recipe: Recipe, sibling: Checkpoint) -> N
         raise ExportError(
             f"the run of {recipe.name} has {len(sibling.history)} of its {recipe.epochs} epochs; "
             "let it finish"
+        )
+    if sibling.origin:
+        raise ExportError(
+            f"the run of {recipe.name} began with {describe_origin(sibling.origin)}, which may "
+            "have been trained on the images that it holds out; train one from random weights"
         )
     source = recipe_from_dict(artifact.manifest.provenance.recipe, artifact.path.name)
     wanted, found = (_decisive(one) for one in (source, recipe))

@@ -17,10 +17,12 @@ from models.manifest import (
     FoldReport,
     GraphRecord,
     ImageSpec,
+    InitialWeights,
     Latency,
     Manifest,
     Metrics,
     Provenance,
+    SelectedEpoch,
     TensorSpec,
     Variant,
 )
@@ -33,7 +35,7 @@ from training.export.graph_statistics import multiply_accumulates, node_counts, 
 from training.export.served_network import INPUT_NAME, OUTPUT_NAMES
 from training.recipes import Recipe
 from training.release.folder import GRAPH_FILES
-from training.trainer.checkpoint import Checkpoint
+from training.trainer.run.checkpoint import Checkpoint
 
 PENDING = FileRecord("", "")  # of a file that is not written yet
 
@@ -107,4 +109,6 @@ def _provenance(checkpoint: Checkpoint, history: list[EpochRecord]) -> Provenanc
         total_seconds=round(sum(seconds), 3),
         export=describe_environment(torch.device("cpu")),
         accuracy_before_recalibration=result.get("accuracy_before_recalibration"),
+        initial_weights=InitialWeights(**checkpoint.origin) if checkpoint.origin else None,
+        selected=SelectedEpoch(**checkpoint.selected) if checkpoint.selected else None,
     )

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from models.bundle import Bundle
-from models.manifest import FoldReport, Manifest, QuantizationReport, TemperatureReport
+from models.manifest import (
+    FoldReport,
+    InitialWeights,
+    Manifest,
+    QuantizationReport,
+    TemperatureReport,
+)
 
 CARD_FILE = "README.md"
 
@@ -55,13 +61,24 @@ def _accuracy(manifest: Manifest) -> str:
     rows = "\n".join(f"| {name} | {share:.1%} |" for name, share in test.per_class_accuracy.items())
     return (
         "## Accuracy\n\n"
-        f"**{test.accuracy:.2%}** of the {test.images:,} test images, single view, after the last "
-        f"of {manifest.provenance.epochs} epochs (95 % interval {low:.2%} to {high:.2%}). "
+        f"**{test.accuracy:.2%}** of the {test.images:,} test images, single view, after "
+        f"{_last_epoch(manifest)} (95 % interval {low:.2%} to {high:.2%}). "
         f"Loss {test.loss:.4f}, expected calibration error {test.expected_calibration_error:.4f}. "
         f"The epoch that did best on the test set was {best.epoch} with {best.test_accuracy:.2%}; "
         "it was picked by looking at that set, so it estimates nothing.\n\n"
         f"{_below_headline(manifest)}"
         f"| class | accuracy |\n|---|---|\n{rows}"
+    )
+
+
+def _last_epoch(manifest: Manifest) -> str:
+    """Return which epoch's weights these are."""
+    made = manifest.provenance
+    if not made.selected:
+        return f"the last of {made.epochs} epochs"
+    return (
+        f"epoch {made.selected.epoch}, selected for its {made.selected.accuracy:.2%} of "
+        f"{made.selected.images:,} training images that were held out"
     )
 
 
@@ -129,15 +146,27 @@ def _training(manifest: Manifest) -> str:
         f"({session['threads']} thread(s)"
         # Before precision was a choice, everything was float32.
         f"{', ' + session['precision'] if 'precision' in session else ''}; "
-        f"{versions}; commit {session['commit']})."
+        f"{versions}; commit {session['commit']})." + _beginning(provenance.initial_weights)
+    )
+
+
+def _beginning(initial: InitialWeights | None) -> str:
+    """Return what a run began with that was not random."""
+    if not initial:
+        return ""
+    return (
+        f" It began with the weights of {initial.source} (recipe `{initial.recipe}`, seed "
+        f"{initial.seed}, {initial.epochs} epochs)."
     )
 
 
 def _optimizer(optimizer: dict[str, Any]) -> str:
     """Return what a recipe's optimizer is called, and its rate."""
+    names = {"muon": "Muon", "sgd": "SGD", "plain-sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop"}
+    # The first recipes had RMSprop alone, and no kind.
+    name = names[optimizer.get("kind", "rmsprop")]
     if "filters" not in optimizer:
-        return f"RMSprop with learning rate {optimizer['learning_rate']:g}"
-    name = {"muon": "Muon", "sgd": "SGD"}[optimizer["kind"]]
+        return f"{name} with learning rate {optimizer['learning_rate']:g}"
     return f"{name} with learning rate {optimizer['filters']['learning_rate']:g} for the filters"
 
 

@@ -36,8 +36,9 @@ from training.release.folder import (
 from training.release.manifest import build_manifest, graph_records
 from training.release.model_card import write_model_card
 from training.release.verification import Verification, exact_logits, verify_graphs
-from training.trainer.checkpoint import Checkpoint
-from training.trainer.networks import check_fits, network_from_checkpoint
+from training.trainer.networks import check_fits
+from training.trainer.run.checkpoint import Checkpoint
+from training.trainer.run.saved_networks import network_from_checkpoint
 
 
 @dataclass(frozen=True)

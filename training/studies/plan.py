@@ -140,7 +140,8 @@ def _recipe(study: Study, preset: Preset, cell: Cell, device: torch.device) -> R
                 "probes.precise_bn = 2_000 under [set]"
             )
     except RecipeError as exc:
-        raise StudyError(f"{where}: {exc}") from exc
+        reason = str(exc).removeprefix(f"{where}: ")  # where the table itself was read
+        raise StudyError(f"{where}: {reason}") from exc
     precision = str(choose_precision(None, recipe, device)).removeprefix("torch.")
     name = "-".join((study.name, *(level for _, level in cell)))
     return replace(recipe, name=_word(name), precision=precision)  # type: ignore[arg-type]

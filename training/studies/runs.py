@@ -16,9 +16,9 @@ from training.recipes.recipe import ProbesRecipe
 from training.studies.measures import diverged_measures, run_measures
 from training.studies.plan import PlannedRun, has_batch_norm, steps_per_epoch
 from training.studies.rows import CurvePoint, Row
-from training.trainer.checkpoint import load_checkpoint
 from training.trainer.probes.measurement import Measurement, read_measurements
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.checkpoint import load_checkpoint
+from training.trainer.run.run_directory import RunDirectory
 
 State = Literal["missing", "interrupted", "training", "failed", "diverged", "done"]
 ERROR_FILE = "error.txt"

@@ -73,6 +73,16 @@ def has_fast_bfloat16(device: torch.device, flags: Collection[str] = ()) -> bool
     return device.type == "cpu" and not BFLOAT16_INSTRUCTIONS.isdisjoint(flags)
 
 
+def precision_warning(precision: str, device: torch.device) -> str | None:
+    """Return what a run in a format that the device only emulates should know before it starts."""
+    if precision != "bfloat16" or has_fast_bfloat16(device, processor_flags()):
+        return None
+    return (
+        f"warning: {device} has no instructions for bfloat16, and trains about ten times slower "
+        "in it than in float32; choose --precision float32"
+    )
+
+
 def compile_step(network: torch.nn.Module) -> Forward:
     """Return the network with kernels generated for the shapes that it meets.
 

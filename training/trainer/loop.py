@@ -10,33 +10,27 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from models.history import EpochRecord
 from models.networks import AirNet
-from training.data.augmentation import EpochAugmentation
 from training.data.device_split import DeviceSplit
-from training.data.seeds import Stream, stream_generator, stream_seed
-from training.data.selection import epoch_batches
 from training.data.transforms import resize
 from training.errors import DivergedError
 from training.recipes import Recipe
-from training.trainer.checkpoint import Checkpoint, Progress, require_same_run
 from training.trainer.device import Forward, compile_step
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import Measured, RunResult, evaluate_network
 from training.trainer.methods.losses import training_loss
-from training.trainer.methods.optimizers import OptimizerSet
 from training.trainer.methods.patch_whitening import whitening_filters
 from training.trainer.methods.precise_bn import apply_precise_bn
-from training.trainer.methods.weight_averaging import WeightAverage
-from training.trainer.networks import check_batches, network_of
-from training.trainer.probes import Probing
+from training.trainer.networks import check_batches
 from training.trainer.probes.probe import Bench
+from training.trainer.run.checkpoint import Progress
+from training.trainer.run.run_state import RunState
 
 # Of what a recipe and a seed make: raised when the same ones begin to give other weights.
 TRAINER_VERSION = 1
@@ -61,8 +55,8 @@ class Observer(Protocol):
         """
 
 
-class TrainingRun:
-    """A run in memory: network, optimizers and progress; `train_epoch` moves it on."""
+class TrainingRun(RunState):
+    """A run in memory; `train_epoch` moves it on."""
 
     def __init__(
         self,
@@ -81,25 +75,11 @@ class TrainingRun:
         """
         # Squared gradients of dead units decay into denormals, on which a CPU is 100 times slower.
         torch.set_flush_denormal(True)
-        self.recipe = recipe
-        self.seed = seed
-        self.device = device
+        super().__init__(recipe, seed, device, precision)
         self.workers = workers
-        self.autocast = torch.autocast(device.type, precision, precision != torch.float32)
-        network = network_of(recipe)
-        network.initialize(stream_generator(seed, Stream.INITIALIZATION))
-        self.network = network.to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         replica = workers.replicate(self.network, device)
         self.forward: Forward = compile_step(replica) if compiled else replica
-        self.optimizer = OptimizerSet(self.network, recipe.optimizer)
-        self.average = recipe.averaging and WeightAverage(self.network, recipe.averaging)
         self.steps_between_reports = STEPS_BETWEEN_REPORTS.get(device.type, 1)
-        self.probing = Probing(recipe.probes, self.network, self.autocast)
-        self.progress = Progress()
-        self.history: list[EpochRecord] = []
-        self.sessions: list[dict[str, Any]] = []
-        self.result: RunResult | None = None
         self.answers = 0  # how many classes it ever answered when it was last measured
 
     def prepare(
@@ -110,27 +90,14 @@ class TrainingRun:
         Raises:
             RecipeError: the batches are too small, or too few.
         """
-        sizes = [len(indices) for indices in self._batches(train, self.progress.epoch)]
+        sizes = [len(indices) for indices in self.draws.batches(train, self.progress.epoch)]
         check_batches(self.recipe, self.network, sizes, self.workers.size)
         self.probing.attach(Bench(self.recipe, train, test, held_out))
-        if self.progress.at_start and isinstance(self.network, AirNet):
+        begins = self.progress.at_start and not self.origin
+        if begins and isinstance(self.network, AirNet):
             self.network.set_whitening(*whitening_filters(train.images))
             if self.average:
                 self.average.begin()
-
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs of the recipe are done, or its patience is over."""
-        return self.progress.epoch >= self.recipe.epochs or self.impatient
-
-    @property
-    def impatient(self) -> bool:
-        """Whether the held-out accuracy was best longer ago than the recipe waits."""
-        seen = [
-            one.value for one in self.probing.measurements if one.measure == "held_out_accuracy"
-        ]
-        since = len(seen) - 1 - seen.index(max(seen)) if seen else 0
-        return 0 < self.recipe.patience <= since
 
     def train_epoch(self, train: DeviceSplit, test: DeviceSplit, observer: Observer) -> EpochRecord:
         """Finish the epoch under way, measure it on the test split and return its record.
@@ -162,7 +129,7 @@ class TrainingRun:
         )
         self.answers = measured.answers
         self.history.append(record)
-        self.probing.after_epoch(record.epoch, len(self._batches(train, progress.epoch)))
+        self.probing.after_epoch(record.epoch, len(self.draws.batches(train, progress.epoch)))
         self.progress = Progress(epoch=progress.epoch + 1)
         self.result = self._measure_result(record, before, test) if self.finished else None
         return record
@@ -200,8 +167,8 @@ class TrainingRun:
 
     def _train_steps(self, train: DeviceSplit, observer: Observer) -> None:
         progress, recipe = self.progress, self.recipe
-        batches = self._batches(train, progress.epoch)
-        augmentation = self._epoch_augmentation(train)
+        batches = self.draws.batches(train, progress.epoch)
+        augmentation = self.draws.begin(train, progress)
         # Of a resumed epoch the leader holds the sums so far.
         resumed = self.workers.leads
         loss_sum = torch.tensor(
@@ -232,19 +199,10 @@ class TrainingRun:
             progress.loss_sum, answers, stopping = self.workers.total(sums).tolist()
             progress.correct = int(answers)
             progress.seconds = time.perf_counter() - started - self.probing.seconds
-            progress.augmentation_state = augmentation.generator.get_state()
-            progress.dropout_state = self._dropout_state()
-            progress.device_type = self.device.type
+            self.draws.keep(augmentation, progress)
             self._check_finite(progress.loss_sum)
             if stopping and step + 1 < len(batches):
                 raise StoppedError
-
-    def _batches(self, train: DeviceSplit, epoch: int) -> list[torch.Tensor]:
-        """Return an epoch's batches of indices, each (B,) int64; the last one may be smaller."""
-        generator = stream_generator(self.seed, Stream.ORDER, epoch)
-        recipe = self.recipe
-        batches = epoch_batches(train.labels, recipe.batch_size, recipe.data.order, generator)
-        return [indices.to(self.device) for indices in batches]
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Take one step on this process' share of a batch.
@@ -266,28 +224,6 @@ class TrainingRun:
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 
-    def _epoch_augmentation(self, train: DeviceSplit) -> EpochAugmentation:
-        """Seed augmentation and dropout for the epoch, or restore where they stood inside it."""
-        progress = self.progress
-        generator = stream_generator(self.seed, Stream.AUGMENTATION, progress.epoch, self.device)
-        augmentation = EpochAugmentation(
-            train.images, self.recipe.augmentation, self.seed, progress.epoch, generator
-        )
-        torch.manual_seed(stream_seed(self.seed, Stream.DROPOUT, progress.epoch))
-        if progress.augmentation_state is not None:
-            generator.set_state(progress.augmentation_state)
-        if progress.dropout_state is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(progress.dropout_state, self.device)
-        elif progress.dropout_state is not None:
-            torch.set_rng_state(progress.dropout_state)
-        return augmentation
-
-    def _dropout_state(self) -> torch.Tensor:
-        # Dropout has no generator argument: it draws from the device's default one.
-        if self.device.type == "cuda":
-            return torch.cuda.get_rng_state(self.device)
-        return torch.get_rng_state()
-
     def _check_finite(self, loss: float) -> None:
         if math.isfinite(loss) and math.isfinite(self.progress.loss_sum):
             return
@@ -297,36 +233,3 @@ class TrainingRun:
             f"the likely cause is the learning rate {rate:.2g}, too high for this network: "
             "lower it. A checkpoint that was saved before is kept"
         )
-
-    def checkpoint(self) -> Checkpoint:
-        """Return the state of the run, to be written before the run moves on."""
-        return Checkpoint(
-            recipe=self.recipe.to_dict(),
-            seed=self.seed,
-            progress=self.progress,
-            network=self.network.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            history=[asdict(record) for record in self.history],
-            sessions=self.sessions,
-            average=self.average.average if self.average else None,
-            probing=self.probing.state(),
-            outcome=asdict(self.result) if self.result else None,
-        )
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Take up a checkpoint of the same recipe and seed.
-
-        Raises:
-            CheckpointError: the checkpoint is of another run.
-        """
-        require_same_run(checkpoint, self.recipe, self.seed, self.device.type)
-        self.network.load_state_dict(checkpoint.network)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
-        self.progress = checkpoint.progress
-        self.history = [EpochRecord(**row) for row in checkpoint.history]
-        self.sessions = checkpoint.sessions
-        self.result = RunResult(**checkpoint.outcome) if checkpoint.outcome else None
-        if self.average and checkpoint.average:
-            self.average.restore(checkpoint.average)
-        if checkpoint.probing:
-            self.probing.restore(checkpoint.probing)

@@ -18,7 +18,7 @@ from training.recipes.recipe import NetworkRecipe, load_recipe
 from training.release.verification import verify_graphs
 from training.trainer.device import compile_step
 from training.trainer.loop import StoppedError, TrainingRun
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,7 +17,7 @@ from training.release.artifact_check import check_contract, check_golden
 from training.release.calibrated_release import release_calibrated
 from training.release.model_card import model_card
 from training.release.release import release
-from training.trainer.networks import network_from_artifact
+from training.trainer.run.saved_networks import network_from_artifact
 
 NAMES = ("keras-bn", "air-tiny")
 

@@ -35,6 +35,11 @@ def test_help_lists_every_command():
         (("quantize", "no-such", "--data-dir", "x"), "cannot read no-such/manifest.json"),
         (("evaluate", "no-such.onnx", "--data-dir", "x"), "cannot read no-such.onnx"),
         (("export", "no-such", "--data-dir", "x"), "no checkpoint at no-such/checkpoint.pt"),
+        (("export", "no-such", "--data-dir", "x", "--best"), "keeps no best epoch"),
+        (
+            ("train", "keras-bn", "--data-dir", "x", "--initialize-from", "no-such"),
+            "no checkpoint at no-such",
+        ),
         (("report", "no-such"), "no-such holds neither an artifact (manifest.json), nor"),
         (("train", str(CLASSES), "--data-dir", "x"), "write num_classes = 10 in the network's"),
         (("train", "no-such.toml", "--data-dir", "x"), "no recipe 'no-such.toml'"),

@@ -10,11 +10,11 @@ from tests.small_runs import Observer, random_split
 from training.data.seeds import Stream, stream_generator
 from training.errors import CheckpointError, DivergedError, RecipeError
 from training.recipes.recipe import NetworkRecipe, load_recipe
-from training.trainer.checkpoint import load_checkpoint
 from training.trainer.evaluate import evaluate_network
 from training.trainer.loop import StoppedError, TrainingRun
 from training.trainer.methods.losses import cross_entropy
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.checkpoint import load_checkpoint
+from training.trainer.run.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -188,8 +188,8 @@ def test_a_curve_that_is_complete_has_a_run_that_can_go_on_to_it(
     stop, recipe, data, tmp_path, monkeypatch
 ):
     from models import history
-    from training.trainer import checkpoint
     from training.trainer.probes import measurement
+    from training.trainer.run import checkpoint
 
     probed = replace(recipe, probes=replace(recipe.probes, precise_bn=20))
     run, directory = TrainingRun(probed, 7, CPU), RunDirectory(tmp_path)
@@ -290,26 +290,3 @@ def test_the_learning_rate_decays_over_the_whole_run_and_is_in_the_history(recip
 def test_a_recipe_of_no_network_is_refused_by_its_name(recipe, network):
     with pytest.raises(RecipeError, match=f"recipe '{recipe.name}': "):
         TrainingRun(replace(recipe, network=network), 7, CPU)
-
-
-def test_patience_ends_a_run_once_the_held_out_images_gain_nothing(data, tmp_path):
-    plain = load_recipe("keras-bn")
-    held_out = replace(plain.data, held_out=1_000)
-    recipe = replace(plain, batch_size=43, epochs=50, patience=2, data=held_out)
-
-    def train_on(run):
-        run.prepare(*data, held_out=random_split(30, 5))
-        while not run.finished:
-            run.train_epoch(*data, Observer())
-            RunDirectory(tmp_path).save(run)
-
-    run = TrainingRun(recipe, 7, CPU)
-    train_on(run)
-    seen = [one.value for one in run.probing.measurements if one.measure == "held_out_accuracy"]
-    assert run.impatient
-    assert len(seen) == run.progress.epoch == run.result.epochs < 50
-    assert seen.index(max(seen)) == len(seen) - 3
-    for patience in (2, 0):
-        again = TrainingRun(replace(recipe, patience=patience), 7, CPU)
-        RunDirectory(tmp_path).open(again, resume=True)
-        assert again.finished == (patience == 2)

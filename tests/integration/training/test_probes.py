@@ -8,7 +8,7 @@ from tests.small_runs import Observer, random_split
 from training.errors import DivergedError
 from training.recipes import load_recipe, patched
 from training.trainer.loop import StoppedError, TrainingRun
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -26,8 +26,8 @@ from training.release.release import release
 from training.release.reports.figures import accuracy_figure, loss_figure, save_figure
 from training.release.reports.learning_curves import curve_of_artifact
 from training.release.verification import exact_logits, verify_graphs
-from training.trainer.checkpoint import Checkpoint, Progress
-from training.trainer.networks import network_from_artifact
+from training.trainer.run.checkpoint import Checkpoint, Progress
+from training.trainer.run.saved_networks import network_from_artifact
 
 SAMPLE = Path(__file__).parents[2] / "fixtures" / "cifar10-test-100.npz"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.trainer.checkpoint import load_checkpoint
+from training.trainer.run.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.systems
 

@@ -80,7 +80,7 @@ def _measure(
         measure_staleness,
         staleness_findings,
     )
-    from training.trainer.networks import network_from_artifact
+    from training.trainer.run.saved_networks import network_from_artifact
 
     if not all(norm.sound for norm in norms):
         return [], {}  # broken already

@@ -15,8 +15,8 @@ from training.errors import CheckpointError
 from training.folding.doctor.kernels import Kernels
 from training.folding.doctor.record import NormRecord
 from training.folding.doctor.states import norms_of_state
-from training.trainer.checkpoint import load_checkpoint
-from training.trainer.networks import network_from_checkpoint
+from training.trainer.run.checkpoint import load_checkpoint
+from training.trainer.run.saved_networks import network_from_checkpoint
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
 OURS = {"format", "recipe", "network"}

@@ -12,7 +12,7 @@ from models.history import EpochRecord, read_history
 from models.records import RecordError
 from training.errors import CheckpointError
 from training.recipes import load_recipe
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.studies.execution.job import RETRIES, Job, Outcome
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 LOG_FILE = "train.log"
 STOPPED = frozenset({130, *range(-64, 0)})  # exit codes of a process that a signal ended

@@ -23,8 +23,8 @@ from training.errors import DivergedError
 from training.studies.execution.job import RETRIES, Job, Outcome
 from training.trainer.device import choose_device, choose_precision, keep_freed_memory
 from training.trainer.distributed import Workers
-from training.trainer.run_directory import RunDirectory
-from training.trainer.session import TrainingSession
+from training.trainer.run.run_directory import RunDirectory
+from training.trainer.session.session import TrainingSession
 
 LOCAL = "local"
 STORE_BYTES = 80 << 20  # the least that Ray takes: nothing but small results is stored

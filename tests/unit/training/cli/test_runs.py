@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from models.history import EpochRecord, write_history
 from training.cli.app import app
 from training.recipes import load_recipe
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 RECORD = EpochRecord(1, 1e-3, 1.5, 0.25, 1.25, 0.5, 100.0, 20.0)
 

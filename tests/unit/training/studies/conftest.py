@@ -13,7 +13,7 @@ from training.studies.design import load_study
 from training.studies.plan import plan_study
 from training.studies.runs import RunFolders
 from training.trainer.probes.measurement import Measurement, write_measurements
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 TOML = """
 name = "tiny"

@@ -10,7 +10,7 @@ import pytest
 from training.recipes import load_recipe
 from training.studies.execution import LocalExecutor, local
 from training.studies.execution.job import RETRIES, Job
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 
 @pytest.fixture

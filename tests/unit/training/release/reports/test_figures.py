@@ -12,7 +12,7 @@ from training.errors import CheckpointError
 from training.recipes import load_recipe
 from training.release.reports.figures import accuracy_figure, looks, loss_figure, save_figure
 from training.release.reports.learning_curves import LearningCurve, read_sources
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 RECORD = EpochRecord(1, 1e-3, 1.5, 0.4, 1.4, 0.5, 100.0, 5.0)
 

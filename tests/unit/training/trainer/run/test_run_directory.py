@@ -10,7 +10,7 @@ from models.history import EpochRecord, read_history
 from training.errors import CheckpointError
 from training.recipes import load_recipe
 from training.trainer.loop import TrainingRun
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.errors import CheckpointError
-from training.trainer.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
+from training.trainer.run.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
 
 
 def checkpoint(epoch=3):

@@ -58,6 +58,8 @@ class Checkpoint:
     average: dict[str, torch.Tensor] | None = None  # the second set of weights, where there is one
     outcome: dict[str, Any] | None = None  # of the finished run
     probing: dict[str, Any] | None = None  # what the probes have measured
+    origin: dict[str, Any] | None = None  # of the first weights, where they were not random
+    selected: dict[str, Any] | None = None  # why this epoch was kept beside the last
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -114,6 +115,12 @@ class ProgressReport:
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Write a line to standard error, if anyone still reads it."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 def run_header(recipe: Recipe, network: nn.Module, device: torch.device, images: int) -> str:

@@ -12,12 +12,12 @@ import torch
 from training.errors import CheckpointError, DivergedError
 from training.recipes import load_recipe, recipe_from_dict
 from training.trainer.loop import TrainingRun
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 
 HOLD = """
 import sys
 from pathlib import Path
-from training.trainer.run_directory import RunDirectory
+from training.trainer.run.run_directory import RunDirectory
 with RunDirectory(Path(sys.argv[1])).locked():
     print("locked", flush=True)
     sys.stdin.read()

@@ -4,6 +4,7 @@ In its folder are
 
     recipe.toml       everything that decides the run, seed and precision as they really are
     checkpoint.pt     where it can be taken up again
+    best.pt           the epoch that was best on held-out images, if the recipe holds some out
     history.jsonl     the learning curve
     measures.jsonl    what its probes have measured, if it has any
     outcome.json      what the finished run came to, or
@@ -29,9 +30,9 @@ from models import history
 from models.files import replace_text
 from training.errors import CheckpointError, DivergedError
 from training.recipes import Recipe
-from training.trainer import checkpoint
-from training.trainer.loop import TrainingRun
 from training.trainer.probes import measurement
+from training.trainer.run import checkpoint
+from training.trainer.run.run_state import RunState
 
 LOCK_ATTEMPTS = 10
 
@@ -46,6 +47,11 @@ class RunDirectory:
     def checkpoint_file(self) -> Path:
         """Where the run can be taken up again."""
         return self.path / checkpoint.FILE_NAME
+
+    @property
+    def best_file(self) -> Path:
+        """The weights of the epoch that was best on held-out images."""
+        return self.path / "best.pt"
 
     @property
     def history_file(self) -> Path:
@@ -77,6 +83,19 @@ class RunDirectory:
         """The run's recipe."""
         return self.path / "recipe.toml"
 
+    def load_best(self) -> checkpoint.Checkpoint:
+        """Read the epoch that was best on held-out images.
+
+        Raises:
+            CheckpointError: the run held none out, or the file is damaged.
+        """
+        if not self.best_file.is_file():
+            raise CheckpointError(
+                f"{self.path} keeps no best epoch, since its recipe holds no images out; train "
+                "with --set data.held_out=5_000, or export the last epoch without --best"
+            )
+        return checkpoint.load_checkpoint(self.best_file)
+
     @property
     def holds_run(self) -> bool:
         """Whether there is a checkpoint."""
@@ -98,7 +117,7 @@ class RunDirectory:
                 "or choose another --run-dir"
             )
 
-    def open(self, run: TrainingRun, *, resume: bool) -> None:
+    def open(self, run: RunState, *, resume: bool) -> None:
         """Bring the run to where the folder's checkpoint stands, or refuse to overwrite one.
 
         Raises:
@@ -153,7 +172,7 @@ class RunDirectory:
         """Write the recipe of the run."""
         replace_text(self.recipe_file, tomli_w.dumps(recipe.to_toml()))
 
-    def record_divergence(self, run: TrainingRun, error: DivergedError) -> None:
+    def record_divergence(self, run: RunState, error: DivergedError) -> None:
         """Write how far the run came: a divergence is a result too."""
         table = {
             "seed": run.seed,
@@ -164,8 +183,8 @@ class RunDirectory:
         }
         replace_text(self.divergence_file, json.dumps(table, indent=1) + "\n")
 
-    def save(self, run: TrainingRun) -> None:
-        """Write the run's measurements, its learning curve, and its checkpoint.
+    def save(self, run: RunState) -> None:
+        """Write the run's measurements, its learning curve, its best epoch and its checkpoint.
 
         In this order: a curve that is complete has all its measurements, and whatever is ahead of
         the checkpoint comes again, the same, when the run goes on.
@@ -176,6 +195,8 @@ class RunDirectory:
         if run.probing.measurements:
             measurement.write_measurements(run.probing.measurements, self.measures_file)
         history.write_history(run.history, self.history_file)
+        if best := run.best_checkpoint():
+            checkpoint.save_checkpoint(best, self.best_file)
         checkpoint.save_checkpoint(run.checkpoint(), self.checkpoint_file)
         if run.result:
             replace_text(self.result_file, json.dumps(asdict(run.result), indent=1) + "\n")

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from models.history import EpochRecord
-from training.trainer.console import ProgressReport, run_report, runs_report
 from training.trainer.evaluate import RunResult
+from training.trainer.session.console import ProgressReport, run_report, runs_report
 
 RECORD = EpochRecord(3, 1e-3, 0.5123, 0.8, 0.6234, 0.79, 101.5, 6.2)
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import Literal
 
 import torch
 import typer
@@ -21,15 +15,18 @@ from training.data.device_split import RunData
 from training.errors import CheckpointError, DivergedError, SaveError
 from training.evaluation.environment import describe_environment
 from training.recipes import Recipe
-from training.trainer.console import ProgressReport, run_header, run_report
+from training.trainer.device import precision_warning
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import RunResult
-from training.trainer.loop import Observer, StoppedError, TrainingRun
+from training.trainer.loop import StoppedError, TrainingRun
 from training.trainer.networks import check_fits
-from training.trainer.run_directory import RunDirectory
-
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-TRIES, PAUSE_S = 12, 5.0  # of saving what would be lost otherwise
+from training.trainer.run.initial_weights import InitialWeights, describe_origin
+from training.trainer.run.run_directory import RunDirectory
+from training.trainer.session.console import ProgressReport, run_header, run_report, say
+from training.trainer.session.saving import not_saved, save_patiently
+from training.trainer.session.stopping import interruptible
+from training.trainer.session.tensorboard_events import write_tensorboard
+from training.trainer.session.timers import Timers
 
 
 @dataclass(frozen=True)
@@ -43,13 +40,15 @@ class TrainingSession:
     compiled: bool
     resume: bool
     tensorboard: bool
+    initial: InitialWeights | None = None  # in place of random ones
 
     def train_seeds(self, seeds: range, data_dir: Path, run_dir: Path | None) -> list[RunResult]:
         """Train each seed in its folder; a finished run is not trained again.
 
         Raises:
             RecipeError: the recipe does not fit the dataset.
-            CheckpointError: a folder holds another run, or none to resume.
+            CheckpointError: a folder holds another run, or none to resume, or the initial weights
+                are of another network.
             DataError: the dataset is not there.
         """
         check_fits(self.recipe, IMAGE_SHAPE, LABELS)
@@ -80,6 +79,8 @@ class TrainingSession:
                     workers=self.workers,
                     compiled=self.compiled,
                 )
+                if self.initial:
+                    run.begin_with(self.initial)
             with folder.locked() if self.workers.leads else nullcontext():
                 folder.open(run, resume=resumes[seed])
                 self._train_run(run, data, folder, timers)
@@ -107,7 +108,11 @@ class TrainingSession:
             precision = str(self.precision).removeprefix("torch.")
             used = replace(self.recipe, seed=run.seed, precision=precision)  # type: ignore[arg-type]
             directory.describe(used)
+            if warning := precision_warning(precision, self.device):
+                say(warning)
             typer.echo(run_header(used, run.network, run.device, len(data.train.labels)))
+            if run.origin:
+                typer.echo(f"it begins with {describe_origin(run.origin)}")
         run.sessions.append(
             {
                 "first_epoch": run.progress.epoch + 1,
@@ -124,6 +129,11 @@ class TrainingSession:
                 typer.echo(
                     f"stopped after {run.progress.epoch} epochs: none of the last "
                     f"{self.recipe.patience} was better on the held-out images"
+                )
+            if run.best_epoch:
+                typer.echo(
+                    f"best on the held-out images: epoch {run.best_epoch}, "
+                    f"{run.held_out_accuracies[run.best_epoch - 1]:.2%}, kept for export --best"
                 )
             if run.answers == 1:
                 say(
@@ -185,120 +195,3 @@ class TrainingSession:
                 f"epoch {record.epoch} is saved in {directory.path} and cannot be reported "
                 f"({error.strerror or error}); mend that, and go on with --resume"
             ) from error
-
-
-def save_patiently(
-    run: TrainingRun, directory: RunDirectory, tries: int = TRIES, pause_s: float = PAUSE_S
-) -> None:
-    """Save a run that is about to end; where there is no room, wait for it.
-
-    Raises:
-        SaveError: there was none in all that time.
-    """
-    for left in reversed(range(tries)):
-        try:
-            directory.save(run)
-        except OSError as error:
-            reason = not_saved(directory, error)
-            if not left:
-                raise SaveError(f"{reason}; what was trained since then is lost") from error
-            if left == tries - 1:
-                say(f"{reason}; make room: it is tried again for {tries * pause_s:.0f} s")
-            time.sleep(pause_s)
-        else:
-            return
-
-
-def not_saved(directory: RunDirectory, error: OSError) -> str:
-    """Say what could not be saved, why, and what there is instead."""
-    free = shutil.disk_usage(directory.path).free / 1e6
-    kept = "the checkpoint before it is kept" if directory.holds_run else "there is none before it"
-    return (
-        f"cannot save the run to {directory.path} ({error.strerror or error}, {free:,.0f} MB "
-        f"free); {kept}"
-    )
-
-
-def say(text: str) -> None:
-    """Write a line to standard error, if anyone still reads it."""
-    with suppress(OSError):
-        typer.echo(text, err=True)
-
-
-@dataclass
-class Timers:
-    """Seconds by name, on a monotonic clock, as the speed records count them.
-
-    build     import, construct and read: what does not depend on the run
-    prepare   place the data, compute the whitening: charged, since every run needs it
-    train     steps, averaging, PreciseBN: charged, and timed by the loop itself; tests are not
-    """
-
-    device: torch.device
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, name: Literal["build", "prepare"]) -> Iterator[None]:
-        """Add the time inside; the device's queue is waited for at both ends."""
-        self._synchronize()
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._synchronize()
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-
-class _StopAtStep:
-    """An observer that passes everything on, and stops the run at a step once asked to."""
-
-    def __init__(self, report: Observer) -> None:
-        self.report = report
-        self.stop = False
-
-    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> bool:
-        self.report.on_step(epoch, step, steps, loss)
-        return self.stop
-
-
-@contextmanager
-def interruptible(report: Observer, *, alone: bool = True) -> Iterator[Observer]:
-    """Turn Ctrl-C, SIGTERM and a hang-up into a stop between two steps.
-
-    A second one stops at once, and saves nothing: amid a step the weights fit no step's number. Not
-    where several processes train together: there torchrun passes on what they have received too. A
-    hang-up that is ignored, as under nohup, stays so.
-    """
-    observer = _StopAtStep(report)
-
-    def request_stop(_number: int, _frame: FrameType | None) -> None:
-        if observer.stop and alone:
-            say("stopped at once; the last checkpoint is kept")
-            raise typer.Exit(130)
-        observer.stop = True
-
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    heeded = [one for one in STOPS if not (ignored and one is signal.SIGHUP)]
-    previous = {one: signal.signal(one, request_stop) for one in heeded}
-    try:
-        yield observer
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def write_tensorboard(record: EpochRecord, folder: Path) -> None:
-    """Append the epoch's figures to TensorBoard's events, as `loss/train`, `accuracy/test`, …."""
-    from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import
-
-    # An epoch that is trained again, after a stop before its checkpoint, replaces itself.
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=record.epoch) as writer:
-        for name, value in record.to_dict().items():
-            split, _, measure = name.partition("_")
-            if split in ("train", "test"):
-                writer.add_scalar(f"{measure}/{split}", value, record.epoch)
-        writer.add_scalar("learning_rate", record.learning_rate, record.epoch)

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks.cuda_provider import CPU, WAYS, answers, graphs_of, measure
 from benchmarks.gpu import STAGES, read_lines, summary
+from models.bundle import load_bundle
 from training.recipes import load_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -89,3 +92,26 @@ def test_epochs_to_a_threshold_are_the_first_ones_or_none(accuracies):
     assert table["first_epoch_at_0.75"] == [3 if accuracies[-1] > 0.75 else None]
     assert "single_view" not in table
     json.dumps(table)
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    return graphs_of(load_bundle(ROOT / "models" / "artifacts" / "keras-bn-1.1.0"))
+
+
+def test_the_provider_s_cells_are_timed_in_turns_and_what_it_refuses_says_why(graphs):
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    rows = measure(graphs, images, CPU, [1, 2], rounds=2)
+    assert len(rows) == len(graphs) * 2 * len(WAYS)
+    for row in rows:
+        refused = row["way"] == "replayed"
+        assert row.get("refused") == ("only CUDA has graphs of kernels" if refused else None)
+        assert refused or 0 < row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]
+
+
+def test_the_graphs_of_the_provider_s_cells_give_the_same_answers(graphs):
+    with np.load(ROOT / "tests" / "fixtures" / "cifar10-test-100.npz") as arrays:
+        found = answers(graphs, arrays["images"], CPU)
+    assert set(found) == {"folded", "half", "unfolded"}
+    assert 0 < found["half"]["largest_logit_difference"] < 0.1
+    assert all(one["answers_changed"] == 0 for one in found.values())

@@ -21,6 +21,8 @@ from models.manifest import (
     FoldReport,
     GraphRecord,
     QuantizationReport,
+    SelectedEpoch,
+    TemperatureReport,
     TestMetrics,
     Variant,
 )
@@ -52,7 +54,11 @@ class ModelEvaluation(BaseModel):
     name: str
     version: str
     title: str
-    test: TestMetrics = Field(description="Single view, last epoch.")
+    test: TestMetrics = Field(description="Single view; of the last epoch, or the selected one.")
+    selected: SelectedEpoch | None = Field(
+        description="The epoch that was taken for its accuracy on training images that were held "
+        "out; null where it is the last one."
+    )
     test_time_augmentation: AugmentedMetrics | None = Field(
         description="Over several views of each image, as the service does not look at them."
     )
@@ -65,6 +71,10 @@ class ModelEvaluation(BaseModel):
         "onnxruntime at both extremes of its optimization."
     )
     fold: FoldReport | None = Field(description="Null for a network without batch norm.")
+    temperature: TemperatureReport | None = Field(
+        description="By what the logits are divided, on which images that was fitted, and the "
+        "measures before; null where nothing was."
+    )
     quantization: QuantizationReport | None = Field(
         description="What int8 changes and gains; null where there is no int8 graph."
     )
@@ -128,6 +138,7 @@ def _evaluation(bundle: Bundle) -> ModelEvaluation:
         version=manifest.version,
         title=manifest.title,
         test=manifest.metrics.test,
+        selected=provenance.selected,
         test_time_augmentation=manifest.metrics.test_time_augmentation,
         best_epoch=manifest.metrics.best_epoch,
         epochs_to=[_epochs_to(history, threshold) for threshold in THRESHOLDS],
@@ -142,6 +153,7 @@ def _evaluation(bundle: Bundle) -> ModelEvaluation:
         ),
         graphs=manifest.graphs,
         fold=manifest.fold,
+        temperature=manifest.temperature,
         quantization=manifest.quantization,
     )
 

@@ -73,9 +73,15 @@ def has_fast_bfloat16(device: torch.device, flags: Collection[str] = ()) -> bool
     return device.type == "cpu" and not BFLOAT16_INSTRUCTIONS.isdisjoint(flags)
 
 
-def precision_warning(precision: str, device: torch.device) -> str | None:
-    """Return what a run in a format that the device only emulates should know before it starts."""
-    if precision != "bfloat16" or has_fast_bfloat16(device, processor_flags()):
+def precision_warning(
+    precision: str, device: torch.device, flags: Collection[str] | None = None
+) -> str | None:
+    """Return what to know before a run whose format the device only emulates; None of others.
+
+    `flags` are the processor's instruction sets, this one's by default.
+    """
+    flags = processor_flags() if flags is None else flags
+    if precision != "bfloat16" or has_fast_bfloat16(device, flags):
         return None
     return (
         f"warning: {device} has no instructions for bfloat16, and trains about ten times slower "

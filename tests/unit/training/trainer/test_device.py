@@ -11,6 +11,7 @@ from training.trainer.device import (
     choose_device,
     choose_precision,
     keep_freed_memory,
+    precision_warning,
 )
 
 CPU = torch.device("cpu")
@@ -35,6 +36,14 @@ def test_the_keras_pair_is_float32_everywhere():
     assert choose_precision(None, keras, CPU, BFLOAT16_INSTRUCTIONS) is torch.float32
     assert choose_precision("bfloat16", keras, CPU) is torch.bfloat16
     assert choose_precision("float32", load_recipe("air94"), CPU) is torch.float32
+
+
+def test_a_precision_that_is_only_emulated_is_said_to_be_slow():
+    warning = precision_warning("bfloat16", CPU, ["fma", "avx2"])
+    assert "cpu has no instructions for bfloat16" in warning
+    assert "--precision float32" in warning
+    assert precision_warning("bfloat16", CPU, ["avx512_bf16"]) is None
+    assert precision_warning("float32", CPU, []) is None
 
 
 def test_an_unknown_precision_is_named():

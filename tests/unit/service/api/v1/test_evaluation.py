@@ -28,6 +28,8 @@ def test_each_model_shows_what_its_manifest_says(bundles):
         assert model.best_epoch == manifest.metrics.best_epoch
         assert model.graphs == manifest.graphs
         assert model.fold == manifest.fold
+        assert model.temperature == manifest.temperature
+        assert model.selected == manifest.provenance.selected
         assert model.history == bundle.read_history()
         assert model.training.epochs == manifest.provenance.epochs
 

@@ -69,10 +69,16 @@ def release_calibrated(
 
     Raises:
         BundleError: a file of the artifact is not the released one.
-        ExportError: the artifact of that version exists already, or a run is no finished sibling.
+        ExportError: the artifact has a temperature already, that version exists already, or a run
+            is no finished sibling.
         VerificationError: the graphs are not the network, or an answer changed; nothing is written.
     """
     artifact.verify()
+    if artifact.manifest.temperature:
+        raise ExportError(
+            f"the logits of {artifact.path.name} are divided by a temperature already, and once "
+            "more would be once too often; calibrate the version before it"
+        )
     target = free_place(folder, artifact.name, version)
     fits = tuple(_fit(artifact, sibling, train) for sibling in siblings)
     temperature = math.exp(statistics.fmean(math.log(fit.temperature) for fit in fits))

@@ -122,3 +122,10 @@ def test_scaling_touches_the_last_layer_alone():
     torch.testing.assert_close(network(images), before / 2)
     changed = {name for name, value in names.items() if not torch.equal(value, kept[name])}
     assert changed == {"dense2.weight", "dense2.bias"}
+
+
+def test_a_calibrated_artifact_is_not_calibrated_again(pair, sample, tmp_path):
+    _, made = pair
+    siblings = [sibling_of(made.name)]
+    with pytest.raises(ExportError, match=f"{made.path.name} are divided by a temperature already"):
+        release_calibrated(made, siblings, sample, sample, "1.2.0", tmp_path)

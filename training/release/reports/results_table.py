@@ -28,6 +28,7 @@ def results_table(artifacts: Sequence[Bundle]) -> str:
             "expected calibration error",
             lambda artifact: f"{artifact.manifest.metrics.test.expected_calibration_error:.4f}",
         ),
+        *_temperature_rows(artifacts),
         (
             "seconds an epoch, median",
             lambda artifact: f"{artifact.manifest.provenance.median_epoch_seconds:.1f}",
@@ -68,6 +69,7 @@ def _int8_rows(artifacts: Sequence[Bundle]) -> list[tuple[str, Callable[[Bundle]
         ("test accuracy in int8", _int8_accuracy),
         ("labels of the test set that int8 changes", _int8_changes),
         ("int8 against float32, times as fast, batch of 1 and of 64", _int8_speed),
+        ("… on a processor with", _int8_instructions),
     ]
 
 
@@ -84,6 +86,23 @@ def _int8_changes(artifact: Bundle) -> str:
 def _int8_speed(artifact: Bundle) -> str:
     report = artifact.manifest.quantization
     return ", ".join(f"{gain.ratio:.2f}" for gain in report.speed) if report else ""
+
+
+def _int8_instructions(artifact: Bundle) -> str:
+    report = artifact.manifest.quantization
+    return ", ".join(report.environment["instructions"]) if report else ""
+
+
+def _temperature_rows(artifacts: Sequence[Bundle]) -> list[tuple[str, Callable[[Bundle], str]]]:
+    """Return by what the logits are divided, if those of any artifact are."""
+    if not any(artifact.manifest.temperature for artifact in artifacts):
+        return []
+    return [("logits divided by, fitted on held-out images", _temperature)]
+
+
+def _temperature(artifact: Bundle) -> str:
+    report = artifact.manifest.temperature
+    return f"{report.temperature:.3f}" if report else ""
 
 
 def _accuracy(artifact: Bundle) -> str:

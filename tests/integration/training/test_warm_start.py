@@ -140,5 +140,7 @@ def test_a_warm_start_is_no_sibling_since_it_may_have_seen_what_it_holds_out(sam
     source = source_of("keras-bn", sample, tmp_path)
     origin = {"source": "a", "recipe": "keras-bn", "seed": 1, "epochs": 9, "sha256": "0" * 64}
     sibling = replace(sibling_of("keras-bn"), origin=origin)
-    with pytest.raises(ExportError, match=r"began with the weights of a .* images that it holds out"):
+    with pytest.raises(
+        ExportError, match=r"began with the weights of a .* images that it holds out"
+    ):
         release_calibrated(source, [sibling], sample, sample, "1.1.0", tmp_path)

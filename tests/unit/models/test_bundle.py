@@ -298,9 +298,14 @@ def test_tensors_that_are_no_classifier_of_images_are_refused(path, change, mess
 
 
 def test_a_manifest_that_states_no_rule_for_pictures_means_the_first_one(path):
-    for released in load_catalogue(RELEASED):
-        table = json.loads((released.path / "manifest.json").read_text())
-        assert set(table["input"]) == {"name", "dtype", "shape"}
+    silent = [
+        released
+        for released in load_catalogue(RELEASED)
+        if set(json.loads((released.path / "manifest.json").read_text())["input"])
+        == {"name", "dtype", "shape"}
+    ]
+    assert silent
+    for released in silent:
         spec = released.manifest.input
         assert (spec.colour_order, spec.resize) == ("RGB", "central-crop")
         assert spec.image_shape == (32, 32, 3)

@@ -99,13 +99,15 @@ class Trials:
         if all(torch.equal(value, ended[name]) for name, value in self.weights.items()):
             yield "weights bit-identical"
 
-    def kill(self, count: int, wait: Callable[[Path], None], name: str) -> Counter[str]:
+    def kill(
+        self, count: int, wait: Callable[[Path, subprocess.Popen[str]], None], name: str
+    ) -> Counter[str]:
         """Kill a run at a moment; every second one is killed once more after it went on."""
         seen: Counter[str] = Counter()
         for number in range(count):
             folder = self.work / f"{name}-{number - number % 2}"
             process = self.start(folder)
-            wait(folder)
+            wait(folder, process)
             seen["kills"] += process.poll() is None
             process.kill()
             process.communicate()
@@ -117,23 +119,28 @@ class Trials:
                 load_checkpoint(folder / "checkpoint.pt")  # whole, and its sums right
         return seen
 
-    def any_moment(self, _folder: Path) -> None:
+    def any_moment(self, _folder: Path, _process: subprocess.Popen[str]) -> None:
         """Wait for a moment anywhere in a run."""
         time.sleep(self.draws.uniform(0, self.seconds))
 
-    def writing(self, folder: Path) -> None:
+    def writing(self, folder: Path, process: subprocess.Popen[str]) -> None:
         """Wait until a checkpoint is being written, the one of a random epoch."""
-        self._appears(folder / ".checkpoint.pt.partial", _present, 0.0005)
+        self._appears(process, folder / ".checkpoint.pt.partial", _present, 0.0005)
 
-    def epoch_end(self, folder: Path) -> None:
+    def epoch_end(self, folder: Path, process: subprocess.Popen[str]) -> None:
         """Wait until the curve of a random epoch is there, just before its checkpoint."""
-        self._appears(folder / "history.jsonl", _written, 0.003)
+        self._appears(process, folder / "history.jsonl", _written, 0.003)
 
-    def _appears(self, path: Path, look: Callable[[Path], int | None], then_s: float) -> None:
+    def _appears(
+        self,
+        process: subprocess.Popen[str],
+        path: Path,
+        look: Callable[[Path], int | None],
+        then_s: float,
+    ) -> None:
         """Wait until a file is there anew for the first or second time, and a moment more."""
-        until = time.monotonic() + WAIT_S
         last, wanted = look(path), self.draws.randint(1, 2)
-        while wanted and time.monotonic() < until:
+        while wanted and process.poll() is None:
             found = look(path)
             wanted -= found is not None and found != last
             last = found
@@ -174,7 +181,7 @@ class Trials:
             with _small_disk(self.work / "disk") as disk:
                 folder, filler = disk / "run", disk / "filler"
                 process = self.start(folder)
-                self.any_moment(folder)
+                self.any_moment(folder, process)
                 before = _epochs(folder)
                 _fill(filler)
                 time.sleep(self.seconds / 2)
@@ -196,7 +203,7 @@ class Trials:
         for number in range(count):
             folder = self.work / f"pipe-{number}"
             process = self.start(folder, stderr=subprocess.PIPE)
-            self.any_moment(folder)
+            self.any_moment(folder, process)
             before = _epochs(folder)
             assert process.stdout is not None
             assert process.stderr is not None

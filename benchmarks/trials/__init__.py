@@ -1,1 +1,1 @@
-"""What happens to requests when the server is overloaded, stopped, struck or changed."""
+"""What becomes of requests, and of trainings, when something is overloaded, stopped or struck."""

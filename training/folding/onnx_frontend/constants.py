@@ -9,11 +9,33 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from training.folding.algebra.affine import FoldRefused
 
+Array = NDArray[Any]
+
 NEUTRAL_DOMAINS = ("", "ai.onnx")
+FIRST_DEQUANTIZED = 19  # the first opset whose DequantizeLinear ONNX's reference has
 RANDOM = ("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike")
+
+
+class DequantizeLinear(OpRun):
+    """Scale (x - zero point), as in opsets 10 to 18: one scale, or one for each channel."""
+
+    def _run(
+        self, x: Array, scale: Array, zero: Array | None = None, axis: int = 1, **_: object
+    ) -> tuple[Array]:
+        shape = [1] * x.ndim
+        if scale.size > 1:
+            shape[axis] = scale.size
+        shifted = x.astype(scale.dtype) - (0 if zero is None else zero.reshape(shape))
+        return (scale.reshape(shape) * shifted,)
+
+
+def missing_operators(opset: int) -> list[type[OpRun]]:
+    """Return those operators of an opset that ONNX's reference has of later ones only."""
+    return [DequantizeLinear] if opset < FIRST_DEQUANTIZED else []
 
 
 class Constants:
@@ -79,7 +101,9 @@ class Constants:
             input=[onnx.ValueInfoProto(name=name) for name in feeds],
             output=[onnx.ValueInfoProto(name=value.name)],
         )
-        evaluator = ReferenceEvaluator(graph, opsets={"": self._opset})
+        evaluator = ReferenceEvaluator(
+            graph, opsets={"": self._opset}, new_ops=missing_operators(self._opset)
+        )
         (output,) = evaluator.run([str(value.name)], feeds)
         return np.asarray(output)
 

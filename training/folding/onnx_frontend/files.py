@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 
 from training.errors import FoldError
 from training.evaluation.onnx_runner import first_line
+from training.folding.onnx_frontend.proto_forms import make_readable
 
 LIMIT_BYTES = 2**31 - 1  # of one protobuf message
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
@@ -44,12 +45,32 @@ def read_model(path: Path) -> ir.Model:
             f"{LIMIT_BYTES:,}; export the network with its weights as external data"
         )
     try:
-        model = ir.load(path)
-    except (DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, OSError) as error:
-        reason = first_line(error)
-        raise FoldError(f"{path}: no ONNX model, or a damaged one ({reason}); {REMEDY}") from error
+        proto = onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError, TypeError, KeyError, OSError) as error:
+        raise _damaged(path, error) from error
+    model = parse_model(path, proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
     check_model(path, model)
     return model
+
+
+def parse_model(path: Path, proto: onnx.ModelProto) -> ir.Model:
+    """Return a model of what a file holds; `path` is what messages call it.
+
+    `proto` is changed into forms that can be read.
+
+    Raises:
+        FoldError: it is damaged, or holds what no tensor can.
+    """
+    make_readable(path, proto)
+    try:
+        return ir.from_proto(proto)
+    except Exception as error:  # damage shows as any of a dozen kinds
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> FoldError:
+    return FoldError(f"{path}: no ONNX model, or a damaged one ({first_line(error)}); {REMEDY}")
 
 
 def check_model(path: Path, model: ir.Model) -> None:
@@ -157,14 +178,14 @@ def _stream(model: ir.Model, file: BinaryIO) -> None:
         model.graph.initializers.update(held)
     graph = skeleton.graph.SerializeToString()
     skeleton.ClearField("graph")
-    tensors = [value.const_value for value in held.values() if value.const_value is not None]
-    heads = [_head(tensor) for tensor in tensors]
-    sizes = [len(head) + _data_bytes(one) for head, one in zip(heads, tensors, strict=True)]
+    tensors = {n: v.const_value for n, v in held.items() if v.const_value is not None}
+    heads = [_head(name, tensor) for name, tensor in tensors.items()]
+    sizes = [len(head) + _data_bytes(one) for head, one in zip(heads, tensors.values(), strict=True)]
     whole = len(graph) + sum(len(_prefix(INITIALIZER, size)) + size for size in sizes)
     file.write(skeleton.SerializeToString())
     file.write(_prefix(GRAPH, whole))
     file.write(graph)
-    for tensor, head, size in zip(tensors, heads, sizes, strict=True):
+    for tensor, head, size in zip(tensors.values(), heads, sizes, strict=True):
         file.write(_prefix(INITIALIZER, size))
         file.write(head)
         if _data_bytes(tensor):
@@ -172,12 +193,15 @@ def _stream(model: ir.Model, file: BinaryIO) -> None:
             file.write(tensor.tobytes())
 
 
-def _head(tensor: ir.TensorProtocol) -> bytes:
-    """Return all of a tensor but its numbers, with its texts where it holds those."""
+def _head(name: str, tensor: ir.TensorProtocol) -> bytes:
+    """Return all of a tensor but its numbers, with its texts where it holds those.
+
+    A tensor's own name may be another one: where a Constant held it, or none.
+    """
     head = onnx.TensorProto(
         dims=[int(size) for size in tensor.shape.numpy()],
         data_type=tensor.dtype.value,
-        name=tensor.name,
+        name=name,
         doc_string=tensor.doc_string or None,
         string_data=tensor.numpy().reshape(-1) if _is_text(tensor) else None,
     )

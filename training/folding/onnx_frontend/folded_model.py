@@ -10,6 +10,7 @@ from onnx_ir.passes import common
 from training.folding.engine import planner
 from training.folding.engine.report_row import Row
 from training.folding.onnx_frontend.constants import Constants
+from training.folding.onnx_frontend.shapes import infer_shapes
 from training.folding.onnx_frontend.view import View, view_of
 from training.folding.onnx_frontend.write_back import Writer, names_of
 
@@ -54,7 +55,7 @@ def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
     common.InlinePass()(copy)
     common.RemoveUnusedNodesPass()(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
-    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+    infer_shapes(copy)
     rows: list[Row] = []
     same: dict[str, str] = {}
     probes: list[tuple[str, str] | None] = []

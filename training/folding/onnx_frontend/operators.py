@@ -41,12 +41,22 @@ class Context:
     constants: Constants
 
     def constant(self, node: ir.Node, index: int) -> NDArray[Any] | None:
-        """Return an input of a node if it is there, constant, and can be computed."""
+        """Return an input of a node, None where it has none there.
+
+        Raises:
+            FoldRefused: it is there, but no constant, or cannot be computed.
+        """
         value = node.inputs[index] if index < len(node.inputs) else None
-        if value is None or not self.constants.holds(value):
+        if value is None:
             return None
+        if not self.constants.holds(value):
+            raise FoldRefused(f"{value.name} is no constant")
+        return self.constants.array(value)
+
+    def known(self, node: ir.Node, index: int) -> NDArray[Any] | None:
+        """Return an input of a node where it is known; only for what holds for any other too."""
         try:
-            return self.constants.array(value)
+            return self.constant(node, index)
         except FoldRefused:
             return None
 
@@ -90,12 +100,12 @@ def batch_norm(node: ir.Node, indices: list[int], context: Context) -> Operation
         )
     if _attribute(node, "spatial", 1) == 0:
         return KeptNorm(norm, "it has a scale for each position (spatial=0)")
-    vectors = [context.constant(node, index) for index in range(1, 5)]
-    if indices != [0] or any(vector is None for vector in vectors):
+    if indices != [0]:
         return KeptNorm(norm, _not_constant(node))
-    gamma, beta, mean, var = (np.asarray(v, np.float64).reshape(-1) for v in vectors)
-    stats = BatchNormStats(gamma, beta, mean, var, float(_attribute(node, "epsilon", 1e-5)))
     try:
+        vectors = [context.constant(node, index) for index in range(1, 5)]
+        gamma, beta, mean, var = (np.asarray(v, np.float64).reshape(-1) for v in vectors)
+        stats = BatchNormStats(gamma, beta, mean, var, float(_attribute(node, "epsilon", 1e-5)))
         return Affine(1, channel_map(stats), (norm,))
     except FoldRefused as refusal:
         return KeptNorm(norm, str(refusal))
@@ -212,8 +222,8 @@ def _linear(node: ir.Node, indices: list[int], context: Context) -> LinearMap | 
         return None
     if not weight.dtype.is_floating_point():
         return None
-    if weight.const_value is None and context.constant(node, 1) is None:
-        return None  # it cannot be computed here
+    if weight.const_value is None:
+        context.constant(node, 1)  # refuses what cannot be computed
     shape = tuple(size for size in weight.shape if isinstance(size, int))
     if len(shape) != len(weight.shape):
         return None
@@ -437,7 +447,7 @@ def reshape(node: ir.Node, indices: list[int], context: Context) -> Operation | 
     features = math.prod(size for size in sizes if size is not None)
     if _size(node.outputs[0], 1) == features:
         return Flatten()
-    target = context.constant(node, 1)
+    target = context.known(node, 1)
     if target is None:
         return None
     keeps_batch = int(target[0]) in (0, _size(source, 0)) and not _attribute(node, "allowzero", 0)
@@ -448,7 +458,7 @@ def reshape(node: ir.Node, indices: list[int], context: Context) -> Operation | 
 
 def _is_matrix(node: ir.Node, context: Context) -> bool:
     """Whether a node returns two axes."""
-    target = context.constant(node, 1)
+    target = context.known(node, 1)
     return target.size == 2 if target is not None else _rank(node.outputs[0]) == 2
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from training.folding.algebra.affine import FoldRefused
 from training.folding.engine.graph import (
     Affine,
     Concat,
@@ -86,7 +87,10 @@ def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.
 
 def _operation(native: ir.Node, indices: list[int], context: Context) -> Operation:
     if native.domain in NEUTRAL_DOMAINS and native.op_type in READERS:
-        operation = READERS[native.op_type](native, indices, context)
+        try:
+            operation = READERS[native.op_type](native, indices, context)
+        except FoldRefused as refusal:
+            return Opaque(f"{native.op_type}: {refusal}")
         if operation is not None:
             return operation
     computed = " without constant weights" if native.op_type in LAYERS else ""

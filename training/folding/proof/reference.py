@@ -28,6 +28,7 @@ from onnx.reference.ops.op_pad import Pad_18 as SlowPad
 
 from training.errors import GraphError
 from training.evaluation.onnx_runner import first_line
+from training.folding.onnx_frontend.constants import missing_operators
 from training.folding.proof.precision import in_float64
 
 Array = NDArray[Any]
@@ -44,7 +45,7 @@ class Reference:
         try:
             self._evaluator = ReferenceEvaluator(
                 ir.to_proto(in_float64(model)),
-                new_ops=OPERATORS,
+                new_ops=[*OPERATORS, *missing_operators(model.opset_imports.get("", 1))],
             )
         except Exception as error:  # its exceptions share no other base
             raise GraphError(f"no reference implementation: {first_line(error)}") from error

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # slow to import, and most of it is not in the base install
     from service.registry.local_model import LocalModel
     from training.folding.doctor.diagnosis import Diagnosis
     from training.folding.engine.report_row import Row
-    from training.folding.onnx_frontend.folded_model import FoldedModel
+    from training.folding.onnx_fold import OnnxFold
     from training.folding.proof.verdict import Verdict
     from training.folding.torch_frontend import FoldedNetwork
     from training.release.artifact_check import ArtifactVerdict
@@ -52,22 +52,26 @@ class MissingExtraError(ImportError):
 
 @dataclass(frozen=True)
 class FoldedOnnx:
-    """An ONNX model without the batch norms that could go, and the proof, which holds."""
+    """An ONNX model without the batch norms that could go, and the proof."""
 
-    folded: FoldedModel
-    verdict: Verdict
+    result: OnnxFold
 
     @property
     def model(self) -> onnx.ModelProto:
         """The folded model, as `onnx.save` takes it."""
         import onnx_ir
 
-        return onnx_ir.to_proto(self.folded.model)
+        return onnx_ir.to_proto(self.result.folded.model)
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """What became of every batch norm: which layers took it up, or the reason why it stays."""
-        return self.folded.rows
+        return self.result.folded.rows
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The proof, which holds; None where none was asked for."""
+        return self.result.verdict
 
 
 def fold(
@@ -102,8 +106,11 @@ def fold_onnx(
     output: StrPath | None = None,
     *,
     clones: bool = False,
+    constants: bool = False,
     data: StrPath | None = None,
     seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    proof: bool = True,
 ) -> FoldedOnnx:
     """Fold every batch norm of an ONNX model that can go exactly, and prove that nothing changed.
 
@@ -113,31 +120,35 @@ def fold_onnx(
         model: a file of any exporter, or the loaded model.
         output: where to write the folded model; a file that is there is replaced.
         clones: whether layers and weights that several nodes read may be copied.
+        constants: whether initializers that are inputs as well, which callers may override, are
+            constants: they are taken from the inputs.
         data: own inputs for the proof: .npz by input name, or .npy.
         seed: of the inputs of the proof.
+        sizes: of free axes in the proof, by symbol, or by `INPUT.AXIS`.
+        proof: whether to prove it; a file that is written without says so in its metadata.
 
     Raises:
         MissingExtraError: onnx is not installed.
         ShadowedPackageError: another `training` hides Foldnorm's.
-        training.errors.FoldError: the model cannot be read or run, or the output not be written.
+        training.errors.FoldError: the model cannot be read, or the output not be written.
         training.errors.VerificationError: the proof fails; nothing was written.
+        training.errors.UntestedError: nothing could be compared; nothing was written.
     """
     with _imports("fold_onnx", "fold", "training"):
-        from training.errors import VerificationError
-        from training.folding.onnx_frontend.files import check_output, write_model
-        from training.folding.onnx_frontend.folded_model import fold_model
-        from training.folding.proof.prove import prove_fold
-    original = _read_onnx(model)
+        from training.folding.onnx_fold import Options, fold_file, fold_proto
+        from training.folding.onnx_frontend.files import check_output
     if output is not None:
         source = Path(model) if isinstance(model, str | os.PathLike) else Path()
         check_output(source, Path(output), force=True)
-    folded = fold_model(original, clones=clones)
-    verdict = prove_fold(original, folded, clones=clones, data=_optional(data), seed=seed)
-    if not verdict.holds:
-        raise VerificationError(f"the fold changes the network, nothing was written: {verdict}")
+    options = Options(clones, constants, _optional(data), seed, sizes, proof)
+    if isinstance(model, str | os.PathLike):
+        result = fold_file(Path(model), options)
+    else:
+        result = fold_proto(model, options)
+    result.check()
     if output is not None:
-        write_model(folded.model, Path(output))
-    return FoldedOnnx(folded, verdict)
+        result.write(Path(output))
+    return FoldedOnnx(result)
 
 
 @overload
@@ -147,6 +158,7 @@ def verify(
     *,
     data: StrPath | None = None,
     seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
 ) -> Verdict: ...
 @overload
 def verify(model: StrPath, *, data_dir: StrPath) -> ArtifactVerdict: ...
@@ -157,6 +169,7 @@ def verify(
     data_dir: StrPath | None = None,
     data: StrPath | None = None,
     seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
 ) -> Verdict | ArtifactVerdict:
     """Return whether two ONNX models, or the graphs of an artifact, are the same network.
 
@@ -169,6 +182,7 @@ def verify(
         data_dir: for an artifact: the folder that holds cifar-10-batches-py/.
         data: for two models: own inputs, .npz by input name, or .npy.
         seed: for two models: of the inputs.
+        sizes: for two models: of free axes, by symbol, or by `INPUT.AXIS`.
 
     Raises:
         TypeError: there is neither another model nor a `data_dir`, or both.
@@ -184,7 +198,7 @@ def verify(
     with _imports("verify", "fold", "training"):
         from training.folding.proof.prove import compare_models
     models = _read_onnx(model), _read_onnx(other)
-    return compare_models(*models, data=_optional(data), seed=seed)
+    return compare_models(*models, data=_optional(data), seed=seed, sizes=sizes)
 
 
 def doctor(model: StrPath, data_dir: StrPath | None = None) -> Diagnosis:
@@ -268,15 +282,10 @@ def _verify_artifact(artifact: Path, data_dir: Path) -> ArtifactVerdict:
 
 
 def _read_onnx(model: StrPath | onnx.ModelProto) -> onnx_ir.Model:
-    import onnx_ir
+    from training.folding.onnx_fold import read_proto
+    from training.folding.onnx_frontend.files import read_model
 
-    from training.folding.onnx_frontend.files import check_model, read_model
-
-    if isinstance(model, str | os.PathLike):
-        return read_model(Path(model))
-    parsed = onnx_ir.from_proto(model)
-    check_model(Path("the ONNX model"), parsed)
-    return parsed
+    return read_model(Path(model)) if isinstance(model, str | os.PathLike) else read_proto(model)
 
 
 def _optional(path: StrPath | None) -> Path | None:

@@ -7,11 +7,11 @@ import onnx
 import onnx_ir as ir
 
 from training.folding.onnx_frontend.folded_model import fold_model
-from training.folding.proof.evidence import input_specs
 from training.folding.proof.inputs import feeds
 from training.folding.proof.precision import in_float64
 from training.folding.proof.reference import Reference
-from training.folding.proof.sessions import Runner
+from training.folding.proof.sessions import Session, written
+from training.folding.proof.sizes import input_specs, sizes_to_try
 
 # Float64 rounding of at most a few hundred products, amplified by scales up to 170.
 ALGEBRA = 1e-10
@@ -67,12 +67,14 @@ def algebra_error(model, other=None, **options):
 
 def served_error(model, other):
     """Return the largest error of a folded model as onnxruntime runs it, over the scale."""
-    original, runner = Reference(model), Runner(other, ("disable_all", "enable_all"))
+    original = Reference(model)
+    with written(other) as path:
+        sessions = [Session(path, level) for level in ("disable_all", "enable_all")]
     return max(
         _error(truth, served)
         for feed in _feeds(model)
-        for level in runner.run(feed)
-        for truth, served in zip(original.run(feed.arrays), level, strict=True)
+        for session in sessions
+        for truth, served in zip(original.run(feed.arrays), session.run(feed).values(), strict=True)
     )
 
 
@@ -83,7 +85,8 @@ def _errors(original, other, model):
 
 
 def _feeds(model):
-    return list(feeds(input_specs(model), 0))[:2]
+    specs = input_specs(model)
+    return list(feeds(specs, sizes_to_try(specs)[0]))[:2]
 
 
 def _error(truth, other):

@@ -11,7 +11,9 @@
     ├── GraphError         an ONNX file cannot be loaded, or is no graph of ours
     ├── FoldError          a network cannot be read by the folding engine
     ├── ExportError        a run or a network cannot become an artifact
+    ├── FoldFaultError     a fold would be no valid model: a fault of this program
     ├── VerificationError  a proof failed: two networks that must agree do not
+    ├── UntestedError      a proof could not be made: nothing could be compared
     └── ClientError        asking a server failed; `training.client.errors` has its tree
 
 The command line prints the message of any of them as one line and exits with `exit_code`.
@@ -72,7 +74,19 @@ class ExportError(TrainingError):
     """A run has nothing to release, or its graph would hold unexpected operators."""
 
 
+class FoldFaultError(TrainingError):
+    """What folding made is no valid model, though the model is one."""
+
+    exit_code = 1
+
+
 class VerificationError(TrainingError):
     """Networks that must be equal are not."""
 
     exit_code = 3
+
+
+class UntestedError(TrainingError):
+    """Whether networks are equal could not be tested: no input that was tried shows it."""
+
+    exit_code = 4

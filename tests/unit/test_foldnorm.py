@@ -86,8 +86,8 @@ def test_a_fold_whose_proof_fails_is_raised_and_not_written(
 ) -> None:
     judged = foldnorm.verify(model_file, model_file)
     wrong = type(judged)(**{**vars(judged), "unexplained_label_changes": 1})
-    monkeypatch.setattr("training.folding.proof.prove.prove_fold", lambda *_, **__: wrong)
-    with pytest.raises(VerificationError, match="the fold changes the network"):
+    monkeypatch.setattr("training.folding.onnx_fold.prove_fold", lambda *_, **__: wrong)
+    with pytest.raises(VerificationError, match="the proof fails, nothing was written"):
         foldnorm.fold_onnx(model_file, tmp_path / "folded.onnx")
     assert not (tmp_path / "folded.onnx").exists()
 

@@ -5,7 +5,7 @@ A command's module and its function have its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -99,3 +99,18 @@ def _explanation(error: Exception, extra: str) -> Any:
 
     explain.__doc__ = f"Not installed: needs the extra {extra!r}."
     return explain
+
+
+def sizes_by_name(given: Sequence[str]) -> dict[str, int]:
+    """Return sizes of `NAME=VALUE`.
+
+    Raises:
+        BadParameter: one is not of that form.
+    """
+    sizes = {}
+    for one in given:
+        name, _, value = one.partition("=")
+        if not name or not value.isdecimal():
+            raise typer.BadParameter(f"--size {one}: give NAME=VALUE, as height=224")
+        sizes[name] = int(value)
+    return sizes

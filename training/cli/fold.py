@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from training.errors import VerificationError
-from training.folding.fold_report import fold_report, fold_table, verdict_table
-from training.folding.onnx_frontend import fold_model, read_model, write_model
+from training.cli.commands import sizes_by_name
+from training.folding.fold_report import fold_report, fold_table, totals, verdict_table
+from training.folding.onnx_fold import Measured, OnnxFold, Options, as_plain, fold_file, measure
 from training.folding.onnx_frontend.files import check_output
-from training.folding.proof import prove_fold
-from training.folding.proof.evidence import input_specs
-from training.folding.proof.inputs import feeds
-from training.folding.proof.layer_errors import layer_errors
 
 
 def fold(
@@ -25,10 +22,27 @@ def fold(
     clone: Annotated[
         bool, typer.Option("--clone", help="Copy layers and weights that several nodes read.")
     ] = False,
+    constants: Annotated[
+        bool,
+        typer.Option(
+            "--initializers-are-constants",
+            help="Take initializers from the inputs, where callers may override them.",
+        ),
+    ] = False,
     data: Annotated[
         Path | None, typer.Option(help="Own inputs for the proof: .npz by input name, or .npy.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the inputs of the proof.")] = 0,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A free size in the proof; INPUT.AXIS names any."),
+    ] = None,
+    no_proof: Annotated[
+        bool, typer.Option("--no-proof", help="Prove nothing; the file says so in its metadata.")
+    ] = False,
+    measured: Annotated[
+        bool, typer.Option("--measure", help="State the time of a run before and after.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--json", help="Write the report to this file, '-' prints it.")
     ] = None,
@@ -37,25 +51,35 @@ def fold(
     """Fold every batch norm of MODEL that can go exactly, prove it, and write the result.
 
     Exit code 0 when all are folded or refused for a reason, 2 for bad input, 3 when the proof
-    fails; then nothing is written.
+    fails, 4 when nothing could be tested; with 3 and 4 nothing is written.
     """
     check_output(model, output, force=force)
-    original = read_model(model)
-    folded = fold_model(original, clones=clone)
-    verdict = prove_fold(original, folded, clones=clone, data=data, seed=seed)
-    first = next(feeds(input_specs(original), seed))
-    errors = layer_errors(original, folded.model, folded.probes, first)
-    document = fold_report(model, output, original, folded, errors, verdict)
+    options = Options(clone, constants, data, seed, sizes_by_name(size or ()), not no_proof)
+    folded = fold_file(model, options)
+    times = measure(folded) if measured else None
+    document = fold_report(folded, output) | ({"measured": as_plain(times)} if times else {})
     if report is not None and str(report) == "-":
         typer.echo(json.dumps(document, indent=1))
     else:
-        console = Console()
-        console.print(fold_table(folded.rows, errors))
-        console.print(verdict_table(verdict, "folded"))
-        before, after = document["batch_norms_before"], document["batch_norms_after"]
-        console.print(f"batch norms: {before} before, {after} after")
+        _print(folded, times)
     if report is not None and str(report) != "-":
         report.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    if not verdict.holds:
-        raise VerificationError(f"{model}: the proof fails, so {output} was not written")
-    write_model(folded.model, output)
+    folded.check()
+    folded.write(output)
+
+
+def _print(folded: OnnxFold, times: Measured | None) -> None:
+    parts: Sequence[Any] = (
+        [fold_table(folded.folded.rows, folded.errors)] if folded.folded.rows else []
+    )
+    console = Console()
+    for part in parts:
+        console.print(part)
+    if folded.verdict is not None and not folded.verdict.unchanged:
+        console.print(verdict_table(folded.verdict, "folded"))
+    console.print(totals(folded))
+    if times is not None:
+        console.print(
+            f"one run, one thread: {times.original_ms:.3g} ms before, {times.folded_ms:.3g} after; "
+            f"ratio {times.ratio:.3f} ({times.low:.3f} to {times.high:.3f}), {times.inputs}"
+        )

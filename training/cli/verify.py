@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 
 from models.bundle import load_bundle
-from training.cli.commands import missing_package
-from training.errors import VerificationError
+from training.cli.commands import missing_package, sizes_by_name
+from training.errors import UntestedError, VerificationError
 from training.folding.fold_report import verdict_report, verdict_table
 from training.folding.onnx_frontend import read_model
-from training.folding.proof import compare_models
+from training.folding.proof import Verdict, compare_models
 
 SCHEMA = 1
 
@@ -36,21 +36,34 @@ def verify(
         Path | None, typer.Option(help="For two files: own inputs, .npz by input name, or .npy.")
     ] = None,
     seed: Annotated[int, typer.Option(help="For two files: of the inputs.")] = 0,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="For two files: a free size; INPUT.AXIS names any."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Prove two ONNX files the same but for rounding, or an artifact's graphs on the test set.
 
     Of an artifact: torch = unfolded = folded; an int8 graph is checked to be their rounding, and
-    measured again. Exit code 0 if the proof holds, 3 if it fails, 2 for bad input.
+    measured again. Exit code 0 if the proof holds, 3 if it fails, 4 if nothing could be tested, 2
+    for bad input.
     """
     if other is None:
-        if data is not None:
-            raise typer.BadParameter("--data is for two ONNX files; an artifact needs --data-dir")
+        if data is not None or size:
+            raise typer.BadParameter(
+                "--data and --size are for two ONNX files; an artifact needs --data-dir"
+            )
         _verify_artifact(model, data_dir, threads, as_json=as_json)
     elif data_dir is not None or threads is not None:
         raise typer.BadParameter("--data-dir and --threads are for an artifact, not for two files")
     else:
-        _verify_files(model, other, data, seed, as_json=as_json)
+        sizes = sizes_by_name(size or ())
+        verdict = compare_models(
+            read_model(model), read_model(other), data=data, seed=seed, sizes=sizes
+        )
+        _report_files(model, other, verdict, as_json=as_json)
 
 
 def _verify_artifact(
@@ -89,8 +102,7 @@ def _verify_artifact(
         raise VerificationError(f"{artifact}: the proof fails; do not serve this artifact")
 
 
-def _verify_files(model: Path, other: Path, data: Path | None, seed: int, *, as_json: bool) -> None:
-    verdict = compare_models(read_model(model), read_model(other), data=data, seed=seed)
+def _report_files(model: Path, other: Path, verdict: Verdict, *, as_json: bool) -> None:
     if as_json:
         document = {
             "schema": SCHEMA,
@@ -101,5 +113,11 @@ def _verify_files(model: Path, other: Path, data: Path | None, seed: int, *, as_
         typer.echo(json.dumps(document, indent=1))
     else:
         Console().print(verdict_table(verdict, "other"))
+    if verdict.outcome == "untested":
+        raise UntestedError(
+            f"whether {model} and {other} are the same network could not be tested: "
+            f"{verdict.untested}"
+        )
     if not verdict.holds:
-        raise VerificationError(f"{model} and {other} are not the same network")
+        fault = f": {verdict.faults[0]}" if verdict.faults else ""
+        raise VerificationError(f"{model} and {other} are not the same network{fault}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,21 @@ import onnx_ir as ir
 from rich.table import Table
 
 from training.folding.engine.report_row import Row
-from training.folding.onnx_frontend import FoldedModel
+from training.folding.onnx_fold import OnnxFold
 from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, ERROR_FACTOR
-from training.folding.proof.verdict import Verdict, Worst
+from training.folding.proof.verdict import Outcome, Verdict, Worst
+
+OUTCOMES: dict[Outcome, str] = {
+    "holds": "the proof holds",
+    "fails": "THE PROOF FAILS",
+    "untested": "COULD NOT BE TESTED",
+}
+NO_PROOF: dict[str, Any] = {
+    "outcome": "none",
+    "holds": None,
+    "judged": 0,
+    "notes": ["nothing was proved (--no-proof)"],
+}
 
 
 def fold_table(rows: Sequence[Row], errors: Sequence[float | None]) -> Table:
@@ -32,11 +44,17 @@ def fold_table(rows: Sequence[Row], errors: Sequence[float | None]) -> Table:
 
 def verdict_table(verdict: Verdict, other: str) -> Table:
     """Return the verdict, part by part."""
-    holds = "the proof holds" if verdict.holds else "THE PROOF FAILS"
-    table = Table("measured", "value", "holds if", title=f"verdict: {holds}")
+    table = Table("measured", "value", "holds if", title=f"verdict: {OUTCOMES[verdict.outcome]}")
+    if verdict.untested is not None:
+        table.add_row("not tested", verdict.untested, "")
+        return table
+    for fault in verdict.faults:
+        table.add_row("fault", fault, "none")
     table.add_row("outputs compared", f"{verdict.judged}", "> 0")
     if verdict.not_finite:
         table.add_row("… not finite in the original", f"{verdict.not_finite}", "")
+    if verdict.undecided:
+        table.add_row("… that rounding decides", f"{verdict.undecided}", "")
     if verdict.algebra is not None:
         table.add_row(
             f"error in float64, of {ALGEBRA_TOLERANCE:g} x scale", _worst(verdict.algebra), "<= 1"
@@ -72,29 +90,37 @@ def _differences(verdict: Verdict) -> str:
 SCHEMA = 1
 
 
-def fold_report(
-    path: Path,
-    output: Path,
-    original: ir.Model,
-    folded: FoldedModel,
-    errors: Sequence[float | None],
-    verdict: Verdict,
-) -> dict[str, Any]:
+def fold_report(fold: OnnxFold, output: Path) -> dict[str, Any]:
     """Return what was folded into what, what was not and why, and the verdict."""
+    written = fold.verdict is None or fold.verdict.holds
     return {
         "schema": SCHEMA,
-        "model": str(path),
-        "folded": str(output) if verdict.holds else None,
-        "batch_norms_before": count_norms(original),
-        "batch_norms_after": count_norms(folded.model),
-        "layers": [_row(row, error) for row, error in zip(folded.rows, errors, strict=True)],
-        "proof": verdict_report(verdict),
+        "model": str(fold.name),
+        "folded": str(output) if written else None,
+        "batch_norms_before": count_norms(fold.original),
+        "batch_norms_after": count_norms(fold.folded.model),
+        "layers": [
+            _row(row, error) for row, error in zip(fold.folded.rows, fold.errors, strict=True)
+        ],
+        "proof": NO_PROOF if fold.verdict is None else verdict_report(fold.verdict),
     }
 
 
 def verdict_report(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as plain values."""
-    return {"holds": verdict.holds, **asdict(verdict)}
+    plain = asdict(replace(verdict, example=None))
+    del plain["example"]
+    return {"outcome": verdict.outcome, "holds": verdict.holds, **plain}
+
+
+def totals(fold: OnnxFold) -> str:
+    """Return how many batch norms there were and are, and the verdict, as one line."""
+    before, after = count_norms(fold.original), count_norms(fold.folded.model)
+    if fold.folded.unchanged:
+        end = "; nothing to fold: the model stays as it is"
+    else:
+        end = "" if fold.verdict is not None else f"; {NO_PROOF['notes'][0]}"
+    return f"batch norms: {before} before, {after} after{end}"
 
 
 def count_norms(model: ir.Model) -> int:

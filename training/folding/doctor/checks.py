@@ -35,8 +35,8 @@ def training_mode(norm: NormRecord) -> Finding | None:
 
 
 def missing_statistics(norm: NormRecord) -> Finding | None:
-    """There is nothing to normalize with."""
-    if norm.trains:
+    """There is nothing to normalize with; what a graph computes is told by `kept`."""
+    if norm.trains or norm.kept is not None:
         return None
     missing = [n for n, v in (("running_mean", norm.mean), ("running_var", norm.var)) if v is None]
     if not missing:
@@ -203,22 +203,22 @@ def float16_overflow(norm: NormRecord) -> Finding | None:
 
 
 def kept(norm: NormRecord) -> Finding | None:
-    """The graph does not let it go."""
-    if norm.kept is None or norm.blocks_pool:
+    """The graph does not let it go; broken statistics are told once."""
+    unknown = norm.mean is None or norm.var is None
+    if norm.kept is None or norm.blocks_pool or norm.trains or not (norm.sound or unknown):
         return None
     return Finding(
         "note", "kept", norm.name, f"cannot be folded: {norm.kept}", "nothing: it stays and is run"
     )
 
 
-ALWAYS = (training_mode, missing_statistics, never_updated, broken_statistics)
+ALWAYS = (training_mode, missing_statistics, never_updated, broken_statistics, kept)
 OF_SOUND_NORMS = (
     tiny_variance,
     negative_gamma,
     dead_channels,
     large_scale,
     float16_overflow,
-    kept,
 )
 
 

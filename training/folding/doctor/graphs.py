@@ -8,21 +8,20 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import common
 
+from training.folding.algebra.affine import FoldRefused
 from training.folding.doctor.record import NormRecord
 from training.folding.engine.report_row import Row
 from training.folding.onnx_frontend import fold_model
 from training.folding.onnx_frontend.constants import Constants
+from training.folding.onnx_frontend.folded_model import prepared
 
 POOL_REFUSAL = "takes a maximum"  # how the rule of max pooling says no
 
 
 def norms_of_model(model: ir.Model) -> list[NormRecord]:
     """Return every batch norm, bodies of control flow and functions included."""
-    copy = model.clone()
-    common.InlinePass()(copy)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
+    copy = prepared(model)
     folded = fold_model(model)
     rows = {row.norm.name: row for row in folded.norms}
     weights = dict(_largest_weights(folded.model))
@@ -55,7 +54,10 @@ def _vector(node: ir.Node, index: int, constants: Constants) -> NDArray[np.float
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None or not constants.holds(value):
         return None
-    return np.asarray(constants.array(value), np.float64).reshape(-1)
+    try:
+        return np.asarray(constants.array(value), np.float64).reshape(-1)
+    except FoldRefused:
+        return None  # the fold says why
 
 
 def _with_fold(norm: NormRecord, rows: dict[str, Row], weights: dict[str, float]) -> NormRecord:

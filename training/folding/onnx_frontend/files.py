@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -137,8 +137,10 @@ def _check_external(path: Path, tensor: ir.ExternalTensor) -> None:
         )
 
 
-def write_model(model: ir.Model, path: Path) -> None:
+def write_model(model: ir.Model, path: Path, check: Callable[[Path], None] | None = None) -> None:
     """Write a model, with its weights in `NAME.data` beside it if one file cannot hold them.
+
+    `check` is given the finished file before it takes the place of another, and may raise.
 
     Raises:
         FoldError: it cannot be written; what was there before is still there.
@@ -147,6 +149,8 @@ def write_model(model: ir.Model, path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".foldnorm-", dir=path.parent) as folder:
             draft = Path(folder, path.name)
             _write(model, draft)
+            if check is not None:
+                check(draft)
             for file in sorted(Path(folder).iterdir(), reverse=True):  # the data first
                 file.replace(path.parent / file.name)
     except OSError as error:
@@ -180,7 +184,8 @@ def _stream(model: ir.Model, file: BinaryIO) -> None:
     skeleton.ClearField("graph")
     tensors = {n: v.const_value for n, v in held.items() if v.const_value is not None}
     heads = [_head(name, tensor) for name, tensor in tensors.items()]
-    sizes = [len(head) + _data_bytes(one) for head, one in zip(heads, tensors.values(), strict=True)]
+    parts = zip(heads, tensors.values(), strict=True)
+    sizes = [len(head) + _data_bytes(tensor) for head, tensor in parts]
     whole = len(graph) + sum(len(_prefix(INITIALIZER, size)) + size for size in sizes)
     file.write(skeleton.SerializeToString())
     file.write(_prefix(GRAPH, whole))

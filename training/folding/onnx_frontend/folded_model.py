@@ -24,6 +24,7 @@ class FoldedModel:
     Attributes:
         rows: what became of every batch norm, and the constants that were folded.
         same: tensor of this model -> tensor of the original with the same numbers.
+        constants: whether initializers that are inputs as well were taken for constants.
         probes: for each row a tensor of this model that shows the fold, and the original's tensor
             with the same numbers; None where there is none.
     """
@@ -32,6 +33,12 @@ class FoldedModel:
     rows: tuple[Row, ...]
     same: dict[str, str]
     probes: tuple[tuple[str, str] | None, ...]
+    constants: bool = False
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nothing was folded; then the model as it was is to be kept."""
+        return not any(row.folded for row in self.rows)
 
     @property
     def norms(self) -> tuple[Row, ...]:
@@ -39,7 +46,7 @@ class FoldedModel:
         return tuple(row for row in self.rows if row.is_norm)
 
 
-def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
+def fold_model(model: ir.Model, *, clones: bool = False, constants: bool = False) -> FoldedModel:
     """Return a folded copy; the model itself is not changed.
 
     Functions are inlined. A body of control flow is folded as a graph of its own, what it reads of
@@ -48,14 +55,10 @@ def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
     Args:
         model: any model.
         clones: whether layers and weights with several readers may be copied.
+        constants: whether initializers that are inputs as well, which callers may override, are
+            constants: they are taken from the inputs.
     """
-    copy = model.clone()
-    if copy.ir_version < FREE_INITIALIZERS:
-        _free_initializers(copy)
-    common.InlinePass()(copy)
-    common.RemoveUnusedNodesPass()(copy)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
-    infer_shapes(copy)
+    copy = prepared(model, constants=constants)
     rows: list[Row] = []
     same: dict[str, str] = {}
     probes: list[tuple[str, str] | None] = []
@@ -70,13 +73,23 @@ def fold_model(model: ir.Model, *, clones: bool = False) -> FoldedModel:
         }
         probes += [_probe(view, row) for row in folded]
     common.RemoveUnusedNodesPass()(copy)
-    return FoldedModel(copy, tuple(rows), same, tuple(probes))
+    return FoldedModel(copy, tuple(rows), same, tuple(probes), constants)
 
 
-def _free_initializers(model: ir.Model) -> None:
-    """Take constants from the inputs, where a format without any other place for them put them."""
-    common.RemoveInitializersFromInputsPass()(model)
-    model.ir_version = FREE_INITIALIZERS
+def prepared(model: ir.Model, *, constants: bool = False) -> ir.Model:
+    """Return a copy in the form that is folded: functions inlined, constants as initializers.
+
+    Before version 4 the format had no other place for constants than the inputs.
+    """
+    copy = model.clone()
+    if constants or copy.ir_version < FREE_INITIALIZERS:
+        common.RemoveInitializersFromInputsPass()(copy)
+        copy.ir_version = max(copy.ir_version, FREE_INITIALIZERS)
+    common.InlinePass()(copy)
+    common.RemoveUnusedNodesPass()(copy)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
+    infer_shapes(copy)
+    return copy
 
 
 def _probe(view: View, row: Row) -> tuple[str, str] | None:

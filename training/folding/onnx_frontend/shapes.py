@@ -1,7 +1,7 @@
 """What the sizes and types of a model's tensors are, as far as they follow from its inputs.
 
-onnx_ir has a pass for that, which takes every sequence for a tensor: a graph written with such types
-is invalid.
+onnx_ir has a pass for that, which takes every sequence for a tensor: a graph written with such
+types is invalid.
 """
 
 from __future__ import annotations

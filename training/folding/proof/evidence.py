@@ -1,171 +1,155 @@
-"""What two models return for the same inputs: the original and another that should be the same.
+"""Four sets of numbers for the same inputs: of the original and of another that should be the same.
 
 truth       the original in float64
 algebra     the other in float64
 unfolded    the original as onnxruntime runs it unoptimized
 folded      the other, unoptimized and as it is served, whichever is farther from the truth
+
+An element says something where the original is finite in all its runs, and where rounding does not
+decide it: a label, and how many there are, may turn on the last bit. Such the original itself must
+return alike in all its runs, on inputs a little off as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from training.errors import FoldError, GraphError
-from training.evaluation.onnx_runner import Optimization
-from training.folding.proof.inputs import Feed, InputSpec
-from training.folding.proof.precision import lowest_precision
-from training.folding.proof.reference import Reference
-from training.folding.proof.sessions import Runner
+from training.folding.proof.inputs import Feed
 from training.folding.proof.tolerances import ERROR_FLOOR, FourLogits, largest_difference
 
 Array = NDArray[Any]
 
-
-LEVELS: tuple[Optimization, Optimization] = ("disable_all", "enable_all")
+Skipped = Literal["not finite", "rounding", "empty"]
+FLOATS, TEXTS = "fV", "OSU"  # kinds of numpy's types; V is bfloat16
+JUMP = 0.01  # of the scale: what nothing but a decision makes of inputs off by 1e-5
 FLOOR_STEPS = 8  # of the weights' type: what rounding may make of numbers as large as 1
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One output for the samples of one kind in one run."""
+    """One output for the samples of one kind in one run.
+
+    Attributes:
+        exact: whether both models were computed in float64 here.
+        skipped: why nothing is compared, None where something is.
+    """
 
     output: str
     kind: str
     sizes: tuple[int, ...]
     four: FourLogits
+    exact: bool = True
+    skipped: Skipped | None = None
 
 
-class Models:
-    """An original and another model, each ready to run in float64 and in onnxruntime.
-
-    Args:
-        original: the model that is right.
-        other: the one that should be the same.
-        algebra: the other one with weights that were never rounded; itself where there is none.
+@dataclass(frozen=True)
+class Results:
+    """One output for one input, of every run.
 
     Attributes:
-        reference_note: why nothing was computed in float64, None if it was.
-
-    Raises:
-        FoldError: the models have other inputs or outputs, or onnxruntime cannot run them.
+        truth, algebra: in float64; None where that could not be computed.
+        originals: unoptimized, and as it is served.
+        nudged: of the original for inputs a little off; None where nothing turns on the last bit.
+        others: of the other model, unoptimized and as it is served.
     """
 
-    def __init__(
-        self, original: ir.Model, other: ir.Model, algebra: ir.Model | None = None
-    ) -> None:
-        self.specs = input_specs(original)
-        self.outputs = [str(value.name) for value in original.graph.outputs]
-        _check_alike(self.specs, input_specs(other), self.outputs, other)
-        dtype = lowest_precision(original)
-        self.floor = _floor(dtype)
-        self.reference_note: str | None = None
-        self._references: tuple[Reference, Reference] | None = None
-        try:
-            self._references = Reference(original), Reference(algebra or other)
-        except GraphError as error:
-            self.reference_note = str(error)
-        self._original = Runner(original, LEVELS)
-        self._other = Runner(other, LEVELS)
+    output: str
+    feed: Feed
+    truth: Array | None
+    algebra: Array | None
+    originals: Sequence[Array]
+    nudged: Array | None
+    others: Sequence[Array]
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What was computed otherwise than one would expect, and why."""
-        widened = "bfloat16 was computed in float32, in which its weights are exact"
-        return tuple(
-            [f"nothing was computed in float64: {self.reference_note}"] * bool(self.reference_note)
-            + [widened] * self._original.widened
-        )
-
-    def evidence(self, feeds: Iterable[Feed]) -> Iterator[Evidence]:
-        """Yield what each output is for each kind of input.
-
-        Inputs that the original does not take are left out: a size may be impossible.
-        """
-        for feed in feeds:
-            try:
-                originals = self._original.run(feed)
-                truth = self._exact(0, feed, originals[0])
-            except GraphError:
-                continue
-            # Lists of one array for each output; of runs, one list for each optimization level.
-            algebra = self._exact(1, feed, truth)
-            candidates = self._other.run(feed)
-            for index, output in enumerate(self.outputs):
-                unfolded, folded = (
-                    _worst([one[index] for one in runs], truth[index])
-                    for runs in (originals, candidates)
+    def fault(self) -> str | None:
+        """What the models differ in besides numbers, None where they do not."""
+        original = self.originals[0]
+        for other in () if self._shape_is_undecided else self.others:
+            if other.shape != original.shape:
+                return (
+                    f"the output {self.output!r} is {original.shape} in one and {other.shape} in "
+                    f"the other ({self.feed})"
                 )
-                four = (truth[index], algebra[index], unfolded, folded)
-                yield from self._by_kind(output, feed, four)
+            if (other.dtype.kind in TEXTS) != (original.dtype.kind in TEXTS):
+                return f"the output {self.output!r} holds texts in one of the models only"
+        return None
 
-    def _exact(self, which: int, feed: Feed, otherwise: Sequence[Array]) -> list[Array]:
-        """Return a model's outputs in float64; others where it has no reference."""
-        if self._references is None:
-            return [one.astype(np.float64) for one in otherwise]
-        return self._references[which].run(feed.arrays)
-
-    def _by_kind(
-        self, output: str, feed: Feed, four: tuple[Array, Array, Array, Array]
-    ) -> Iterator[Evidence]:
-        truth, algebra, unfolded, folded = (_as_numbers(one) for one in four)
-        every = (truth, algebra, unfolded, folded)
-        batched = all(one.shape[:1] == (len(feed.kinds),) for one in every)
-        sizes = tuple(next(iter(feed.arrays.values())).shape)
-        for kind in dict.fromkeys(feed.kinds) if batched else ("all",):
-            chosen: Any = [one == kind for one in feed.kinds] if batched else ...
-            compared = FourLogits(
-                truth[chosen], algebra[chosen], unfolded[chosen], folded[chosen], self.floor
+    def evidence(self, floor: float) -> Iterator[Evidence]:
+        """Yield what is compared, kind by kind; `floor` as in `FourLogits`."""
+        sizes = tuple(next(iter(self.feed.arrays.values())).shape) if self.feed.arrays else ()
+        if self._shape_is_undecided or not self.originals[0].size:
+            reason: Skipped = "rounding" if self._shape_is_undecided else "empty"
+            nothing = np.zeros(0)
+            four = FourLogits(nothing, nothing, nothing, nothing, floor)
+            yield Evidence(self.output, "all", sizes, four, skipped=reason)
+            return
+        floats = self.originals[0].dtype.kind in FLOATS
+        arrays, counts = self._numbers() if floats else self._codes()
+        for kind, chosen in _kinds(self.feed.kinds, arrays[0]):
+            seen = counts[chosen]
+            parts = [one[chosen] if seen.all() else one[chosen][seen] for one in arrays]
+            truth, algebra, unfolded, folded = parts
+            yield Evidence(
+                self.output,
+                kind,
+                sizes,
+                FourLogits(truth, algebra, unfolded, folded, floor),
+                exact=self._exact,
+                skipped=None if seen.any() else "not finite" if floats else "rounding",
             )
-            yield Evidence(output, kind, sizes, compared)
+
+    @property
+    def _shape_is_undecided(self) -> bool:
+        return len({one.shape for one in self._every}) > 1
+
+    @property
+    def _every(self) -> list[Array]:
+        others = [one for one in (self.truth, self.nudged) if one is not None]
+        return [*self.originals, *others]
+
+    @property
+    def _exact(self) -> bool:
+        alike = self.algebra is not None and self.algebra.shape == self.originals[0].shape
+        return self.truth is not None and alike
+
+    def _numbers(self) -> tuple[list[Array], NDArray[np.bool_]]:
+        """Return truth, algebra, unfolded and folded, and where they say something."""
+        truth = self.originals[0].astype(np.float64) if self.truth is None else self.truth
+        algebra = self.algebra if self._exact and self.algebra is not None else truth
+        counts = np.all([np.isfinite(one.astype(np.float64)) for one in self._every], axis=0)
+        if self.nudged is not None:
+            scale = float(np.abs(truth[counts]).max(initial=0.0))
+            with np.errstate(invalid="ignore"):
+                counts = counts & (np.abs(self.nudged - truth) <= JUMP * scale)
+        unfolded, folded = (_worst(one, truth, counts) for one in (self.originals, self.others))
+        return [truth, algebra, unfolded, folded], np.asarray(counts)
+
+    def _codes(self) -> tuple[list[Array], NDArray[np.bool_]]:
+        """Return labels and texts as numbers: 1, and 2 where the other model returns others."""
+        every = self._every
+        alike = np.all([one == every[0] for one in every], axis=0)
+        ones = np.ones(every[0].shape)
+        others = [np.where(one == every[0], 1.0, 2.0) for one in self.others]
+        return [ones, ones, ones, np.max(others, axis=0)], np.asarray(alike)
 
 
-def _as_numbers(array: Array) -> Array:
-    """Return labels and indices as numbers too."""
-    return array if array.dtype.kind in "fV" else array.astype(np.float64)
+def _kinds(kinds: tuple[str, ...], array: Array) -> Iterator[tuple[str, Any]]:
+    """Yield each kind and its samples; all at once where the first axis does not count samples."""
+    if array.ndim == 0 or array.shape[0] != len(kinds):
+        yield "all", ...
+        return
+    for kind in dict.fromkeys(kinds):
+        yield kind, np.array([one == kind for one in kinds])
 
 
-def input_specs(model: ir.Model) -> list[InputSpec]:
-    """Return what a model takes; initializers that are inputs as well keep their values.
-
-    Raises:
-        FoldError: an input's type or rank is not known.
-    """
-    specs = []
-    for value in model.graph.inputs:
-        if value.is_initializer():
-            continue
-        if value.dtype is None or value.shape is None:
-            raise FoldError(
-                f"the input {value.name!r} has no known type and rank; export the model with them"
-            )
-        shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-        specs.append(InputSpec(str(value.name), value.dtype.numpy(), shape))
-    return specs
-
-
-def _check_alike(
-    specs: list[InputSpec], others: list[InputSpec], outputs: list[str], other: ir.Model
-) -> None:
-    if [(one.name, one.dtype) for one in specs] != [(one.name, one.dtype) for one in others]:
-        raise FoldError(
-            f"the models take different inputs, {[one.name for one in specs]} and "
-            f"{[one.name for one in others]}; compare models of one network"
-        )
-    names = [str(value.name) for value in other.graph.outputs]
-    if len(names) != len(outputs):
-        raise FoldError(
-            f"the models have different outputs, {outputs} and {names}; compare models of one "
-            "network"
-        )
-
-
-def _floor(dtype: np.dtype) -> float:
+def floor_of(dtype: np.dtype) -> float:
+    """Return what rounding alone may make of numbers as large as 1, in a type of weights."""
     if dtype == np.float32:
         return ERROR_FLOOR
     import ml_dtypes
@@ -173,5 +157,5 @@ def _floor(dtype: np.dtype) -> float:
     return FLOOR_STEPS * float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
 
 
-def _worst(candidates: Sequence[Array], truth: Array) -> Array:
-    return max(candidates, key=lambda one: largest_difference(one, truth))
+def _worst(candidates: Sequence[Array], truth: Array, counts: NDArray[np.bool_]) -> Array:
+    return max(candidates, key=lambda one: largest_difference(one[counts], truth[counts]))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from training.errors import FoldError, GraphError
+from training.errors import GraphError
 from training.folding.proof.inputs import Feed
-from training.folding.proof.sessions import Runner
+from training.folding.proof.sessions import Session, written
 
 Pair = tuple[str, str]  # a tensor of the folded model, and that of the original
 
@@ -30,11 +30,10 @@ def layer_errors(
             _tensors(model, {pair[which] for pair in seen}, feed)
             for which, model in ((1, original), (0, folded))
         ]
-    except (FoldError, GraphError):
+    except GraphError:
         return [None] * len(pairs)
     return [
-        _error(numbers[0][pair[1]], numbers[1][pair[0]]) if pair in seen and pair else None
-        for pair in pairs
+        _error(numbers[0], numbers[1], pair) if pair in seen and pair else None for pair in pairs
     ]
 
 
@@ -50,11 +49,16 @@ def _tensors(model: ir.Model, names: set[str], feed: Feed) -> dict[str, np.ndarr
         for output in node.outputs:
             if output.name in names - present:
                 copy.graph.outputs.append(output)
-    outputs = [str(value.name) for value in copy.graph.outputs]
-    return dict(zip(outputs, Runner(copy, ("disable_all",)).run(feed)[0], strict=True))
+    with written(copy) as path:
+        return Session(path, "disable_all").run(feed)
 
 
-def _error(original: np.ndarray, folded: np.ndarray) -> float:
-    difference = np.abs(original.astype(np.float64) - folded).max(initial=0.0)
-    scale = np.abs(original).max(initial=0.0)
+def _error(
+    original: dict[str, np.ndarray], folded: dict[str, np.ndarray], pair: Pair
+) -> float | None:
+    one, other = original.get(pair[1]), folded.get(pair[0])
+    if one is None or other is None or one.shape != other.shape:
+        return None
+    difference = np.abs(one.astype(np.float64) - other).max(initial=0.0)
+    scale = np.abs(one).max(initial=0.0)
     return float(difference / scale) if scale else float(difference)

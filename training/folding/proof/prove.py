@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 
 from training.folding.onnx_frontend import FoldedModel, fold_model
-from training.folding.proof.evidence import Models
-from training.folding.proof.inputs import feeds, given_feeds
+from training.folding.proof.comparison import Comparison
 from training.folding.proof.precision import in_float64
-from training.folding.proof.verdict import Verdict, judge
+from training.folding.proof.verdict import Verdict
+
+UNCHANGED = Verdict(
+    unchanged=True, notes=("nothing was folded: the model is as it was, byte for byte",)
+)
 
 
 def prove_fold(
@@ -20,32 +24,45 @@ def prove_fold(
     clones: bool = False,
     data: Path | None = None,
     seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
 ) -> Verdict:
     """Return whether a fold changed nothing but rounding.
 
     The algebra is proved on the same fold of the model in float64, whose weights are never rounded.
 
+    Args:
+        original: the model that was folded.
+        folded: what became of it.
+        clones: whether layers with several readers were copied.
+        data: own inputs: .npz by input name, or .npy.
+        seed: of the inputs.
+        sizes: of free axes, by symbol, or by `INPUT.AXIS`.
+
     Raises:
-        FoldError: the model cannot be run, or `data` does not fit it.
+        FoldError: `data` or `sizes` do not fit the model, or what it takes is not known.
     """
-    algebra = fold_model(in_float64(original), clones=clones).model
-    return _judge(Models(original, folded.model, algebra), data, seed, exact=True)
+    if folded.unchanged:
+        return UNCHANGED
+
+    def algebra() -> ir.Model:
+        return fold_model(in_float64(original), clones=clones, constants=folded.constants).model
+
+    return Comparison(original, folded.model, algebra, data, seed, sizes or {}).verdict()
 
 
 def compare_models(
-    original: ir.Model, other: ir.Model, *, data: Path | None = None, seed: int = 0
+    original: ir.Model,
+    other: ir.Model,
+    *,
+    data: Path | None = None,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
 ) -> Verdict:
     """Return whether two models are the same but for rounding.
 
     In float64 they may differ by the rounding of their weights, so the first rule does not apply.
 
     Raises:
-        FoldError: the models differ in inputs or outputs, cannot be run, or `data` does not fit.
+        FoldError: the models differ in inputs or outputs, or `data` or `sizes` do not fit.
     """
-    return _judge(Models(original, other), data, seed, exact=False)
-
-
-def _judge(models: Models, data: Path | None, seed: int, *, exact: bool) -> Verdict:
-    given = [] if data is None else given_feeds(data, models.specs)
-    evidence = models.evidence([*given, *feeds(models.specs, seed)])
-    return judge(evidence, models.notes, exact=exact and models.reference_note is None)
+    return Comparison(original, other, None, data, seed, sizes or {}).verdict()

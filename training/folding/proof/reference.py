@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_average_pool import AveragePool_19
 from onnx.reference.ops.op_batch_normalization import (
     BatchNormalization_14 as SlowBatchNormalization,
@@ -35,22 +37,37 @@ Array = NDArray[Any]
 
 
 class Reference:
-    """A model in float64.
+    """A model in float64. Its weights are given to it like inputs, so that they are there once.
+
+    Attributes:
+        outputs: names, in the order of what `run` returns.
 
     Raises:
         GraphError: an operator has no reference implementation.
     """
 
     def __init__(self, model: ir.Model) -> None:
+        exact = in_float64(model)
+        self.outputs = [str(value.name) for value in exact.graph.outputs]
+        constants = dict(exact.graph.initializers)
+        self._weights = {
+            name: value.const_value.numpy()
+            for name, value in constants.items()
+            if value.const_value is not None
+        }
+        exact.graph.initializers.clear()
         try:
-            self._evaluator = ReferenceEvaluator(
-                ir.to_proto(in_float64(model)),
-                new_ops=[*OPERATORS, *missing_operators(model.opset_imports.get("", 1))],
+            skeleton = ir.to_proto(exact)
+            given = {one.name for one in skeleton.graph.input}
+            skeleton.graph.input.extend(
+                onnx.ValueInfoProto(name=name) for name in self._weights if name not in given
             )
+            missing = missing_operators(model.opset_imports.get("", 1))
+            self._evaluator = ReferenceEvaluator(skeleton, new_ops=[*OPERATORS, *missing])
         except Exception as error:  # its exceptions share no other base
             raise GraphError(f"no reference implementation: {first_line(error)}") from error
 
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+    def run(self, feeds: Mapping[str, Array]) -> list[Any]:
         """Return the outputs; floating-point inputs are converted.
 
         Raises:
@@ -62,10 +79,11 @@ class Reference:
         }
         try:
             with np.errstate(all="ignore"):
-                return [np.asarray(one) for one in self._evaluator.run(None, exact)]
+                results = self._evaluator.run(None, self._weights | exact)
         except Exception as error:
             reason = first_line(error)
             raise GraphError(f"ONNX's reference cannot compute it: {reason}") from error
+        return [one if one is None or isinstance(one, list) else np.asarray(one) for one in results]
 
 
 def _is_float(array: Array) -> bool:
@@ -221,7 +239,7 @@ class AveragePool(AveragePool_19):
         return (total / number,)
 
 
-OPERATORS = [Conv, ConvTranspose, Pad, BatchNormalization, MaxPool, AveragePool]
+OPERATORS: list[type[OpRun]] = [Conv, ConvTranspose, Pad, BatchNormalization, MaxPool, AveragePool]
 
 
 def _windows(

@@ -51,7 +51,7 @@ class FourLogits:
     @property
     def scale(self) -> float:
         """Largest absolute logit."""
-        return float(np.abs(self.truth).max())
+        return float(np.abs(self.truth).max(initial=0.0))
 
     def error_ratio(self) -> float:
         """Return the worst of both errors over what is allowed: at most 1 where the fold holds.
@@ -112,7 +112,7 @@ def largest_difference(left: NDArray[np.floating], right: NDArray[np.floating]) 
     """Return max |left - right|, infinite where either is not a number."""
     with np.errstate(invalid="ignore"):  # infinite on both sides: no number either
         difference = np.abs(left.astype(np.float64) - right)
-    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+    return float(difference.max(initial=0.0)) if np.isfinite(difference).all() else float("inf")
 
 
 def label_changes(

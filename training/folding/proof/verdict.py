@@ -8,20 +8,30 @@
     4  how much it is           largest, 99.9th percentile and mean difference; not judged
     5  on adversarial inputs    1 and 2 for every kind of input by itself, the worst counts
 
-An output for inputs on which the original is not finite says nothing, and is counted apart.
+It holds, it fails, or it could not be tested: with nothing compared nothing is proved. An output
+for inputs on which the original is not finite, or which rounding decides, says nothing and is
+counted apart.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.folding.proof.evidence import Evidence
+from training.folding.proof.evidence import Evidence, Skipped
+from training.folding.proof.inputs import Feed
 from training.folding.proof.tolerances import label_changes, softmax
 
+Outcome = Literal["holds", "fails", "untested"]
+NOTHING_COMPARED = (
+    "no output could be compared: on every input that was tried the original's outputs are empty, "
+    "not finite, or decided by rounding; give inputs of your own with --data"
+)
 INFINITE = float("inf")
 
 
@@ -57,29 +67,46 @@ class Verdict:
     Attributes:
         judged: how many outputs of how many inputs were compared.
         not_finite: how many were not, since the original is not finite there.
+        undecided: how many were not, since rounding decides what the original returns.
         algebra: rule 1; None where nothing could be computed in float64, or the weights of the
             other model are rounded.
         rounding: rule 2.
         labels, label_changes, unexplained_label_changes: rule 3.
         notes: what was not done, and why.
+        faults: what the models differ in besides numbers: shapes, or that one does not run.
+        untested: why nothing could be compared, and the remedy; None where something was.
+        unchanged: whether nothing was folded, so that there is nothing to prove.
+        example: the smallest inputs that were compared.
     """
 
-    judged: int
-    not_finite: int
-    algebra: Worst | None
-    rounding: Worst
-    labels: int
-    label_changes: int
-    unexplained_label_changes: int
-    statistics: Statistics
+    judged: int = 0
+    not_finite: int = 0
+    algebra: Worst | None = None
+    rounding: Worst = Worst()
+    labels: int = 0
+    label_changes: int = 0
+    unexplained_label_changes: int = 0
+    statistics: Statistics = Statistics()
     notes: tuple[str, ...] = ()
+    undecided: int = 0
+    faults: tuple[str, ...] = ()
+    untested: str | None = None
+    unchanged: bool = False
+    example: Feed | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict in a word."""
+        exact = self.algebra is None or self.algebra.ratio <= 1
+        right = exact and self.rounding.ratio <= 1 and not self.unexplained_label_changes
+        if self.faults or (self.judged and not right):
+            return "fails"
+        return "holds" if self.judged or self.unchanged else "untested"
 
     @property
     def holds(self) -> bool:
         """Whether the models are the same but for rounding."""
-        exact = self.algebra is None or self.algebra.ratio <= 1
-        same_labels = not self.unexplained_label_changes
-        return self.judged > 0 and exact and self.rounding.ratio <= 1 and same_labels
+        return self.outcome == "holds"
 
 
 @dataclass
@@ -124,7 +151,11 @@ class _Sums:
 
 
 def judge(
-    evidence: Iterable[Evidence], notes: tuple[str, ...] = (), *, exact: bool = True
+    evidence: Iterable[Evidence],
+    notes: tuple[str, ...] = (),
+    *,
+    exact: bool = True,
+    faults: tuple[str, ...] = (),
 ) -> Verdict:
     """Return the verdict.
 
@@ -132,15 +163,16 @@ def judge(
     """
     evidence = list(evidence)
     noise = _noise(evidence)
-    judged = not_finite = labels = changes = unexplained = 0
+    judged = labels = changes = unexplained = 0
+    skipped = Counter(_skipped(one) for one in evidence)
     algebra, rounding, sums = Worst(), Worst(), _Sums()
     for one in evidence:
         four = one.four
-        if not _is_finite(one):
-            not_finite += 1
+        if _skipped(one):
             continue
         judged += 1
-        algebra = _worse(algebra, four.algebra_ratio, one)
+        if one.exact:
+            algebra = _worse(algebra, four.algebra_ratio, one)
         rounding = _worse(rounding, four.ratio_for(noise.get(one.output, 0.0)), one)
         if not four.is_finite:
             continue
@@ -152,14 +184,17 @@ def judge(
             unexplained += strange
     return Verdict(
         judged=judged,
-        not_finite=not_finite,
-        algebra=algebra if exact else None,
+        not_finite=skipped["not finite"],
+        undecided=skipped["rounding"],
+        algebra=algebra if exact and any(one.exact for one in evidence) else None,
         rounding=rounding,
         labels=labels,
         label_changes=changes,
         unexplained_label_changes=unexplained,
         statistics=sums.statistics(),
         notes=notes,
+        faults=faults,
+        untested=None if judged or faults else NOTHING_COMPARED,
     )
 
 
@@ -167,15 +202,16 @@ def _noise(evidence: Sequence[Evidence]) -> dict[str, float]:
     """Return the original's largest relative error by output."""
     noise: dict[str, float] = {}
     for one in evidence:
-        if _is_finite(one) and one.four.scale:
+        if not _skipped(one) and one.four.scale:
             noise[one.output] = max(noise.get(one.output, 0.0), one.four.noise)
     return noise
 
 
-def _is_finite(evidence: Evidence) -> bool:
-    """Whether the original's own outputs are."""
+def _skipped(evidence: Evidence) -> Skipped | None:
+    """Return why there is nothing to compare, None where there is something."""
     four = evidence.four
-    return bool(np.isfinite(four.truth).all() and np.isfinite(four.unfolded).all())
+    finite = np.isfinite(four.truth).all() and np.isfinite(four.unfolded).all()
+    return evidence.skipped or (None if finite else "not finite")
 
 
 def _worse(worst: Worst, ratio: float, evidence: Evidence) -> Worst:

@@ -13,10 +13,11 @@ from tests.onnx_models import Builder
 from training.errors import FoldError
 from training.folding.onnx_frontend import FoldedModel, fold_model
 from training.folding.proof import compare_models, prove_fold
-from training.folding.proof.evidence import Models
-from training.folding.proof.inputs import KINDS, InputSpec, feeds
+from training.folding.proof.comparison import Comparison
+from training.folding.proof.inputs import KINDS, single_feed
 from training.folding.proof.layer_errors import layer_errors
 from training.folding.proof.precision import in_float64
+from training.folding.proof.sizes import InputSpec, sizes_to_try
 from training.folding.proof.verdict import Verdict, judge
 
 
@@ -97,8 +98,7 @@ def proved(model: ir.Model, fault: Fault | None = None) -> Verdict:
     for one in (folded, exact) if fault else ():
         assert fault is not None
         fault(one)
-    models = Models(model, folded, exact)
-    return judge(models.evidence(feeds(models.specs)))
+    return Comparison(model, folded, lambda: exact).verdict()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -194,7 +194,8 @@ def test_an_operator_without_reference_is_noted(tmp_path: Path) -> None:
 def test_each_fold_has_an_error_of_its_own() -> None:
     model = network()
     folded = fold_model(model)
-    first = next(feeds([InputSpec("x", np.dtype(np.float32), (None, 3, 8, 8))]))
+    specs = [InputSpec("x", np.dtype(np.float32), (None, 3, 8, 8))]
+    first = single_feed(specs, sizes_to_try(specs)[0][0])
     errors = layer_errors(model, folded.model, folded.probes, first)
     assert len(errors) == len(folded.rows)
     assert all(error is not None and error < 1e-5 for error in errors)

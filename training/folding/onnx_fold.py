@@ -1,0 +1,230 @@
+"""An ONNX model folded, proved, measured and written: one use case for the command and Python."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from training.errors import FoldError, FoldFaultError, GraphError, UntestedError, VerificationError
+from training.evaluation.onnx_runner import first_line
+from training.folding.onnx_frontend import FoldedModel, fold_model, read_model, write_model
+from training.folding.onnx_frontend.files import check_model, external_tensors, parse_model
+from training.folding.proof.layer_errors import layer_errors
+from training.folding.proof.prove import prove_fold
+from training.folding.proof.sessions import Session, written
+from training.folding.proof.verdict import Verdict
+
+PROOF_KEY, UNPROVED = "foldnorm.proof", "none (--no-proof)"  # of a model's metadata
+ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is folded and proved.
+
+    Attributes:
+        clones: whether layers and weights with several readers may be copied.
+        constants: whether initializers that are inputs as well are constants.
+        data: own inputs for the proof: .npz by input name, or .npy.
+        seed: of the inputs of the proof.
+        sizes: of free axes in the proof, by symbol or `INPUT.AXIS`.
+        proof: whether anything is proved.
+    """
+
+    clones: bool = False
+    constants: bool = False
+    data: Path | None = None
+    seed: int = 0
+    sizes: Mapping[str, int] | None = None
+    proof: bool = True
+
+
+@dataclass(frozen=True)
+class OnnxFold:
+    """A fold of an ONNX model.
+
+    Attributes:
+        name: what messages call the model: its file, where it has one.
+        errors: for each row the error of that fold by itself.
+        verdict: None where nothing was to be proved.
+    """
+
+    name: Path
+    original: ir.Model
+    folded: FoldedModel
+    errors: tuple[float | None, ...]
+    verdict: Verdict | None
+
+    def check(self) -> None:
+        """Raise unless the fold is proved, or was not to be.
+
+        Raises:
+            VerificationError: the proof fails.
+            UntestedError: nothing could be compared.
+        """
+        verdict = self.verdict
+        if verdict is None or verdict.holds:
+            return
+        if verdict.outcome == "untested":
+            raise UntestedError(
+                f"{self.name}: the fold could not be tested, nothing was written: "
+                f"{verdict.untested}; or fold without a proof, with --no-proof"
+            )
+        faults = f": {verdict.faults[0]}" if verdict.faults else ""
+        raise VerificationError(f"{self.name}: the proof fails, nothing was written{faults}")
+
+    def write(self, output: Path) -> None:
+        """Write the folded model; where nothing was folded, the original, byte for byte.
+
+        Raises:
+            FoldFaultError: the folded model is invalid, and the original is not.
+            FoldError: it cannot be written; what was there before is still there.
+        """
+        if self.folded.unchanged and self.name.is_file():
+            _copy(self.name, self.original, output)
+            return
+        if self.verdict is None:
+            self.folded.model.metadata_props[PROOF_KEY] = UNPROVED
+        write_model(self.folded.model, output, self._check_file)
+
+    def _check_file(self, path: Path) -> None:
+        """Refuse a file that is invalid where the original is valid: a fault of this program."""
+        problem = _invalid(path)
+        if problem is None:
+            return
+        with written(self.original) as original:
+            if _invalid(original) is not None:
+                return
+        raise FoldFaultError(
+            f"{self.name}: the folded model is invalid ({problem}); that is a fault of Foldnorm "
+            "and not of the model, and nothing was written; please report it, with the model"
+        )
+
+
+def fold_file(path: Path, options: Options) -> OnnxFold:
+    """Return the fold of a file.
+
+    Raises:
+        FoldError: it cannot be read, or the options do not fit it.
+    """
+    return _fold(path, read_model(path), options)
+
+
+def fold_proto(proto: onnx.ModelProto, options: Options) -> OnnxFold:
+    """Return the fold of a loaded model, which is not changed.
+
+    Raises:
+        FoldError: it cannot be read, or the options do not fit it.
+    """
+    return _fold(Path("the ONNX model"), read_proto(proto), options)
+
+
+def read_proto(proto: onnx.ModelProto) -> ir.Model:
+    """Return a loaded model as it is folded.
+
+    Raises:
+        FoldError: it cannot be read.
+    """
+    name, copy = Path("the ONNX model"), onnx.ModelProto()
+    copy.CopyFrom(proto)
+    model = parse_model(name, copy)
+    check_model(name, model)
+    return model
+
+
+def _fold(name: Path, original: ir.Model, options: Options) -> OnnxFold:
+    folded = fold_model(original, clones=options.clones, constants=options.constants)
+    if not options.proof:
+        return OnnxFold(name, original, folded, (None,) * len(folded.rows), None)
+    verdict = prove_fold(
+        original,
+        folded,
+        clones=options.clones,
+        data=options.data,
+        seed=options.seed,
+        sizes=options.sizes,
+    )
+    none = (None,) * len(folded.rows)
+    feed = verdict.example
+    errors = none if feed is None else layer_errors(original, folded.model, folded.probes, feed)
+    return OnnxFold(name, original, folded, tuple(errors), verdict)
+
+
+def _invalid(path: Path) -> str | None:
+    """Return why a file is no valid model, or one that onnxruntime does not load."""
+    try:
+        onnx.checker.check_model(path, full_check=True)
+        Session(path, "enable_all")
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return first_line(error)
+    except GraphError as error:
+        return str(error)
+    return None
+
+
+def _copy(source: Path, model: ir.Model, output: Path) -> None:
+    """Copy a model's file, and the files of its weights where they are elsewhere then."""
+    try:
+        if output.parent.resolve() != source.parent.resolve():
+            for location in {str(tensor.location) for tensor in external_tensors(model)}:
+                beside = output.parent / location
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source.parent / location, beside)
+        shutil.copyfile(source, output)
+    except OSError as error:
+        raise FoldError(f"{output}: cannot be written ({error.strerror or error})") from error
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Milliseconds of a run on one thread in onnxruntime, as served: medians of runs in turn.
+
+    Attributes:
+        ratio: median of folded over original, pair by pair.
+        low, high: its quartiles.
+    """
+
+    original_ms: float
+    folded_ms: float
+    ratio: float
+    low: float
+    high: float
+    inputs: str
+
+
+def measure(fold: OnnxFold) -> Measured:
+    """Return how long both models take for the smallest inputs of the proof.
+
+    Raises:
+        FoldError: nothing was proved, so that no inputs are known.
+    """
+    feed = None if fold.verdict is None else fold.verdict.example
+    if feed is None:
+        raise FoldError(f"{fold.name}: no inputs are known to run with, so nothing is measured")
+    times: tuple[list[float], list[float]] = ([], [])
+    with written(fold.original) as one, written(fold.folded.model) as other:
+        sessions = [Session(path, "enable_all") for path in (one, other)]
+    for round_number in range(ROUNDS + 3):
+        for session, samples in zip(sessions, times, strict=True):
+            started = time.perf_counter()
+            session.run(feed)
+            if round_number >= 3:  # the first warm up
+                samples.append((time.perf_counter() - started) * 1e3)
+    low, middle, high = statistics.quantiles(
+        [new / old for old, new in zip(*times, strict=True)], n=4
+    )
+    before, after = (statistics.median(one) for one in times)
+    return Measured(before, after, middle, low, high, str(feed))
+
+
+def as_plain(measured: Measured) -> dict[str, Any]:
+    """Return a measurement as plain values."""
+    return {name: getattr(measured, name) for name in measured.__dataclass_fields__}

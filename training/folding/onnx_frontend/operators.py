@@ -99,7 +99,7 @@ def batch_norm(node: ir.Node, indices: list[int], context: Context) -> Operation
             "the network in inference mode",
         )
     if _attribute(node, "spatial", 1) == 0:
-        return KeptNorm(norm, "it has a scale for each position (spatial=0)")
+        return KeptNorm(norm, _of_positions(node))
     if indices != [0]:
         return KeptNorm(norm, _not_constant(node))
     try:
@@ -109,6 +109,17 @@ def batch_norm(node: ir.Node, indices: list[int], context: Context) -> Operation
         return Affine(1, channel_map(stats), (norm,))
     except FoldRefused as refusal:
         return KeptNorm(norm, str(refusal))
+
+
+def _of_positions(node: ir.Node) -> str:
+    """Return why a batch norm with spatial=0 stays."""
+    reason = "it has a scale for each position (spatial=0)"
+    if any(_rank(value) == 1 for value in node.inputs[1:]):
+        reason += (
+            ", and its parameters, of shape (C), are those of spatial=1: onnxruntime does not run "
+            "it; set spatial to 1"
+        )
+    return reason
 
 
 def _not_constant(node: ir.Node) -> str:

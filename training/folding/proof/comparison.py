@@ -260,7 +260,7 @@ def _results(
     served_too = list(served[place].values())
     candidates = [list(one.values()) for one in others]
     exact, folded = (_values(one[place]) for one in (truth, algebra))
-    nudged = list(trial.nudged[place].values()) if trial.nudged else []
+    nudged = [list(one.values()) for one in trial.nudged[place]] if trial.nudged else []
     for index, (name, array) in enumerate(trial.outputs[place].items()):
         if any(index >= len(one) for one in candidates):
             yield f"the output {name!r} is missing in one of the models ({trial.feeds[place]})"
@@ -271,7 +271,7 @@ def _results(
             _at(exact, index),
             _at(folded, index),
             [array, *served_too[index : index + 1]],
-            _at(nudged, index),
+            [one[index] for one in nudged if index < len(one)],
             [one[index] for one in candidates],
         )
 

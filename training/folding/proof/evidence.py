@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 Skipped = Literal["not finite", "rounding", "empty"]
 FLOATS, TEXTS = "fV", "OSU"  # kinds of numpy's types; V is bfloat16
-JUMP = 0.01  # of the scale: what nothing but a decision makes of inputs off by 1e-5
+JUMP = 0.01  # of the scale: what nothing but a decision makes of inputs that little off
 FLOOR_STEPS = 8  # of the weights' type: what rounding may make of numbers as large as 1
 
 
@@ -54,7 +54,7 @@ class Results:
     Attributes:
         truth, algebra: in float64; None where that could not be computed.
         originals: unoptimized, and as it is served.
-        nudged: of the original for inputs a little off; None where nothing turns on the last bit.
+        nudged: of the original for inputs a little off; none where nothing turns on the last bit.
         others: of the other model, unoptimized and as it is served.
     """
 
@@ -63,7 +63,7 @@ class Results:
     truth: Array | None
     algebra: Array | None
     originals: Sequence[Array]
-    nudged: Array | None
+    nudged: Sequence[Array]
     others: Sequence[Array]
 
     @property
@@ -110,8 +110,8 @@ class Results:
 
     @property
     def _every(self) -> list[Array]:
-        others = [one for one in (self.truth, self.nudged) if one is not None]
-        return [*self.originals, *others]
+        truth = [] if self.truth is None else [self.truth]
+        return [*self.originals, *truth, *self.nudged]
 
     @property
     def _exact(self) -> bool:
@@ -123,10 +123,10 @@ class Results:
         truth = self.originals[0].astype(np.float64) if self.truth is None else self.truth
         algebra = self.algebra if self._exact and self.algebra is not None else truth
         counts = np.all([np.isfinite(one.astype(np.float64)) for one in self._every], axis=0)
-        if self.nudged is not None:
-            scale = float(np.abs(truth[counts]).max(initial=0.0))
+        scale = float(np.abs(truth[counts]).max(initial=0.0))
+        for nudged in self.nudged:
             with np.errstate(invalid="ignore"):
-                counts = counts & (np.abs(self.nudged - truth) <= JUMP * scale)
+                counts = counts & (np.abs(nudged - truth) <= JUMP * scale)
         unfolded, folded = (_worst(one, truth, counts) for one in (self.originals, self.others))
         return [truth, algebra, unfolded, folded], np.asarray(counts)
 

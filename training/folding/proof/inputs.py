@@ -33,6 +33,7 @@ KINDS = ("normal", "large", "zeros", "ones", "border", "one-hot")
 GENTLE_KINDS = ("unit", "positive", "negative", "small")
 PARTS = ((5, 4), (0,))  # of a batch of all kinds, each a batch of its own
 LARGE, SMALL = 100.0, 0.01
+NUDGES = (1e-5, 1e-5, 1e-4)  # of the largest number, or of one
 GIVEN_BATCH = 64
 
 
@@ -107,16 +108,20 @@ def _fitting(value: float, dtype: np.dtype) -> float:
     return min(max(int(value), limits.min), limits.max)
 
 
-def nudged(feed: Feed, step: float = 1e-5) -> Feed:
-    """Return the same inputs, each number a little off: what rounding decides, decides again."""
+def nudged(feed: Feed) -> Iterator[Feed]:
+    """Yield the same inputs, numbers a little off: what rounding decides, decides again."""
     generator = np.random.default_rng(1)
-    arrays = {
-        name: (array * (1 + step * generator.standard_normal(array.shape))).astype(array.dtype)
-        if array.dtype.kind == "f"
-        else array
-        for name, array in feed.arrays.items()
-    }
-    return Feed(arrays, feed.kinds)
+    for step in NUDGES:
+        arrays = {
+            name: _moved(array, step, generator) if array.dtype.kind == "f" else array
+            for name, array in feed.arrays.items()
+        }
+        yield Feed(arrays, feed.kinds)
+
+
+def _moved(array: NDArray[Any], step: float, generator: np.random.Generator) -> NDArray[Any]:
+    scale = step * (np.abs(array).max(initial=0.0) or 1.0)
+    return np.asarray(array + scale * generator.standard_normal(array.shape)).astype(array.dtype)
 
 
 def given_feeds(file: Path, specs: Sequence[InputSpec]) -> list[Feed]:

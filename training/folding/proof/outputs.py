@@ -47,7 +47,7 @@ class Trial:
 
     feeds: list[Feed] = field(default_factory=list)
     outputs: list[Tensors] = field(default_factory=list)
-    nudged: list[Tensors] = field(default_factory=list)
+    nudged: list[list[Tensors]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unentered: tuple[str, ...] = ()
     repeats: bool = True
@@ -101,7 +101,9 @@ def try_original(
             again = session.run(trial.feeds[0])
             trial.repeats = same(_without_marks(again), trial.outputs[0])
         if discontinuous:
-            trial.nudged = [_without_marks(session.run(nudged(feed))) for feed in trial.feeds]
+            trial.nudged = [
+                [_without_marks(session.run(one)) for one in nudged(feed)] for feed in trial.feeds
+            ]
     trial.unentered = entered.missing()
     return trial
 

@@ -160,15 +160,15 @@ def _renamed(model: ir.Model) -> ir.Model:
     return model
 
 
-def test_inputs_on_which_the_original_is_not_finite_are_counted_and_say_nothing() -> None:
+def test_numbers_that_are_not_finite_in_the_original_say_nothing() -> None:
     builder = Builder(("N", 5))
     builder.add("Gemm", builder.last, builder.random("g", 5, 4))
     builder.norm(4)
     builder.add("Exp")
     builder.add("Exp")
+    builder.add("Sqrt")
     model = builder.model()
     verdict = prove_fold(model, fold_model(model))
-    assert verdict.not_finite > 0
     assert verdict.holds
 
 

@@ -52,9 +52,11 @@ def verdict_table(verdict: Verdict, other: str) -> Table:
         table.add_row("fault", fault, "none")
     table.add_row("outputs compared", f"{verdict.judged}", "> 0")
     if verdict.not_finite:
-        table.add_row("… not finite in the original", f"{verdict.not_finite}", "")
+        table.add_row("left out: not finite in the original", f"{verdict.not_finite}", "")
     if verdict.undecided:
-        table.add_row("… that rounding decides", f"{verdict.undecided}", "")
+        table.add_row("left out: rounding decides", f"{verdict.undecided}", "")
+    if verdict.empty:
+        table.add_row("left out: empty", f"{verdict.empty}", "")
     if verdict.algebra is not None:
         table.add_row(
             f"error in float64, of {ALGEBRA_TOLERANCE:g} x scale", _worst(verdict.algebra), "<= 1"

@@ -97,16 +97,18 @@ class OnnxFold:
 
     def _check_file(self, path: Path) -> None:
         """Refuse a file that is invalid where the original is valid: a fault of this program."""
-        problem = _invalid(path)
-        if problem is None:
-            return
-        with written(self.original) as original:
-            if _invalid(original) is not None:
-                return
-        raise FoldFaultError(
-            f"{self.name}: the folded model is invalid ({problem}); that is a fault of Foldnorm "
-            "and not of the model, and nothing was written; please report it, with the model"
-        )
+        for problem_of in (_checkers_problem, _runtimes_problem):
+            problem = problem_of(path)
+            if problem is None:
+                continue
+            with written(self.original) as original:
+                if problem_of(original) is not None:
+                    continue
+            raise FoldFaultError(
+                f"{self.name}: the folded model is invalid ({problem}); that is a fault of "
+                "Foldnorm and not of the model, and nothing was written; please report it, with "
+                "the model"
+            )
 
 
 def fold_file(path: Path, options: Options) -> OnnxFold:
@@ -158,13 +160,19 @@ def _fold(name: Path, original: ir.Model, options: Options) -> OnnxFold:
     return OnnxFold(name, original, folded, tuple(errors), verdict)
 
 
-def _invalid(path: Path) -> str | None:
-    """Return why a file is no valid model, or one that onnxruntime does not load."""
+def _checkers_problem(path: Path) -> str | None:
+    """Return why a file is no valid model."""
     try:
         onnx.checker.check_model(path, full_check=True)
-        Session(path, "enable_all")
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         return first_line(error)
+    return None
+
+
+def _runtimes_problem(path: Path) -> str | None:
+    """Return why onnxruntime does not load a file."""
+    try:
+        Session(path, "enable_all")
     except GraphError as error:
         return str(error)
     return None

@@ -33,6 +33,9 @@ from training.folding.engine.graph import (
 from training.folding.onnx_frontend.constants import Constants
 
 
+EPSILON = float(np.float32(1e-5))  # where a batch norm states none; attributes are float32
+
+
 @dataclass(frozen=True)
 class Context:
     """The graph that a node is in, and its constants."""
@@ -105,7 +108,7 @@ def batch_norm(node: ir.Node, indices: list[int], context: Context) -> Operation
     try:
         vectors = [context.constant(node, index) for index in range(1, 5)]
         gamma, beta, mean, var = (np.asarray(v, np.float64).reshape(-1) for v in vectors)
-        stats = BatchNormStats(gamma, beta, mean, var, float(_attribute(node, "epsilon", 1e-5)))
+        stats = BatchNormStats(gamma, beta, mean, var, float(_attribute(node, "epsilon", EPSILON)))
         return Affine(1, channel_map(stats), (norm,))
     except FoldRefused as refusal:
         return KeptNorm(norm, str(refusal))

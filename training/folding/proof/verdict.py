@@ -68,6 +68,7 @@ class Verdict:
         judged: how many outputs of how many inputs were compared.
         not_finite: how many were not, since the original is not finite there.
         undecided: how many were not, since rounding decides what the original returns.
+        empty: how many had nothing to compare.
         algebra: rule 1; None where nothing could be computed in float64, or the weights of the
             other model are rounded.
         rounding: rule 2.
@@ -89,6 +90,7 @@ class Verdict:
     statistics: Statistics = Statistics()
     notes: tuple[str, ...] = ()
     undecided: int = 0
+    empty: int = 0
     faults: tuple[str, ...] = ()
     untested: str | None = None
     unchanged: bool = False
@@ -186,6 +188,7 @@ def judge(
         judged=judged,
         not_finite=skipped["not finite"],
         undecided=skipped["rounding"],
+        empty=skipped["empty"],
         algebra=algebra if exact and any(one.exact for one in evidence) else None,
         rounding=rounding,
         labels=labels,

@@ -81,9 +81,7 @@ def test_free_sizes_can_be_given() -> None:
     model = network(
         "(float[N,3,H,W] x) => (float[] y) "
         f"{{ c = Conv(x, w) p = {BN.format(x='c')} f = Reshape(p, shape) y = MatMul(f, m) }}",
-        PARAMETERS
-        | {"shape": np.array([-1, 4 * 12 * 12])}
-        | layer(4 * 12 * 12, 2, name="m"),
+        PARAMETERS | {"shape": np.array([-1, 4 * 12 * 12])} | layer(4 * 12 * 12, 2, name="m"),
     )
     assert proved(model).outcome == "untested"
     assert proved(model, sizes={"H": 14, "W": 14}).holds

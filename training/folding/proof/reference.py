@@ -65,6 +65,7 @@ class Reference:
             )
             missing = missing_operators(model.opset_imports.get("", 1))
             self._evaluator = ReferenceEvaluator(skeleton, new_ops=[*OPERATORS, *missing])
+            _forget_in_time(self._evaluator, {*self._weights, *self.outputs})
         except Exception as error:  # its exceptions share no other base
             raise GraphError(f"no reference implementation: {first_line(error)}") from error
 
@@ -86,6 +87,47 @@ class Reference:
             reason = first_line(error)
             raise GraphError(f"ONNX's reference cannot compute it: {reason}") from error
         return [one if one is None or isinstance(one, list) else np.asarray(one) for one in results]
+
+
+class _Forget:
+    """Stands between the nodes of an evaluator, and drops tensors that nobody reads any more."""
+
+    op_type, input, output, has_linked_attribute = "Forget", (), (), False
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def need_context(self) -> bool:
+        """Ask for all tensors that there are."""
+        return True
+
+    def run(self, context: dict[str, Any], **_: object) -> tuple[()]:
+        """Drop them."""
+        for name in self._names:
+            context.pop(name, None)
+        return ()
+
+
+def _forget_in_time(evaluator: ReferenceEvaluator, kept: set[str]) -> None:
+    """Have an evaluator drop each tensor after its last reader: it keeps them all to the end."""
+    nodes: list[Any] = []
+    seen = {"", *kept}
+    for node in reversed(evaluator.rt_nodes_):
+        last = {*node.output, *_read_by(node.onnx_node)} - seen
+        seen |= last
+        nodes += [_Forget(last), node] if last else [node]
+    evaluator.rt_nodes_[:] = reversed(nodes)
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """Return the tensors that a node and the bodies in it read."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            names |= {str(output.name) for output in body.output}
+            for inner in body.node:
+                names |= _read_by(inner)
+    return names
 
 
 def _is_float(array: Array) -> bool:

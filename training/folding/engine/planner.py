@@ -13,7 +13,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from training.folding.algebra.affine import ChannelMap, FoldRefused
-from training.folding.engine.graph import Affine, Graph, KeptNorm, Linear, Node, Opaque, Value
+from training.folding.engine.graph import (
+    Affine,
+    Graph,
+    KeptNorm,
+    Linear,
+    Node,
+    Opaque,
+    Rearrange,
+    Value,
+)
 from training.folding.engine.report_builder import ReportBuilder
 from training.folding.engine.report_row import Row
 from training.folding.engine.rule import Move, Onward, Rule
@@ -25,6 +34,7 @@ from training.folding.engine.rules.parallel import (
     merge_layers,
     sibling_of,
 )
+from training.folding.engine.rules.rearrange import spares
 
 Step = tuple[Rule, Move]
 Plan = Callable[[Graph, Node], list[Step]]
@@ -118,7 +128,7 @@ def _plan_backward(graph: Graph, origin: Node) -> list[Step]:
     """
     map_, axis = _check_unlocked(origin)
     steps: list[Step] = []
-    pending = [(Onward(map_, axis, origin.inputs[0]), origin)]
+    pending = [(Onward(map_, (axis,), origin.inputs[0]), origin)]
     while pending:
         one, downstream = pending.pop()
         node = _producer(one.value, downstream, origin)
@@ -127,8 +137,8 @@ def _plan_backward(graph: Graph, origin: Node) -> list[Step]:
             raise FoldRefused(
                 f"{_subject(downstream, origin, 'input')} comes from {_described(node)}"
             )
-        _check_readers(one.value, node, graph)
-        move = Move(one.map, one.axis, node, "backward", one.value, origin, downstream)
+        move = Move(one.map, one.axes, node, "backward", one.value, origin, downstream)
+        _check_readers(move, graph)
         pending += [(onward, node) for onward in rule.check(move, graph)]
         steps.append((rule, move))
     return steps[::-1]
@@ -143,7 +153,7 @@ def _plan_forward(graph: Graph, origin: Node) -> list[Step]:
     map_, axis = _check_unlocked(origin)
     steps: list[Step] = []
     reached: set[Node] = set()
-    pending = [(Onward(map_, axis, origin.output), origin)]
+    pending = [(Onward(map_, (axis,), origin.output), origin)]
     while pending:
         one, upstream = pending.pop()
         subject = _subject(upstream, origin, "output")
@@ -158,7 +168,7 @@ def _plan_forward(graph: Graph, origin: Node) -> list[Step]:
             if node in reached:
                 raise FoldRefused(f"it would reach {node.name} on two ways")
             reached.add(node)
-            move = Move(one.map, one.axis, node, "forward", one.value, origin)
+            move = Move(one.map, one.axes, node, "forward", one.value, origin)
             pending += [(onward, node) for onward in rule.check(move, graph)]
             steps.append((rule, move))
     return steps[::-1]
@@ -192,22 +202,30 @@ def _producer(value: Value, downstream: Node, origin: Node) -> Node:
         raise FoldRefused(
             f"{_subject(downstream, origin, 'input')}, {value.name}, is not the output of a layer"
         )
-    if value is not value.producer.output:
+    splits = isinstance(value.producer.operation, Rearrange)
+    if value is not value.producer.output and not splits:
         raise FoldRefused(f"{value.name} is not the first output of {value.producer.name}")
     return value.producer
 
 
-def _check_readers(value: Value, node: Node, graph: Graph) -> None:
-    """Refuse to change a tensor that others read too, unless they get a copy."""
-    readers = len(value.consumers) + value.is_output
-    is_layer = isinstance(node.operation, Linear)
-    if readers > 1 and not (graph.clones and is_layer):
-        others = "is also an output of the network" if value.is_output else ""
-        uses = f"is read {len(value.consumers)} times" if len(value.consumers) > 1 else ""
-        remedy = "; --clone gives the batch norm a copy of the layer" if is_layer else ""
-        raise FoldRefused(
-            f"the output of {node.name} {' and '.join(filter(None, (uses, others)))}{remedy}"
-        )
+def _check_readers(move: Move, graph: Graph) -> None:
+    """Refuse to change numbers that others read too, unless they get a copy."""
+    value, name = move.value, move.node.name
+    is_layer = isinstance(move.node.operation, Linear)
+    if _spares_others(move) or (graph.clones and is_layer and not move.from_constants):
+        return
+    others = "is also an output of the network" if value.is_output else ""
+    uses = f"is read {len(value.consumers)} times" if len(value.consumers) > 1 else ""
+    remedy = "; --clone gives the batch norm a copy of the layer" if is_layer else ""
+    raise FoldRefused(f"the output of {name} {' and '.join(filter(None, (uses, others)))}{remedy}")
+
+
+def _spares_others(move: Move) -> bool:
+    """Return whether none but the node where a map comes from would see that it has moved."""
+    assert move.downstream is not None, "a map that moves backward has a reader"
+    others = list(move.value.consumers)
+    others.remove(move.downstream)
+    return not move.value.is_output and all(spares(one, move.map, move.axes) for one in others)
 
 
 def _subject(node: Node, origin: Node, end: str) -> str:
@@ -219,9 +237,9 @@ def _described(node: Node) -> str:
     operation = node.operation
     if isinstance(operation, KeptNorm):
         return f"{node.name}, a batch norm that stays"
-    kind = operation.kind if isinstance(operation, Opaque) else type(operation).__name__
-    name = f"{node.name} ({kind})" if node.name != kind else kind
-    return f"{name}, which is not linear"
+    opaque = operation if isinstance(operation, Opaque) else Opaque(type(operation).__name__)
+    name = f"{node.name} ({opaque.kind})" if node.name != opaque.kind else opaque.kind
+    return f"{name}, {opaque.reason}"
 
 
 def _ends_map(node: Node) -> bool:
@@ -232,9 +250,9 @@ def _carry_out(graph: Graph, rule: Rule, move: Move) -> Node:
     """Carry out one step; return the node, or its copy."""
     node = move.node
     if move.direction == "forward":
-        if not _ends_map(node):
-            node.output.original_name = None
-    elif len(move.value.consumers) + move.value.is_output > 1:
+        for value in () if _ends_map(node) else node.outputs:
+            value.original_name = None
+    elif not _spares_others(move):
         assert move.downstream is not None, "a map that moves backward has a reader"
         node = graph.clone(node, move.downstream)
         move = replace(move, node=node, value=node.output)

@@ -21,6 +21,7 @@ from training.folding.engine.graph import (
     Value,
 )
 from training.folding.onnx_frontend.constants import NEUTRAL_DOMAINS, Constants
+from training.folding.onnx_frontend.layout import LAYOUTS
 from training.folding.onnx_frontend.operators import READERS, Context
 
 SIZES = ("Shape", "Size")  # what reads only these does not mind other numbers
@@ -85,8 +86,9 @@ def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.
 
 
 def _operation(native: ir.Node, indices: list[int], context: Context) -> Operation:
-    if native.domain in NEUTRAL_DOMAINS and native.op_type in READERS:
-        operation = READERS[native.op_type](native, indices, context)
+    reader = (READERS | LAYOUTS).get(native.op_type)
+    if native.domain in NEUTRAL_DOMAINS and reader is not None:
+        operation = reader(native, indices, context)
         if operation is not None:
             return operation
     computed = " without constant weights" if native.op_type in LAYERS else ""

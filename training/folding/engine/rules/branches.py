@@ -97,7 +97,7 @@ class ForwardConcat(Rule):
             np.concatenate([one.scale for one in maps]),
             np.concatenate([one.shift for one in maps]),
         )
-        return (move.onward(joined, move.node.output, _axis(move.node)),)
+        return (move.onward(joined, move.node.output, (_axis(move.node),)),)
 
 
 _IDENTITY = ChannelMap(np.ones(1), np.zeros(1))
@@ -121,9 +121,9 @@ def _branch_sizes(move: Move) -> list[int]:
 
 
 def _check_channels(move: Move) -> None:
-    """Refuse a sum that broadcasts the channels, as far as sizes are known; other axes may."""
-    values = [*move.node.inputs, move.node.output]
+    """Refuse a sum that broadcasts the channels; where sizes are unknown, the layers know them."""
+    values = (*move.node.inputs, move.node.output)
     ranks = {value.rank for value in values} - {None}
-    sizes = {value.size(move.axis) for value in values} - {None}
-    if len(ranks) > 1 or (len(sizes) > 1 and not move.is_uniform):
+    sizes = set() if move.is_uniform else {value.size(move.axis) for value in values} - {None}
+    if len(ranks) > 1 or len(sizes) > 1:
         raise FoldRefused(f"{move.node.name} adds tensors with different channels")

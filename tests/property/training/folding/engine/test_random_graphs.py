@@ -16,7 +16,6 @@ from training.folding.engine.graph import (
     Average,
     BorderPad,
     Concat,
-    Flatten,
     Graph,
     KeptNorm,
     Linear,
@@ -122,7 +121,7 @@ class _Wanderer:
         return self.build.node(Concat(axis), x, others[self.rng.integers(len(others))])
 
     def _flatten(self, x: Value) -> Value:
-        return self.build.node(Flatten(), x)
+        return self.build.flatten(x)
 
     def _block(self, x: Value) -> Value:
         """Two or three branches of one input, as in RepVGG."""

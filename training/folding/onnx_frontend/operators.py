@@ -140,6 +140,14 @@ def arithmetic(node: ir.Node, indices: list[int], context: Context) -> Operation
     return None
 
 
+def negation(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """-x, a scale of -1."""
+    data = node.inputs[0]
+    if data is None or data.dtype is None or not data.dtype.is_floating_point():
+        return None
+    return Affine(1, ChannelMap(-np.ones(1), np.zeros(1)))
+
+
 def _offset(
     node: ir.Node, constant: NDArray[np.float64], data: ir.Value | None
 ) -> Operation | None:
@@ -452,6 +460,7 @@ READERS: dict[str, Callable[[ir.Node, list[int], Context], Operation | None]] = 
     "Sub": arithmetic,
     "Mul": arithmetic,
     "Div": arithmetic,
+    "Neg": negation,
     "Sum": sum_,
     "Conv": convolution,
     "ConvTranspose": convolution,

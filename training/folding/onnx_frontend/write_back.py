@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from training.folding.algebra.linear_map import LinearMap
 from training.folding.algebra.rounding import rounded
 from training.folding.engine.graph import Affine, BorderPad, Linear, Node, Offset, Sum
+from training.folding.onnx_frontend.differences import restore_differences
 from training.folding.onnx_frontend.view import View
 
 
@@ -43,6 +44,7 @@ class Writer:
             elif isinstance(node.operation, Offset) and node.operation.changed:
                 self._write_offset(node, node.operation)
         self._remove_bypassed()
+        restore_differences(self._view.negations, self.new_name)
 
     def _copy(self, node: Node) -> None:
         """Put a copy of a layer after the layer."""

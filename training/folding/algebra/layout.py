@@ -58,6 +58,7 @@ class Layout:
         for factor, places in self.chosen.items():
             if found.varies_along(factor):
                 found = found.taken(factor, _known(places))
+        self._check_followed(found, self.after)
         return found.gathered(self.after, self._sizes_after())
 
     def backward(
@@ -78,7 +79,16 @@ class Layout:
         places = {factor: _known(self.chosen[factor]) for factor in cut}
         if cut and not found.is_identity:
             found = found.scattered(places, self.sizes)
+        self._check_followed(found, self.before)
         return found.gathered(self.before, self.sizes)
+
+    def _check_followed(self, found: _Factored, side: Axes) -> None:
+        """Refuse what varies along a factor that a side has not."""
+        before, after = ({f for held in axes for f in held} for axes in (self.before, self.after))
+        if set(found.factors) <= {factor for held in side for factor in held}:
+            return
+        unknown = any(self.sizes[factor] is None for factor in before ^ after)
+        raise FoldRefused(_UNKNOWN if unknown else "mixes the channels with others")
 
     def _sizes_after(self) -> tuple[int | None, ...]:
         sizes = list(self.sizes)
@@ -159,8 +169,6 @@ class _Factored:
         """Return the map on the axes that hold the factors, repeated along their neighbours."""
         axes = tuple(axis for axis, held in enumerate(side) if set(held) & set(self.factors))
         wanted = [factor for axis in axes for factor in side[axis]]
-        if not set(self.factors) <= set(wanted):
-            raise FoldRefused("mixes the channels with something else")
         if not axes:
             return ChannelMap(*self.values.reshape(2, 1)), (1,)
         order = [self.factors.index(factor) for factor in wanted if factor in self.factors]

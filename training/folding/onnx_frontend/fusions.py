@@ -115,7 +115,7 @@ class _Finder:
             node = reader
 
     def _scales(self, product: ir.Node) -> Iterator[ir.Node]:
-        """Yield the numbers that a product of two computed matrices, or one of these, is scaled by."""
+        """Yield the numbers that scale a product of two computed matrices, or one of these."""
         yield from self._after(product, MOVES, norm=False)
         for value in self._computed(product):
             node = value.producer()

@@ -6,6 +6,7 @@ import pytest
 
 from tests.onnx_networks import (
     ALGEBRA,
+    NORM,
     algebra_error,
     batch_norms,
     layer,
@@ -22,7 +23,7 @@ TOKENS = "float[N,L,6] x"
 
 
 def bn(x, name=""):
-    return f"BatchNormalization({x}, {', '.join(name + key for key in ('gamma', 'beta', 'mean', 'var'))})"
+    return f"BatchNormalization({', '.join([x, *(name + key for key in NORM)])})"
 
 
 def ints(**arrays):

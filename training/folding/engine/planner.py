@@ -35,6 +35,7 @@ from training.folding.engine.rules.parallel import (
     sibling_of,
 )
 from training.folding.engine.rules.rearrange import spares
+from training.folding.engine.spelled_out import spelled_out
 
 Step = tuple[Rule, Move]
 Plan = Callable[[Graph, Node], list[Step]]
@@ -263,21 +264,23 @@ def _carry_out(graph: Graph, rule: Rule, move: Move) -> Node:
 
 
 def _report_refusals(graph: Graph, report: ReportBuilder) -> None:
-    """Note every batch norm that has stayed."""
+    """Note every batch norm that has stayed, those that are spelled out with constants as well."""
+    for first, last in spelled_out(graph):
+        report.constant_refused(first, _reasons(graph, first, last))
     for node in graph.nodes:
         operation = node.operation
         if isinstance(operation, KeptNorm):
             report.refused(operation.norm, operation.reason)
         elif isinstance(operation, Affine) and operation.norms:
-            report.refused(operation.norms[0], operation.locked or _reasons(graph, node))
+            report.refused(operation.norms[0], operation.locked or _reasons(graph, node, node))
 
 
-def _reasons(graph: Graph, origin: Node) -> str:
-    """Return why a map can move nowhere."""
+def _reasons(graph: Graph, first: Node, last: Node) -> str:
+    """Return why a map, or some in a row, can move nowhere."""
     reasons = (
-        ("not into what comes before", _reason(_plan_backward, graph, origin)),
-        ("nor into what follows", _reason(_plan_forward, graph, origin)),
-        ("nor into what is parallel to it", _reason(_plan_parallel, graph, origin)),
+        ("not into what comes before", _reason(_plan_backward, graph, first)),
+        ("nor into what follows", _reason(_plan_forward, graph, last)),
+        ("nor into what is parallel to it", _reason(_plan_parallel, graph, last)),
     )
     return "; ".join(f"{where}: {reason}" for where, reason in reasons if reason)
 

@@ -347,3 +347,26 @@ def test_copies_are_for_batch_norms_and_not_for_constants():
         f"({IMAGE}) => (float[] y, float[] z) {{ p = Conv(x, w, b) y = Neg(p) z = Relu(p) }}", CONV
     )
     assert operators(fold_model(model, clones=True).model) == ["Conv", "Neg", "Relu"]
+
+
+SPELLED = "(float[N,3,6,8] x) => (float[] y) { r = Relu(x) "
+
+
+@pytest.mark.parametrize(
+    "steps",
+    ["s = Mul(r, gamma) t = Add(s, beta)", "c = Sub(r, mean) s = Div(c, var) t = Add(s, beta)"],
+)
+def test_a_batch_norm_that_is_spelled_out_and_stays_is_listed(steps):
+    vectors = {key: array.reshape(3, 1, 1) for key, array in norm(3).items()}
+    folded = fold_model(network(f"{SPELLED} {steps} y = Relu(t) }}", vectors))
+    (row,) = folded.rows
+    assert (row.norm.channels, row.is_norm, folded.norms) == (3, False, ())
+    assert row.reason == (
+        "not into what comes before: its input comes from r (Relu), which is not linear; "
+        "nor into what follows: its output goes to y (Relu), which is not linear"
+    )
+
+
+def test_a_scale_that_stays_alone_is_no_batch_norm():
+    vector = {"gamma": norm(3)["gamma"].reshape(3, 1, 1)}
+    assert fold_model(network(f"{SPELLED} t = Mul(r, gamma) y = Relu(t) }}", vector)).rows == ()

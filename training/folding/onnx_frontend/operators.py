@@ -31,6 +31,8 @@ from training.folding.engine.graph import (
 )
 from training.folding.onnx_frontend.constants import Constants
 
+EPSILON = float(np.float32(1e-5))  # of a batch norm that states none: attributes are float32
+
 
 @dataclass(frozen=True)
 class Context:
@@ -93,7 +95,7 @@ def batch_norm(node: ir.Node, indices: list[int], context: Context) -> Operation
     if indices != [0] or any(vector is None for vector in vectors):
         return KeptNorm(norm, _not_constant(node))
     gamma, beta, mean, var = (np.asarray(v, np.float64).reshape(-1) for v in vectors)
-    stats = BatchNormStats(gamma, beta, mean, var, float(_attribute(node, "epsilon", 1e-5)))
+    stats = BatchNormStats(gamma, beta, mean, var, float(_attribute(node, "epsilon", EPSILON)))
     try:
         return Affine(1, channel_map(stats), (norm,))
     except FoldRefused as refusal:

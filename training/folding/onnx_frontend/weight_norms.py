@@ -17,6 +17,7 @@ from training.folding.algebra.rounding import rounded
 from training.folding.engine.graph import Norm
 from training.folding.engine.report_row import Row
 from training.folding.onnx_frontend.constants import NEUTRAL_DOMAINS, Constants
+from training.folding.onnx_frontend.operators import EPSILON
 
 PATTERN = "bn of constants"
 
@@ -57,7 +58,7 @@ def _map(node: ir.Node, x: NDArray[Any], *vectors: NDArray[Any]) -> ChannelMap:
     if node.attributes.get_int("training_mode", 0):
         others = (0, *range(2, x.ndim))
         mean, var = x.mean(axis=others), x.var(axis=others)
-    eps = node.attributes.get_float("epsilon", 1e-5)
+    eps = node.attributes.get_float("epsilon", EPSILON)
     return channel_map(BatchNormStats(gamma, beta, mean, var, eps))
 
 

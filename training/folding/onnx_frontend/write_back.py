@@ -16,6 +16,7 @@ from training.folding.algebra.linear_map import LinearMap
 from training.folding.algebra.rounding import rounded
 from training.folding.engine.graph import Affine, BorderPad, Linear, Node, Offset, Sum
 from training.folding.onnx_frontend.differences import restore_differences
+from training.folding.onnx_frontend.operators import EPSILON
 from training.folding.onnx_frontend.view import View
 
 
@@ -171,7 +172,7 @@ class Writer:
         """
         (native,) = self._view.natives[node]
         map_, ones = operation.map, np.ones_like(operation.map.scale)
-        gamma = map_.scale * np.sqrt(1 + native.attributes.get_float("epsilon", 1e-5))
+        gamma = map_.scale * np.sqrt(1 + native.attributes.get_float("epsilon", EPSILON))
         for index, vector in enumerate((gamma, map_.shift, 0 * ones, ones), start=1):
             kind = native.inputs[index].dtype.numpy()  # type: ignore[union-attr] # its reader checked
             self._set_constant(native, index, rounded(vector, kind), f"{node.name}_{index}")

@@ -149,30 +149,39 @@ def _plan_forward(graph: Graph, origin: Node) -> list[Step]:
     """Return the steps that move a map forward into every reader, the last ones first.
 
     Raises:
-        FoldRefused: a part of it would have no exact place, or it would reach a node twice.
+        FoldRefused: a part of it would have no exact place.
     """
     map_, axis = _check_unlocked(origin)
     steps: list[Step] = []
-    reached: set[Node] = set()
-    pending = [(Onward(map_, (axis,), origin.output), origin)]
-    while pending:
-        one, upstream = pending.pop()
-        subject = _subject(upstream, origin, "output")
-        if one.value.is_output:
-            raise FoldRefused(f"{subject} is an output of the network")
-        if not one.value.consumers:
-            raise FoldRefused(f"{subject} is not used")
-        for node in dict.fromkeys(one.value.consumers):
-            rule = RULES.get((type(node.operation), "forward"))
-            if rule is None:
-                raise FoldRefused(f"{subject} goes to {_described(node)}")
-            if node in reached:
-                raise FoldRefused(f"it would reach {node.name} on two ways")
-            reached.add(node)
-            move = Move(one.map, one.axes, node, "forward", one.value, origin)
-            pending += [(onward, node) for onward in rule.check(move, graph)]
-            steps.append((rule, move))
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    reached = _readers(Onward(map_, (axis,), origin.output), origin, origin)
+    while reached:
+        node = min(reached, key=order.__getitem__)  # so that all that reaches it is known
+        one, *others = reached.pop(node)
+        rule = RULES[type(node.operation), "forward"]
+        move = Move(one.map, one.axes, node, "forward", one.value, origin, others=tuple(others))
+        for onward in rule.check(move, graph):
+            for reader, new in _readers(onward, node, origin).items():
+                reached.setdefault(reader, []).extend(new)
+        steps.append((rule, move))
     return steps[::-1]
+
+
+def _readers(one: Onward, upstream: Node, origin: Node) -> dict[Node, list[Onward]]:
+    """Return the nodes that a map moves forward into, with the map.
+
+    Raises:
+        FoldRefused: there is none, or one that takes no map.
+    """
+    subject = _subject(upstream, origin, "output")
+    if one.value.is_output:
+        raise FoldRefused(f"{subject} is an output of the network")
+    if not one.value.consumers:
+        raise FoldRefused(f"{subject} is not used")
+    for node in one.value.consumers:
+        if (type(node.operation), "forward") not in RULES:
+            raise FoldRefused(f"{subject} goes to {_described(node)}")
+    return {node: [one] for node in one.value.consumers}
 
 
 def _plan_parallel(graph: Graph, origin: Node) -> Sibling | None:

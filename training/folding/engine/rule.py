@@ -18,6 +18,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from training.folding.algebra.affine import ChannelMap, FoldRefused
 from training.folding.engine.graph import Affine, Graph, Node, Operation, Value
 
@@ -37,6 +39,7 @@ class Move:
             input if it moves forward.
         origin: the node that is to disappear.
         downstream: the one node that reads `value`, where the map moves backward.
+        others: the maps that have come to other inputs of `node`, where they move forward.
     """
 
     map: ChannelMap
@@ -46,6 +49,7 @@ class Move:
     value: Value
     origin: Node
     downstream: Node | None = None
+    others: tuple[Onward, ...] = ()
 
     @property
     def axis(self) -> int:
@@ -70,6 +74,11 @@ class Move:
         """Whether only constants would disappear, and no batch norm."""
         operation = self.origin.operation
         return isinstance(operation, Affine) and not operation.norms
+
+    def map_of(self, value: Value) -> ChannelMap:
+        """Return the map that has come to an input, the identity where there is none."""
+        maps = {self.value: self.map} | {one.value: one.map for one in self.others}
+        return maps.get(value, ChannelMap(np.ones(1), np.zeros(1)))
 
     def onward(self, map_: ChannelMap, value: Value, axes: tuple[int, ...] | None = None) -> Onward:
         """Return what remains to be absorbed, at another tensor of the same operation."""

@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional
 
 from training.folding.algebra.affine import ChannelMap
-from training.folding.algebra.layout import Layout, cut, permuted, reshaped
+from training.folding.algebra.layout import Layout, cut, permuted
 from training.folding.algebra.linear_map import LinearMap
+from training.folding.algebra.reshaping import reshaped
 from training.folding.engine.graph import (
     Affine,
     Average,

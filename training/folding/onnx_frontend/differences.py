@@ -15,7 +15,7 @@ from training.folding.onnx_frontend.constants import NEUTRAL_DOMAINS, Constants
 def split_differences(
     graph: ir.Graph, constants: Constants, but: Container[ir.Node]
 ) -> list[ir.Node]:
-    """Write differences of computed tensors as sums; return the negations, without names.
+    """Write differences as sums; return the negations, whose outputs have no names.
 
     Args:
         graph: changed in place.
@@ -49,13 +49,16 @@ def restore_differences(negations: list[ir.Node], new_name: Callable[[str], str]
 
 
 def _is_difference(node: ir.Node, constants: Constants) -> bool:
-    return (
-        node.op_type == "Sub"
-        and node.domain in NEUTRAL_DOMAINS
-        and not any(value is None or constants.holds(value) for value in node.inputs)
-        and all(value is not None and _is_float(value) for value in node.inputs)
-    )
+    """Whether a node subtracts computed numbers, from others or from a constant map."""
+    if node.op_type != "Sub" or node.domain not in NEUTRAL_DOMAINS:
+        return False
+    minuend, subtrahend = node.inputs
+    if minuend is None or subtrahend is None or constants.holds(subtrahend):
+        return False
+    if constants.holds(minuend) and not _varies_on_two_axes(minuend):
+        return False
+    return subtrahend.dtype is not None and subtrahend.dtype.is_floating_point()
 
 
-def _is_float(value: ir.Value) -> bool:
-    return value.dtype is not None and value.dtype.is_floating_point()
+def _varies_on_two_axes(value: ir.Value) -> bool:
+    return value.shape is not None and sum(size != 1 for size in value.shape) > 1

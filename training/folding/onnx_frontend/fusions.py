@@ -32,8 +32,8 @@ NORMS = {"InstanceNormalization", "LpNormalization"}  # part of a norm by groups
 LINEAR = {"Add", "Sub", "Mul", "Div"}
 MOVES = {"Reshape", "Transpose"}
 WEIGHTLESS = LINEAR | REDUCTIONS | {
-    *("Abs", "Cast", "Clip", "Elu", "Erf", "Exp", "HardSigmoid", "Identity", "Log", "Max", "Min"),
-    *("Neg", "Pow", "Reciprocal", "Relu", "Sigmoid", "Softplus", "Sqrt", "Tanh"),
+    *("Abs", "Cast", "Clip", "Dropout", "Elu", "Erf", "Exp", "HardSigmoid", "Identity", "Log"),
+    *("Max", "Min", "Neg", "Pow", "Reciprocal", "Relu", "Sigmoid", "Softplus", "Sqrt", "Tanh"),
 }  # fmt: skip
 LONGEST = 24  # operators in a spelled-out function; the longest here, FastGelu, has 9
 
@@ -107,12 +107,11 @@ class _Finder:
             reader = self._reader(node)
             while reader is not None and reader.op_type in past:
                 reader = self._reader(reader)
-            if reader is None or reader.op_type not in kinds or len(self._computed(reader)) != 1:
+            if reader is None or len(self._computed(reader)) != 1:
                 return
-            if not (norm or self._is_number(reader)):
-                return
-            yield reader
-            node = reader
+            if reader.op_type in kinds and (norm or self._is_number(reader)):
+                yield reader
+                node = reader
 
     def _scales(self, product: ir.Node) -> Iterator[ir.Node]:
         """Yield the numbers that scale a product of two computed matrices, or one of these."""

@@ -13,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from training.folding.algebra.layout import Layout, Size, cut, permuted, reshaped
+from training.folding.algebra.layout import Layout, Size, cut, number, permuted
+from training.folding.algebra.reshaping import reshaped
 from training.folding.engine.graph import Opaque, Operation, Rearrange
 from training.folding.onnx_frontend.operators import Context
 
@@ -191,6 +192,34 @@ def depth_to_space(node: ir.Node, indices: list[int], context: Context) -> Opera
     )
 
 
+def tile(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """The numbers of some axes several times, one whole after the other."""
+    sizes, repeats = sizes_of(node.inputs[0]), _amounts(node, context, "repeats", 1)
+    if 0 not in indices or sizes is None:
+        return Opaque("Tile", _UNKNOWN)
+    rank = len(sizes)
+    times = [None] * rank if repeats is None else repeats
+    after = tuple((axis,) if times[axis] == 1 else (rank + axis, axis) for axis in range(rank))
+    before = permuted(sizes, range(rank)).before
+    return Rearrange((Layout(before, after, (*_numbers(sizes), *times)),))
+
+
+def expand(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """Axes of size one grow, and new ones come in front."""
+    sizes, grown = sizes_of(node.inputs[0]), sizes_of(node.outputs[0])
+    if 0 not in indices or sizes is None or grown is None:
+        return Opaque("Expand", _UNKNOWN)
+    new, rank = len(grown) - len(sizes), len(grown)
+    named = [*(None,) * new, *sizes]
+    stays = [  # a size that is not known may be one, and grow
+        (size == grown[axis] and size is not None) or (isinstance(size, int) and size > 1)
+        for axis, size in enumerate(named)
+    ]
+    after = tuple((axis,) if stays[axis] else (rank + axis,) for axis in range(rank))
+    before = tuple((axis,) for axis in range(new, rank))
+    return Rearrange((Layout(before, after, (*_numbers(named), *_numbers(grown))),))
+
+
 _UNKNOWN = "whose sizes are not known; export the network with shapes"
 
 
@@ -202,7 +231,7 @@ def sizes_of(value: ir.Value | None) -> list[Size] | None:
 
 
 def _numbers(sizes: Sequence[Size]) -> tuple[int | None, ...]:
-    return tuple(size if isinstance(size, int) else None for size in sizes)
+    return tuple(number(size) for size in sizes)
 
 
 def _amounts(node: ir.Node, context: Context, name: str, index: int) -> list[int] | None:
@@ -223,6 +252,8 @@ LAYOUTS: dict[str, Callable[[ir.Node, list[int], Context], Operation | None]] = 
     "Split": split,
     "Slice": slice_,
     "Gather": gather,
+    "Tile": tile,
+    "Expand": expand,
     "DepthToSpace": depth_to_space,
     "SpaceToDepth": depth_to_space,
 }

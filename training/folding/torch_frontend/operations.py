@@ -13,7 +13,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from training.folding.algebra.affine import ChannelMap
-from training.folding.algebra.layout import reshaped
+from training.folding.algebra.reshaping import reshaped
 from training.folding.engine.graph import (
     Affine,
     Average,

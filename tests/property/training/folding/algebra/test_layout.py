@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.folding.algebra.affine import ChannelMap, FoldRefused
-from training.folding.algebra.layout import cut, permuted, reshaped
+from training.folding.algebra.layout import cut, permuted
+from training.folding.algebra.reshaping import reshaped
 
 SEEDS = st.integers(0, 2**32 - 1)
 

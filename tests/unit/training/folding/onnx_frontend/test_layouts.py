@@ -168,6 +168,22 @@ FOLDED = {
         f"y = {bn('q')} }}",
         DENSE | norm(8),
     ),
+    **{
+        f"repeated, {kind}": (
+            f"({IMAGE}) => (float[] y) {{ p = Conv(x, w, b) g = GlobalAveragePool(p) "
+            f"q = {kind}(g, amounts) y = {bn('q')} }}",
+            CONV | norm(8) | ints(amounts=[1, 1, 3, 2]),
+        )
+        for kind in ("Expand", "Tile")
+    },
+    "bn, channels repeated as a whole, conv": (
+        f"({IMAGE}) => (float[] y) {{ t = {bn('x')} q = Tile(t, amounts) y = Conv(q, w) }}",
+        layer(4, 6, 3, 3) | norm(3) | ints(amounts=[1, 2, 1, 1]),
+    ),
+    "subtracted from a constant map": (
+        f"({IMAGE}) => (float[] y) {{ p = Conv(x, w, b) q = Sub(map, p) y = {bn('q')} }}",
+        CONV | norm(8) | layer(1, 8, 4, 6, name="map"),
+    ),
     "negated": (
         f"({IMAGE}) => (float[] y) {{ p = Conv(x, w, b) q = Neg(p) y = {bn('q')} }}",
         CONV | norm(8),
@@ -289,6 +305,11 @@ KEPT = {
         f"y = {bn('q')} z = Relu(r) }}",
         CONV | norm(8),
         "gets the channels on axes 1 and 2",
+    ),
+    "one channel, expanded to many": (
+        f"({IMAGE}) => (float[] y) {{ p = Conv(x, w) q = Expand(p, amounts) y = {bn('q')} }}",
+        layer(1, 3, 3, 3) | norm(8) | ints(amounts=[1, 8, 1, 1]),
+        "q mixes the channels with others",
     ),
     "channels that are chosen at run time": (
         f"({IMAGE}, int64[4] which) => (float[] y) {{ p = Conv(x, w, b) "

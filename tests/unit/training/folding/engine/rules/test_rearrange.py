@@ -5,7 +5,7 @@ import pytest
 
 from tests.neutral_graphs import Builder, difference
 from training.folding.algebra.affine import ChannelMap
-from training.folding.algebra.layout import reshaped
+from training.folding.algebra.reshaping import reshaped
 from training.folding.engine.planner import fold
 
 

@@ -10,21 +10,24 @@ import torch
 from torch.nn import functional
 
 from training.folding.algebra.affine import ChannelMap
+from training.folding.algebra.layout import Layout, cut, permuted
 from training.folding.algebra.linear_map import LinearMap
+from training.folding.algebra.reshaping import reshaped
 from training.folding.engine.graph import (
     Affine,
     Average,
     BorderPad,
     Concat,
-    Flatten,
     Graph,
     KeptNorm,
     Linear,
     Maximum,
     Node,
     Norm,
+    Offset,
     Opaque,
     Pad,
+    Rearrange,
     Same,
     Sum,
     Value,
@@ -132,6 +135,36 @@ class Builder:
         layer.bias = self.rng.normal(size=layer.channels_out) if bias else None
         return self.node(Linear(layer), x, name=name)
 
+    def moved(
+        self, x: Value, layouts: tuple[Layout, ...], compute: Callable[..., list], **names: str
+    ) -> list[Value]:
+        """A node that moves numbers as numpy does in `compute`, which returns each output."""
+        operation = Rearrange(layouts)
+        operation.compute = compute
+        name = names.get("name") or f"rearrange{next(self._numbers)}"
+        arrays = enumerate(compute(np.zeros(x.shape)))
+        outputs = [Value(f"{name}:{place}", array.shape) for place, array in arrays]
+        return self.graph.add(Node(name, operation, [x], outputs)).outputs
+
+    def reshape(self, x: Value, *sizes: int, **names: str) -> Value:
+        """The batch is free, as it is in a network."""
+        layout = reshaped(("N", *x.shape[1:]), ("N", *sizes[1:]))
+        (value,) = self.moved(x, (layout,), lambda array: [array.reshape(sizes)], **names)
+        return value
+
+    def flatten(self, x: Value, **names: str) -> Value:
+        return self.reshape(x, BATCH, int(np.prod(x.shape[1:])), **names)
+
+    def transpose(self, x: Value, *order: int) -> Value:
+        layout = permuted(x.shape, order)
+        (value,) = self.moved(x, (layout,), lambda array: [array.transpose(order)])
+        return value
+
+    def take(self, x: Value, axis: int, *places: list[int]) -> list[Value]:
+        """One output for each list of places."""
+        layouts = tuple(cut(x.shape, {axis: np.array(one, np.intp)}) for one in places)
+        return self.moved(x, layouts, lambda array: [array.take(one, axis) for one in places])
+
     def map(self, channels: int) -> ChannelMap:
         scale = self.rng.uniform(0.3, 2, channels) * self.rng.choice([-1, 1], channels)
         return ChannelMap(scale, self.rng.normal(size=channels))
@@ -157,7 +190,10 @@ def computed(graph: Graph, inputs: Arrays) -> Arrays:
     arrays = dict(inputs)
     for node in graph.nodes:
         operands = [arrays[value] for value in node.inputs]
-        arrays[node.output] = _compute(node.operation, operands)
+        if isinstance(node.operation, Rearrange):
+            arrays |= zip(node.outputs, node.operation.compute(operands[0]), strict=True)
+        else:
+            arrays[node.output] = _compute(node.operation, operands)
     return arrays
 
 
@@ -193,8 +229,8 @@ def _compute(operation: Operation, operands: list[NDArray[np.float64]]) -> NDArr
             return np.pad(x, padding, constant_values=operation.value)
         case BorderPad():
             return _border(x, operation)
-        case Flatten():
-            return x.reshape(len(x), -1)
+        case Offset():
+            return x + operation.values
         case Sum():
             return sum(operands[1:], start=x)
         case Concat():

@@ -41,7 +41,10 @@ class BatchNormStats:
 
 @dataclass(frozen=True, eq=False)
 class ChannelMap:
-    """scale and shift, both (C,) float64; C = 1 stands for any number of channels."""
+    """scale and shift, both (C,) float64; C = 1 stands for any number of channels.
+
+    Channels that lie on several axes of a tensor have an axis here for each of them.
+    """
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -77,6 +80,11 @@ class ChannelMap:
     def without_shift(self) -> ChannelMap:
         """Return the map that only scales."""
         return ChannelMap(self.scale, np.zeros_like(self.shift))
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it changes nothing."""
+        return bool((self.scale == 1).all()) and not self.shifts
 
     @property
     def shifts(self) -> bool:

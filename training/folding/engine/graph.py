@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.folding.algebra.affine import ChannelMap
+from training.folding.algebra.layout import Layout
 from training.folding.algebra.linear_map import LinearMap
 
 
@@ -101,13 +102,34 @@ class Pad:
 
 
 @dataclass(eq=False)
-class Flatten:
-    """(N, C, *S) to (N, C * prod S)."""
+class Rearrange:
+    """Only moves numbers: reshaping, transposing, splitting, slicing and the like.
+
+    Attributes:
+        layouts: where the numbers of each output come from.
+    """
+
+    layouts: tuple[Layout, ...]
+
+
+@dataclass(eq=False)
+class Offset:
+    """Adds a constant that varies along several axes.
+
+    Attributes:
+        values: float64, of as many axes as the input; some of size 1, along which they repeat.
+        dtype: in which the values are kept.
+        changed: whether the values are others than they were.
+    """
+
+    values: NDArray[np.float64]
+    dtype: np.dtype
+    changed: bool = False
 
 
 @dataclass(eq=False)
 class Sum:
-    """Adds its inputs, all of one rank and with the same channels; other axes may broadcast."""
+    """Adds its inputs, all of one rank; axes of size 1 may broadcast."""
 
 
 @dataclass(eq=False)
@@ -127,9 +149,11 @@ class Opaque:
 
     Attributes:
         kind: what users call it, as `Relu`.
+        reason: why nothing goes into it or past it.
     """
 
     kind: str
+    reason: str = "which is not linear"
 
 
 @dataclass(eq=False)
@@ -156,7 +180,8 @@ Operation = (
     | Maximum
     | Average
     | Pad
-    | Flatten
+    | Rearrange
+    | Offset
     | Sum
     | Concat
     | Opaque

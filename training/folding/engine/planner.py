@@ -13,7 +13,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from training.folding.algebra.affine import ChannelMap, FoldRefused
-from training.folding.engine.graph import Affine, Graph, KeptNorm, Linear, Node, Opaque, Value
+from training.folding.engine.graph import (
+    Affine,
+    Graph,
+    KeptNorm,
+    Linear,
+    Node,
+    Opaque,
+    Rearrange,
+    Value,
+)
 from training.folding.engine.report_builder import ReportBuilder
 from training.folding.engine.report_row import Row
 from training.folding.engine.rule import Move, Onward, Rule
@@ -25,6 +34,8 @@ from training.folding.engine.rules.parallel import (
     merge_layers,
     sibling_of,
 )
+from training.folding.engine.rules.rearrange import spares
+from training.folding.engine.spelled_out import spelled_out
 
 Step = tuple[Rule, Move]
 Plan = Callable[[Graph, Node], list[Step]]
@@ -118,7 +129,7 @@ def _plan_backward(graph: Graph, origin: Node) -> list[Step]:
     """
     map_, axis = _check_unlocked(origin)
     steps: list[Step] = []
-    pending = [(Onward(map_, axis, origin.inputs[0]), origin)]
+    pending = [(Onward(map_, (axis,), origin.inputs[0]), origin)]
     while pending:
         one, downstream = pending.pop()
         node = _producer(one.value, downstream, origin)
@@ -127,8 +138,8 @@ def _plan_backward(graph: Graph, origin: Node) -> list[Step]:
             raise FoldRefused(
                 f"{_subject(downstream, origin, 'input')} comes from {_described(node)}"
             )
-        _check_readers(one.value, node, graph)
-        move = Move(one.map, one.axis, node, "backward", one.value, origin, downstream)
+        move = Move(one.map, one.axes, node, "backward", one.value, origin, downstream)
+        _check_readers(move, graph)
         pending += [(onward, node) for onward in rule.check(move, graph)]
         steps.append((rule, move))
     return steps[::-1]
@@ -138,30 +149,39 @@ def _plan_forward(graph: Graph, origin: Node) -> list[Step]:
     """Return the steps that move a map forward into every reader, the last ones first.
 
     Raises:
-        FoldRefused: a part of it would have no exact place, or it would reach a node twice.
+        FoldRefused: a part of it would have no exact place.
     """
     map_, axis = _check_unlocked(origin)
     steps: list[Step] = []
-    reached: set[Node] = set()
-    pending = [(Onward(map_, axis, origin.output), origin)]
-    while pending:
-        one, upstream = pending.pop()
-        subject = _subject(upstream, origin, "output")
-        if one.value.is_output:
-            raise FoldRefused(f"{subject} is an output of the network")
-        if not one.value.consumers:
-            raise FoldRefused(f"{subject} is not used")
-        for node in dict.fromkeys(one.value.consumers):
-            rule = RULES.get((type(node.operation), "forward"))
-            if rule is None:
-                raise FoldRefused(f"{subject} goes to {_described(node)}")
-            if node in reached:
-                raise FoldRefused(f"it would reach {node.name} on two ways")
-            reached.add(node)
-            move = Move(one.map, one.axis, node, "forward", one.value, origin)
-            pending += [(onward, node) for onward in rule.check(move, graph)]
-            steps.append((rule, move))
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    reached = _readers(Onward(map_, (axis,), origin.output), origin, origin)
+    while reached:
+        node = min(reached, key=order.__getitem__)  # so that all that reaches it is known
+        one, *others = reached.pop(node)
+        rule = RULES[type(node.operation), "forward"]
+        move = Move(one.map, one.axes, node, "forward", one.value, origin, others=tuple(others))
+        for onward in rule.check(move, graph):
+            for reader, new in _readers(onward, node, origin).items():
+                reached.setdefault(reader, []).extend(new)
+        steps.append((rule, move))
     return steps[::-1]
+
+
+def _readers(one: Onward, upstream: Node, origin: Node) -> dict[Node, list[Onward]]:
+    """Return the nodes that a map moves forward into, with the map.
+
+    Raises:
+        FoldRefused: there is none, or one that takes no map.
+    """
+    subject = _subject(upstream, origin, "output")
+    if one.value.is_output:
+        raise FoldRefused(f"{subject} is an output of the network")
+    if not one.value.consumers:
+        raise FoldRefused(f"{subject} is not used")
+    for node in one.value.consumers:
+        if (type(node.operation), "forward") not in RULES:
+            raise FoldRefused(f"{subject} goes to {_described(node)}")
+    return {node: [one] for node in one.value.consumers}
 
 
 def _plan_parallel(graph: Graph, origin: Node) -> Sibling | None:
@@ -192,22 +212,30 @@ def _producer(value: Value, downstream: Node, origin: Node) -> Node:
         raise FoldRefused(
             f"{_subject(downstream, origin, 'input')}, {value.name}, is not the output of a layer"
         )
-    if value is not value.producer.output:
+    splits = isinstance(value.producer.operation, Rearrange)
+    if value is not value.producer.output and not splits:
         raise FoldRefused(f"{value.name} is not the first output of {value.producer.name}")
     return value.producer
 
 
-def _check_readers(value: Value, node: Node, graph: Graph) -> None:
-    """Refuse to change a tensor that others read too, unless they get a copy."""
-    readers = len(value.consumers) + value.is_output
-    is_layer = isinstance(node.operation, Linear)
-    if readers > 1 and not (graph.clones and is_layer):
-        others = "is also an output of the network" if value.is_output else ""
-        uses = f"is read {len(value.consumers)} times" if len(value.consumers) > 1 else ""
-        remedy = "; --clone gives the batch norm a copy of the layer" if is_layer else ""
-        raise FoldRefused(
-            f"the output of {node.name} {' and '.join(filter(None, (uses, others)))}{remedy}"
-        )
+def _check_readers(move: Move, graph: Graph) -> None:
+    """Refuse to change numbers that others read too, unless they get a copy."""
+    value, name = move.value, move.node.name
+    is_layer = isinstance(move.node.operation, Linear)
+    if _spares_others(move) or (graph.clones and is_layer and not move.from_constants):
+        return
+    others = "is also an output of the network" if value.is_output else ""
+    uses = f"is read {len(value.consumers)} times" if len(value.consumers) > 1 else ""
+    remedy = "; --clone gives the batch norm a copy of the layer" if is_layer else ""
+    raise FoldRefused(f"the output of {name} {' and '.join(filter(None, (uses, others)))}{remedy}")
+
+
+def _spares_others(move: Move) -> bool:
+    """Return whether none but the node where a map comes from would see that it has moved."""
+    assert move.downstream is not None, "a map that moves backward has a reader"
+    others = list(move.value.consumers)
+    others.remove(move.downstream)
+    return not move.value.is_output and all(spares(one, move.map, move.axes) for one in others)
 
 
 def _subject(node: Node, origin: Node, end: str) -> str:
@@ -219,9 +247,9 @@ def _described(node: Node) -> str:
     operation = node.operation
     if isinstance(operation, KeptNorm):
         return f"{node.name}, a batch norm that stays"
-    kind = operation.kind if isinstance(operation, Opaque) else type(operation).__name__
-    name = f"{node.name} ({kind})" if node.name != kind else kind
-    return f"{name}, which is not linear"
+    opaque = operation if isinstance(operation, Opaque) else Opaque(type(operation).__name__)
+    name = f"{node.name} ({opaque.kind})" if node.name != opaque.kind else opaque.kind
+    return f"{name}, {opaque.reason}"
 
 
 def _ends_map(node: Node) -> bool:
@@ -232,9 +260,9 @@ def _carry_out(graph: Graph, rule: Rule, move: Move) -> Node:
     """Carry out one step; return the node, or its copy."""
     node = move.node
     if move.direction == "forward":
-        if not _ends_map(node):
-            node.output.original_name = None
-    elif len(move.value.consumers) + move.value.is_output > 1:
+        for value in () if _ends_map(node) else node.outputs:
+            value.original_name = None
+    elif not _spares_others(move):
         assert move.downstream is not None, "a map that moves backward has a reader"
         node = graph.clone(node, move.downstream)
         move = replace(move, node=node, value=node.output)
@@ -245,21 +273,23 @@ def _carry_out(graph: Graph, rule: Rule, move: Move) -> Node:
 
 
 def _report_refusals(graph: Graph, report: ReportBuilder) -> None:
-    """Note every batch norm that has stayed."""
+    """Note every batch norm that has stayed, those that are spelled out with constants as well."""
+    for first, last in spelled_out(graph):
+        report.constant_refused(first, _reasons(graph, first, last))
     for node in graph.nodes:
         operation = node.operation
         if isinstance(operation, KeptNorm):
             report.refused(operation.norm, operation.reason)
         elif isinstance(operation, Affine) and operation.norms:
-            report.refused(operation.norms[0], operation.locked or _reasons(graph, node))
+            report.refused(operation.norms[0], operation.locked or _reasons(graph, node, node))
 
 
-def _reasons(graph: Graph, origin: Node) -> str:
-    """Return why a map can move nowhere."""
+def _reasons(graph: Graph, first: Node, last: Node) -> str:
+    """Return why a map, or some in a row, can move nowhere."""
     reasons = (
-        ("not into what comes before", _reason(_plan_backward, graph, origin)),
-        ("nor into what follows", _reason(_plan_forward, graph, origin)),
-        ("nor into what is parallel to it", _reason(_plan_parallel, graph, origin)),
+        ("not into what comes before", _reason(_plan_backward, graph, first)),
+        ("nor into what follows", _reason(_plan_forward, graph, last)),
+        ("nor into what is parallel to it", _reason(_plan_parallel, graph, last)),
     )
     return "; ".join(f"{where}: {reason}" for where, reason in reasons if reason)
 

@@ -58,6 +58,11 @@ class ReportBuilder:
         """Note that a batch norm has stayed."""
         self._rows[norm] = Row(norm, reason=reason)
 
+    def constant_refused(self, node: Node, reason: str) -> None:
+        """Note that a batch norm has stayed that is spelled out with constants."""
+        (constant,) = self._carried[node]
+        self._rows[constant] = Row(constant, reason=reason, is_norm=False)
+
     def rows(self) -> list[Row]:
         """Return the rows."""
         rows: dict[Norm, Row] = {}

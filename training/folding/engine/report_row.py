@@ -17,7 +17,7 @@ class Row:
         pattern: the rule by which it ended, as `linear → bn`; None where it was refused.
         reason: why it was refused, None where it was folded.
         largest_scale: its largest absolute scale; None where it was refused.
-        is_norm: false for constants, which need no report where they stay.
+        is_norm: false for constants; those that stay have a row if they spell out a batch norm.
         probe: a tensor of the folded network that carries the numbers of one of the original;
             None where it was refused, or where no such tensor is left.
     """

@@ -18,7 +18,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from training.folding.algebra.affine import ChannelMap
+import numpy as np
+
+from training.folding.algebra.affine import ChannelMap, FoldRefused
 from training.folding.engine.graph import Affine, Graph, Node, Operation, Value
 
 Direction = Literal["backward", "forward"]
@@ -30,22 +32,37 @@ class Move:
 
     Attributes:
         map: what is to be absorbed.
-        axis: of its channels.
+        axes: of its channels; several where they are spread over these.
         node: the operation.
         direction: in which the map moves.
         value: the tensor that the map applies to: an output of `node` if it moves backward, an
             input if it moves forward.
         origin: the node that is to disappear.
         downstream: the one node that reads `value`, where the map moves backward.
+        others: the maps that have come to other inputs of `node`, where they move forward.
     """
 
     map: ChannelMap
-    axis: int
+    axes: tuple[int, ...]
     node: Node
     direction: Direction
     value: Value
     origin: Node
     downstream: Node | None = None
+    others: tuple[Onward, ...] = ()
+
+    @property
+    def axis(self) -> int:
+        """The axis of the channels.
+
+        Raises:
+            FoldRefused: they are spread over several.
+        """
+        if len(self.axes) > 1:
+            raise FoldRefused(
+                f"{self.node.name} gets the channels on axes {' and '.join(map(str, self.axes))}"
+            )
+        return self.axes[0]
 
     @property
     def is_uniform(self) -> bool:
@@ -58,9 +75,14 @@ class Move:
         operation = self.origin.operation
         return isinstance(operation, Affine) and not operation.norms
 
-    def onward(self, map_: ChannelMap, value: Value, axis: int | None = None) -> Onward:
+    def map_of(self, value: Value) -> ChannelMap:
+        """Return the map that has come to an input, the identity where there is none."""
+        maps = {self.value: self.map} | {one.value: one.map for one in self.others}
+        return maps.get(value, ChannelMap(np.ones(1), np.zeros(1)))
+
+    def onward(self, map_: ChannelMap, value: Value, axes: tuple[int, ...] | None = None) -> Onward:
         """Return what remains to be absorbed, at another tensor of the same operation."""
-        return Onward(map_, self.axis if axis is None else axis, value)
+        return Onward(map_, self.axes if axes is None else axes, value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +90,7 @@ class Onward:
     """A map that has come out of an operation, at `value`."""
 
     map: ChannelMap
-    axis: int
+    axes: tuple[int, ...]
     value: Value
 
 

@@ -3,6 +3,10 @@
 files.py         reading and writing ONNX files, whole or not at all
 constants.py     what is the same in every run, in float64
 operators.py     what each operator is to folding
+layout.py        those that only move numbers
+fusions.py       spelled-out functions that runtimes know as one
+differences.py   a - b as a sum, and back
+weight_norms.py  batch norms of constants, computed
 view.py          the neutral graph of an ONNX graph
 write_back.py    what folding did, into the ONNX graph
 folded_model.py  all of it, for a model

@@ -12,6 +12,7 @@ from training.folding.engine.report_row import Row
 from training.folding.onnx_frontend.constants import Constants
 from training.folding.onnx_frontend.shapes import infer_shapes
 from training.folding.onnx_frontend.view import View, view_of
+from training.folding.onnx_frontend.weight_norms import compute_norms
 from training.folding.onnx_frontend.write_back import Writer, names_of
 
 FREE_INITIALIZERS = 4  # the first version of the format whose constants need not be inputs
@@ -64,6 +65,9 @@ def fold_model(model: ir.Model, *, clones: bool = False, constants: bool = False
     probes: list[tuple[str, str] | None] = []
     opset, taken = copy.opset_imports.get("", 1), names_of(copy)
     for graph in [*copy.graph.subgraphs(), copy.graph]:
+        computed = compute_norms(graph, Constants(opset))
+        rows += computed
+        probes += [None] * len(computed)
         view = view_of(graph, Constants(opset), clones=clones)
         folded = planner.fold(view.graph)
         Writer(view, opset, taken).write()

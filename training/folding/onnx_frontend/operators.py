@@ -5,7 +5,6 @@ Specification: https://onnx.ai/onnx/operators, opsets 7 to 23 and the older form
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +19,11 @@ from training.folding.engine.graph import (
     Affine,
     Average,
     Concat,
-    Flatten,
     KeptNorm,
     Linear,
     Maximum,
     Norm,
+    Offset,
     Operation,
     Pad,
     Same,
@@ -32,8 +31,7 @@ from training.folding.engine.graph import (
 )
 from training.folding.onnx_frontend.constants import Constants
 
-
-EPSILON = float(np.float32(1e-5))  # where a batch norm states none; attributes are float32
+EPSILON = float(np.float32(1e-5))  # of a batch norm that states none: attributes are float32
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def _not_constant(node: ir.Node) -> str:
 
 
 def arithmetic(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """X + c, x - c, c - x, x * c and x / c, c a number or a vector along one axis."""
+    """X + c, x - c, c - x, x * c and x / c, c a number or a vector along one axis; or a map."""
     if len(indices) == 2:
         return _sum(node) if node.op_type == "Add" else None
     if len(node.inputs) != 2 or len(indices) != 1:
@@ -148,7 +146,7 @@ def arithmetic(node: ir.Node, indices: list[int], context: Context) -> Operation
         return None
     axis = _axis_of(constant, node.inputs[index])
     if axis is None:
-        return None
+        return _offset(node, constant, node.inputs[index])
     vector = constant.reshape(-1)
     one, zero = np.ones_like(vector), np.zeros_like(vector)
     match node.op_type, index:
@@ -165,6 +163,28 @@ def arithmetic(node: ir.Node, indices: list[int], context: Context) -> Operation
     return None
 
 
+def negation(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
+    """-x, a scale of -1."""
+    data = node.inputs[0]
+    if data is None or data.dtype is None or not data.dtype.is_floating_point():
+        return None
+    return Affine(1, ChannelMap(-np.ones(1), np.zeros(1)))
+
+
+def _offset(
+    node: ir.Node, constant: NDArray[np.float64], data: ir.Value | None
+) -> Operation | None:
+    """X + c and x - c, c along several axes."""
+    rank = _rank(data)
+    subtracts = node.op_type == "Sub" and node.inputs[0] is data
+    if rank is None or constant.ndim > rank or not (node.op_type == "Add" or subtracts):
+        return None
+    if data is None or data.dtype is None:
+        return None
+    values = -constant if subtracts else constant
+    return Offset(values.reshape((1,) * (rank - values.ndim) + values.shape), data.dtype.numpy())
+
+
 def _axis_of(constant: NDArray[np.float64], data: ir.Value | None) -> int | None:
     """Return the axis of `data` along which a constant varies; 1 if it is a single number."""
     if constant.size == 1 and constant.ndim <= (_rank(data) or 0 if constant.ndim else 0):
@@ -179,12 +199,9 @@ def _axis_of(constant: NDArray[np.float64], data: ir.Value | None) -> int | None
 
 
 def _sum(node: ir.Node) -> Operation | None:
-    """All inputs have the same channels: other axes may broadcast, the algebra does not mind."""
+    """All inputs have one rank: axes may broadcast, the rules look at those of the channels."""
     ranks = {_rank(value) for value in node.inputs}
-    channels = {_size(value, 1) for value in node.inputs}
-    if len(ranks) == 1 and len(channels) == 1 and None not in ranks | channels:
-        return Sum()
-    return None
+    return Sum() if len(ranks) == 1 and None not in ranks else None
 
 
 def sum_(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
@@ -344,15 +361,17 @@ def global_average_pool(node: ir.Node, indices: list[int], context: Context) -> 
 
 
 def reduction(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """The mean or maximum over axes after the channels."""
+    """The mean, sum or maximum over axes after the channels."""
     if 0 not in indices or not _after_channels(node, context):
         return None
-    return Average() if node.op_type == "ReduceMean" else Maximum()
+    if node.op_type == "ReduceMax":
+        return Maximum()
+    return Average(attenuates=node.op_type == "ReduceSum")
 
 
 def _after_channels(node: ir.Node, context: Context) -> bool:
     """Whether a node acts on axes that all come after the channels."""
-    rank = _rank(node.outputs[0] if node.op_type == "Unsqueeze" else node.inputs[0])
+    rank = _rank(node.inputs[0])
     axes = _attribute(node, "axes", None)
     if axes is None:
         axes = context.constant(node, 1)
@@ -361,18 +380,24 @@ def _after_channels(node: ir.Node, context: Context) -> bool:
     return all(int(axis) % rank >= 2 for axis in np.atleast_1d(axes))
 
 
+SIZES = 3  # the index of the sizes that Resize makes, which may be computed
+
+
 def resize(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """Nearest and linear interpolation, whose weights sum to 1, of axes after the channels."""
+    """Interpolation, whose weights sum to 1, of axes after the channels."""
     rank = _rank(node.inputs[0])
     mode = _text(node, "mode", "nearest")
     crops = _text(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize"
     sizes = [_size(value, 1) for value in (node.inputs[0], node.outputs[0])]
     same_channels = sizes[0] is not None and sizes[0] == sizes[1]
-    if indices != [0] or rank is None or rank < 3 or crops or not same_channels:
+    if not {0} <= set(indices) <= {0, SIZES} or rank is None or rank < 3 or crops:
         return None
-    if not _leaves_channels(node, rank, context):
+    if not same_channels:
         return None
-    return Average() if mode in ("nearest", "linear") else None
+    keeps_ratio = _text(node, "keep_aspect_ratio_policy", "stretch") != "stretch"
+    if keeps_ratio or not _leaves_channels(node, rank, context):
+        return None
+    return Average() if mode in ("nearest", "linear", "cubic") else None
 
 
 def _leaves_channels(node: ir.Node, rank: int, context: Context) -> bool:
@@ -382,7 +407,7 @@ def _leaves_channels(node: ir.Node, rank: int, context: Context) -> bool:
     if place is None:
         return True
     named = _attribute(node, "scales", None)  # before opset 9
-    given = [context.constant(node, index) for index in range(1, len(node.inputs))]
+    given = [context.constant(node, index) for index in range(1, min(SIZES, len(node.inputs)))]
     count = rank if axes is None else len(axes)
     scales = [one for one in given if one is not None and one.dtype.kind == "f"]
     vectors = [one for one in (*scales, named) if one is not None and len(one) == count]
@@ -425,9 +450,7 @@ def pad(node: ir.Node, indices: list[int], context: Context) -> Operation | None
         return None
     if _text(node, "mode", "constant") != "constant":
         return Pad(None)
-    value = context.constant(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
-    if len(node.inputs) > 2 and node.inputs[2] is not None and value is None:
-        return None
+    value = context.constant(node, 2)
     number = float(_attribute(node, "value", 0.0) if value is None else value.reshape(-1)[0])
     amounts = [int(amount) for amount in pads]
     source = node.inputs[0]
@@ -441,44 +464,6 @@ def _on_all_axes(pads: list[int], axes: NDArray[Any], rank: int) -> list[int]:
     for place, axis in enumerate(axes):
         every[axis], every[rank + axis] = pads[place], pads[len(axes) + place]
     return every
-
-
-def flatten(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """All axes after the batch become one."""
-    rank = _rank(node.inputs[0])
-    axis = int(_attribute(node, "axis", 1))
-    return Flatten() if axis == 1 or (rank is not None and axis + rank == 1) else None
-
-
-def reshape(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """(N, C, *S) to (N, C * prod S), if the sizes prove it."""
-    source, rank = node.inputs[0], _rank(node.inputs[0])
-    if 0 not in indices or rank is None or rank < 2 or not _is_matrix(node, context):
-        return None
-    sizes = [_size(source, axis) for axis in range(1, rank)]
-    if any(size is None for size in sizes):
-        return None
-    features = math.prod(size for size in sizes if size is not None)
-    if _size(node.outputs[0], 1) == features:
-        return Flatten()
-    target = context.known(node, 1)
-    if target is None:
-        return None
-    keeps_batch = int(target[0]) in (0, _size(source, 0)) and not _attribute(node, "allowzero", 0)
-    if int(target[1]) == features or (int(target[1]) == -1 and keeps_batch):
-        return Flatten()
-    return None
-
-
-def _is_matrix(node: ir.Node, context: Context) -> bool:
-    """Whether a node returns two axes."""
-    target = context.known(node, 1)
-    return target.size == 2 if target is not None else _rank(node.outputs[0]) == 2
-
-
-def squeeze(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
-    """Axes of size one after the channels come and go."""
-    return Same() if indices == [0] and _after_channels(node, context) else None
 
 
 def concat(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
@@ -496,6 +481,7 @@ READERS: dict[str, Callable[[ir.Node, list[int], Context], Operation | None]] = 
     "Sub": arithmetic,
     "Mul": arithmetic,
     "Div": arithmetic,
+    "Neg": negation,
     "Sum": sum_,
     "Conv": convolution,
     "ConvTranspose": convolution,
@@ -506,6 +492,7 @@ READERS: dict[str, Callable[[ir.Node, list[int], Context], Operation | None]] = 
     "GlobalMaxPool": global_max_pool,
     "GlobalAveragePool": global_average_pool,
     "ReduceMean": reduction,
+    "ReduceSum": reduction,
     "ReduceMax": reduction,
     "Resize": resize,
     "Upsample": resize,
@@ -513,9 +500,5 @@ READERS: dict[str, Callable[[ir.Node, list[int], Context], Operation | None]] = 
     "Dropout": dropout,
     "Cast": cast,
     "Pad": pad,
-    "Flatten": flatten,
-    "Reshape": reshape,
-    "Squeeze": squeeze,
-    "Unsqueeze": squeeze,
     "Concat": concat,
 }

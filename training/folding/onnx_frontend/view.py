@@ -22,6 +22,9 @@ from training.folding.engine.graph import (
     Value,
 )
 from training.folding.onnx_frontend.constants import NEUTRAL_DOMAINS, Constants
+from training.folding.onnx_frontend.differences import split_differences
+from training.folding.onnx_frontend.fusions import fused_nodes
+from training.folding.onnx_frontend.layout import LAYOUTS
 from training.folding.onnx_frontend.operators import READERS, Context
 
 SIZES = ("Shape", "Size")  # what reads only these does not mind other numbers
@@ -36,6 +39,8 @@ class View:
         natives: the ONNX nodes that a neutral node stands for, the first of them first.
         slots: for each neutral node, the ONNX node and the index where each of its inputs is read.
         values: ONNX values by neutral value.
+        fused: nodes of functions that runtimes know as one, with the last of each by name.
+        negations: what differences were written with, as sums.
     """
 
     native: ir.Graph
@@ -44,6 +49,8 @@ class View:
     natives: dict[Node, list[ir.Node]] = field(default_factory=dict)
     slots: dict[Node, list[tuple[ir.Node, int]]] = field(default_factory=dict)
     values: dict[Value, ir.Value] = field(default_factory=dict)
+    fused: dict[ir.Node, str] = field(default_factory=dict)
+    negations: list[ir.Node] = field(default_factory=list)
 
     def name_of(self, value: Value) -> str:
         """Return the name that a value has in the ONNX graph."""
@@ -51,8 +58,12 @@ class View:
 
 
 def view_of(native: ir.Graph, constants: Constants, *, clones: bool) -> View:
-    """Return the neutral graph of an ONNX graph, bodies of control flow left out."""
-    view = View(native, Graph(clones=clones), constants)
+    """Return the neutral graph of an ONNX graph, bodies of control flow left out.
+
+    Differences become sums in the ONNX graph; writing back restores them.
+    """
+    view = View(native, Graph(clones=clones), constants, fused=fused_nodes(native, constants))
+    view.negations = split_differences(native, constants, view.fused)
     known: dict[ir.Value, Value] = {}
     context = Context(native, constants)
     for node in native:
@@ -70,6 +81,8 @@ def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.
         if value is not None and not context.constants.holds(value)
     ]
     operation = _operation(native, indices, context)
+    if isinstance(operation, Affine) and not operation.norms and native in view.fused:
+        operation.locked = f"it is part of {view.fused[native]}, a function that runtimes fuse"
     values = [_value(view, known, native.inputs[index]) for index in indices]
     numbers = _count_of_data(native, operation, len(indices))
     for value in values[numbers:] if native.op_type not in SIZES else ():
@@ -81,14 +94,17 @@ def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.
         [_value(view, known, output) for output in native.outputs],
     )
     view.graph.add(node)
+    if native in view.negations:
+        node.output.original_name = None  # it is none of the original network
     view.natives[node] = [native]
     view.slots[node] = [(native, index) for index in indices[:numbers]]
 
 
 def _operation(native: ir.Node, indices: list[int], context: Context) -> Operation:
-    if native.domain in NEUTRAL_DOMAINS and native.op_type in READERS:
+    reader = (READERS | LAYOUTS).get(native.op_type)
+    if native.domain in NEUTRAL_DOMAINS and reader is not None:
         try:
-            operation = READERS[native.op_type](native, indices, context)
+            operation = reader(native, indices, context)
         except FoldRefused as refusal:
             return Opaque(f"{native.op_type}: {refusal}")
         if operation is not None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from training.folding.algebra.linear_map import LinearMap
 from training.folding.algebra.rounding import rounded
-from training.folding.engine.graph import Affine, BorderPad, Linear, Node, Sum
+from training.folding.engine.graph import Affine, BorderPad, Linear, Node, Offset, Sum
+from training.folding.onnx_frontend.differences import restore_differences
 from training.folding.onnx_frontend.operators import EPSILON
 from training.folding.onnx_frontend.view import View
 
@@ -41,7 +42,10 @@ class Writer:
                 self._write_layer(node, node.operation.map)
             elif isinstance(node.operation, Affine) and node.operation.changed:
                 self._write_norm(node, node.operation)
+            elif isinstance(node.operation, Offset) and node.operation.changed:
+                self._write_offset(node, node.operation)
         self._remove_bypassed()
+        restore_differences(self._view.negations, self.new_name)
 
     def _copy(self, node: Node) -> None:
         """Put a copy of a layer after the layer."""
@@ -172,6 +176,13 @@ class Writer:
         for index, vector in enumerate((gamma, map_.shift, 0 * ones, ones), start=1):
             kind = native.inputs[index].dtype.numpy()  # type: ignore[union-attr] # its reader checked
             self._set_constant(native, index, rounded(vector, kind), f"{node.name}_{index}")
+
+    def _write_offset(self, node: Node, offset: Offset) -> None:
+        """Have a constant map added, where one was subtracted as well."""
+        ((native, index),) = self._view.slots[node]
+        native.op_type = "Add"
+        values = rounded(offset.values, offset.dtype)
+        self._set_constant(native, 1 - index, values, f"{node.name}_values")
 
     def _pad_border(self, node: Node, operation: BorderPad) -> None:
         """X padded with 0, plus value * mask, where the mask is 1 on the border and 0 inside."""

@@ -13,15 +13,16 @@ from torch import fx, nn
 from torch.nn import functional
 
 from training.folding.algebra.affine import ChannelMap
+from training.folding.algebra.reshaping import reshaped
 from training.folding.engine.graph import (
     Affine,
     Average,
     Concat,
-    Flatten,
     Maximum,
     Opaque,
     Operation,
     Pad,
+    Rearrange,
     Same,
     Sum,
 )
@@ -132,7 +133,7 @@ def _reshape(call: Call, constants: Constants, seen: Observations) -> Operation 
     if len(before) < 2 or len(after) < 2 or before[0] != after[0]:
         return None
     if len(after) == 2 < len(before):
-        return Flatten()
+        return Rearrange((reshaped(("N", *before[1:]), ("N", *after[1:])),))
     keeps = before[:2] == after[:2] and not _fixes_batch(call)
     return Average() if keeps else None  # each output is one input of its own channel
 

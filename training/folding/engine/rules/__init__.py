@@ -15,10 +15,11 @@ from training.folding.engine.rules.branches import (
     ForwardSum,
 )
 from training.folding.engine.rules.chain import BackwardAffine, ForwardAffine
-from training.folding.engine.rules.flatten import BackwardFlatten, ForwardFlatten
 from training.folding.engine.rules.linear import BackwardLinear, ForwardLinear
+from training.folding.engine.rules.offset import PassOffset
 from training.folding.engine.rules.pads import PassBorderPad, PassPad
 from training.folding.engine.rules.passage import PassAverage, PassMaximum, PassSame
+from training.folding.engine.rules.rearrange import BackwardRearrange, ForwardRearrange
 
 _DIRECTIONS: tuple[Direction, Direction] = ("backward", "forward")
 _ALL: list[Rule] = [
@@ -26,15 +27,15 @@ _ALL: list[Rule] = [
     ForwardLinear(),
     BackwardAffine(),
     ForwardAffine(),
-    BackwardFlatten(),
-    ForwardFlatten(),
+    BackwardRearrange(),
+    ForwardRearrange(),
     BackwardSum(),
     ForwardSum(),
     BackwardConcat(),
     ForwardConcat(),
     *(
         passage(direction)
-        for passage in (PassSame, PassMaximum, PassAverage, PassPad, PassBorderPad)
+        for passage in (PassSame, PassMaximum, PassAverage, PassPad, PassBorderPad, PassOffset)
         for direction in _DIRECTIONS
     ),
 ]

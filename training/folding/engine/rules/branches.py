@@ -2,6 +2,7 @@
 
 s (x + y) + t     = (s x + t) + s y
 (x + t) + y       = (x + y) + t
+(s x + t) + (s y + u) = s (x + y) + (t + u)
 s [x, y] + t      = [s_x x + t_x, s_y y + t_y]
 [s x + t, y]      = [s, 1] [x, y] + [t, 0]
 """
@@ -40,22 +41,23 @@ class BackwardSum(Rule):
 
 
 class ForwardSum(Rule):
-    """A shift may as well be added to the sum; a scale belongs to its own branch."""
+    """A shift may as well be added to the sum; a scale is that of all branches."""
 
     pattern = "bn → sum"
     operation = Sum
     direction = "forward"
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
-        """Refuse a scale, and to broadcast channels."""
+        """Refuse a scale of some branches only, and to broadcast channels."""
         _check_channels(move)
-        if np.any(move.map.scale != 1):
+        alike = all(_place(one) == _place(move) for one in move.others)
+        maps = [move.map_of(source) for source in move.node.inputs]
+        if not alike or any(np.any(one.scale != move.map.scale) for one in maps):
             raise FoldRefused(
                 f"{move.node.name} adds something else to it, which it must not scale"
             )
-        uses = sum(source is move.value for source in move.node.inputs)
-        shift = ChannelMap(move.map.scale, uses * move.map.shift)
-        return (move.onward(shift, move.node.output),)
+        shift = sum((one.shift for one in maps), np.zeros(1))
+        return (move.onward(ChannelMap(move.map.scale, shift), move.node.output),)
 
 
 class BackwardConcat(Rule):
@@ -85,22 +87,39 @@ class ForwardConcat(Rule):
 
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse branches of unknown size, and another axis than that of the channels."""
-        if not move.is_uniform and _axis(move.node) != move.axis:
-            raise FoldRefused(
-                f"{move.node.name} joins it with something else that has the same channels"
-            )
+        arrived: tuple[Move | Onward, ...] = (move, *move.others)
+        axes = {one.axes for one in arrived if one.map.scale.size > 1}
+        if axes - {(_axis(move.node),)}:
+            return (move.onward(_of_all(move), move.node.output),)
         maps = [
-            (move.map if source is move.value else _IDENTITY).broadcast(size)
+            move.map_of(source).broadcast(size)
             for source, size in zip(move.node.inputs, _branch_sizes(move), strict=True)
         ]
         joined = ChannelMap(
             np.concatenate([one.scale for one in maps]),
             np.concatenate([one.shift for one in maps]),
         )
-        return (move.onward(joined, move.node.output, _axis(move.node)),)
+        return (move.onward(joined, move.node.output, (_axis(move.node),)),)
 
 
-_IDENTITY = ChannelMap(np.ones(1), np.zeros(1))
+def _place(one: Move | Onward) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return where the channels of a map are."""
+    return one.axes, one.map.scale.shape
+
+
+def _of_all(move: Move) -> ChannelMap:
+    """Return the map that all branches have, whose channels are not those that are joined."""
+    alike = all(_place(one) == _place(move) for one in move.others)
+    maps = [move.map_of(source) for source in move.node.inputs]
+    if not alike or not all(_equal(one, move.map) for one in maps):
+        raise FoldRefused(
+            f"{move.node.name} joins it with something else that has the same channels"
+        )
+    return move.map
+
+
+def _equal(one: ChannelMap, other: ChannelMap) -> bool:
+    return np.array_equal(one.scale, other.scale) and np.array_equal(one.shift, other.shift)
 
 
 def _axis(node: Node) -> int:
@@ -121,9 +140,9 @@ def _branch_sizes(move: Move) -> list[int]:
 
 
 def _check_channels(move: Move) -> None:
-    """Refuse a sum that broadcasts the channels, as far as sizes are known; other axes may."""
-    values = [*move.node.inputs, move.node.output]
+    """Refuse a sum that broadcasts the channels; where sizes are unknown, the layers know them."""
+    values = (*move.node.inputs, move.node.output)
     ranks = {value.rank for value in values} - {None}
-    sizes = {value.size(move.axis) for value in values} - {None}
-    if len(ranks) > 1 or (len(sizes) > 1 and not move.is_uniform):
+    sizes = set() if move.is_uniform else {value.size(move.axis) for value in values} - {None}
+    if len(ranks) > 1 or len(sizes) > 1:
         raise FoldRefused(f"{move.node.name} adds tensors with different channels")

@@ -50,6 +50,6 @@ def _check(move: Move, host: Affine) -> None:
         raise FoldRefused(f"{name} must stay as it is: {host.locked}")
     if not host.norms:
         raise FoldRefused(f"{name} is a constant, which has no place for a scale and a shift")
-    if host.axis != move.axis and not move.is_uniform:
+    if not move.is_uniform and host.axis != move.axis:
         raise FoldRefused(f"{name} acts on axis {host.axis}, not on axis {move.axis}")
     move.map.broadcast(host.norms[0].channels)

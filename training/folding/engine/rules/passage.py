@@ -76,5 +76,5 @@ class PassAverage(Passage):
 
 def check_channels_kept(move: Move) -> None:
     """Refuse a map on an axis that the operation may mix."""
-    if move.axis != 1 and not move.is_uniform:
+    if not move.is_uniform and move.axis != 1:
         raise FoldRefused(f"{move.node.name} may mix axis {move.axis}, that of the channels")

@@ -16,12 +16,12 @@ from training.folding.engine.graph import (
     Average,
     BorderPad,
     Concat,
-    Flatten,
     Graph,
     KeptNorm,
     Linear,
     Maximum,
     Norm,
+    Offset,
     Pad,
     Same,
     Sum,
@@ -32,7 +32,9 @@ from training.folding.engine.rule import Rule
 from training.folding.engine.rules import RULES
 from training.folding.engine.rules.branches import BackwardSum
 from training.folding.engine.rules.linear import ForwardLinear, linear_map
+from training.folding.engine.rules.offset import PassOffset
 from training.folding.engine.rules.passage import Passage
+from training.folding.engine.rules.rearrange import BackwardRearrange
 
 ROUNDING = 1e-9  # float64 keeps 2e-16; a few dozen layers and borders of t / 0.3 amplify it
 
@@ -122,7 +124,56 @@ class _Wanderer:
         return self.build.node(Concat(axis), x, others[self.rng.integers(len(others))])
 
     def _flatten(self, x: Value) -> Value:
-        return self.build.node(Flatten(), x)
+        return self.build.flatten(x)
+
+    def _transpose(self, x: Value) -> Value:
+        return self.build.transpose(x, 0, *(1 + self.rng.permutation(x.rank - 1)).tolist())
+
+    def _regroup(self, x: Value) -> Value | None:
+        """Split an axis in two, or join two."""
+        axis = int(self.rng.integers(1, x.rank))
+        sizes = list(x.shape)
+        divisors = [d for d in (2, 3) if sizes[axis] % d == 0 and sizes[axis] > d]
+        if divisors and x.rank < 4:
+            divisor = int(self.rng.choice(divisors))
+            sizes[axis : axis + 1] = [divisor, sizes[axis] // divisor]
+        elif x.rank > 2:
+            axis = min(axis, x.rank - 2)
+            sizes[axis : axis + 2] = [sizes[axis] * sizes[axis + 1]]
+        return self.build.reshape(x, *sizes)
+
+    def _shuffle(self, x: Value) -> Value | None:
+        """Channels by groups become channels by members."""
+        groups = [g for g in (2, 3) if x.shape[1] % g == 0 and x.shape[1] > g]
+        if not groups:
+            return None
+        batch, channels, *rest = x.shape
+        split = self.build.reshape(x, batch, groups[0], channels // groups[0], *rest)
+        swapped = self.build.transpose(split, 0, 2, 1, *range(3, split.rank))
+        return self.build.reshape(swapped, *x.shape)
+
+    def _split(self, x: Value) -> Value | None:
+        axis = int(self.rng.choice([1, 1, x.rank - 1]))
+        if x.shape[axis] < 2:
+            return None
+        place = int(self.rng.integers(1, x.shape[axis]))
+        whole = range(x.shape[axis])
+        if self.rng.integers(2):
+            one, other = self.build.take(x, axis, list(whole[:place]), list(whole[place:]))
+        else:  # as two slices
+            (one,) = self.build.take(x, axis, list(whole[:place]))
+            (other,) = self.build.take(x, axis, list(whole[place - self.rng.integers(2) :]))
+        self.values.append(one)
+        return self.build.norm(other) if self.rng.integers(2) else other
+
+    def _gather(self, x: Value) -> Value:
+        places = self.rng.integers(0, x.shape[1], int(self.rng.integers(1, 5)))
+        (value,) = self.build.take(x, 1, places.tolist())
+        return value
+
+    def _offset(self, x: Value) -> Value:
+        shape = [size if self.rng.integers(2) else 1 for size in x.shape[1:]]
+        return self.build.node(Offset(self.rng.normal(size=(1, *shape)), np.dtype(np.float64)), x)
 
     def _block(self, x: Value) -> Value:
         """Two or three branches of one input, as in RepVGG."""
@@ -138,9 +189,13 @@ class _Wanderer:
 
     _spatial = (
         _conv, _conv, _transposed, _norm, _norm, _norm, _constant, _kept, _relu, _same, _maximum,
-        _average, _pad, _sum, _concat, _flatten, _block,
+        _average, _pad, _sum, _concat, _flatten, _block, _transpose, _regroup, _shuffle, _split,
+        _gather, _offset,
     )  # fmt: skip
-    _flat = (_dense, _dense, _norm, _norm, _constant, _relu, _same, _sum, _concat)
+    _flat = (
+        _dense, _dense, _norm, _norm, _constant, _relu, _same, _sum, _concat, _regroup, _gather,
+        _split, _shuffle, _offset,
+    )  # fmt: skip
 
 
 def _check(seed: int) -> list[str]:
@@ -182,7 +237,7 @@ def _norms(node) -> tuple[Norm, ...]:
 def _check_kept(graph, rows) -> None:
     """What stayed has a reason, and the probe of what went has an original name."""
     kept = {norms[0] for norms in map(_norms, graph.nodes) if norms}
-    assert kept == {row.norm for row in rows if row.reason}
+    assert kept == {row.norm for row in rows if row.reason and row.is_norm}
     assert all(row.into for row in rows if row.folded)
     assert all(row.probe is None or row.probe.original_name is not None for row in rows)
     names = {node.name for node in graph.nodes}
@@ -211,7 +266,12 @@ def test_a_folded_network_computes_the_same(seed):
 
 
 def test_the_random_networks_meet_every_end_of_a_fold():
-    assert _patterns(range(300)) >= {"linear → bn", "bn → linear", "bn → bn", "linear + bn"}
+    assert _patterns(range(300)) >= {
+        "linear → bn",
+        "bn → linear",
+        "bn → bn",
+        "linear + bn",
+    }
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -249,6 +309,18 @@ class _NoBorder(ForwardLinear):
         linear_map(move.node).absorb_forward(move.map)
 
 
+class _CutsOthers(BackwardRearrange):
+    def check(self, move, graph):
+        layout = move.node.operation.layouts[move.node.outputs.index(move.value)]
+        map_, axes = layout.backward(move.map, move.axes, alone=True)
+        return (move.onward(map_, move.node.inputs[0], axes),)
+
+
+class _OffsetAsItWas(PassOffset):
+    def rewrite(self, move, graph):
+        """The constant stays as it was."""
+
+
 class _AnySign(Passage):
     operation = Maximum
 
@@ -270,6 +342,9 @@ class _PadsAnything(Passage):
         _AnySign("forward"),
         _Attenuated("backward"),
         _PadsAnything("forward"),
+        _CutsOthers(),
+        _OffsetAsItWas("backward"),
+        _OffsetAsItWas("forward"),
     ],
     ids=lambda rule: f"{type(rule).__name__} {rule.direction}",
 )

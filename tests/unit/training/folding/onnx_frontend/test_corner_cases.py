@@ -377,3 +377,14 @@ def test_texts_and_other_types_survive():
         CONV | norm(4) | {"names": np.array(["cat", "dog"], dtype=object)},
     )
     assert operators(fold_model(model).model) == ["Conv"]
+
+
+def test_an_epsilon_that_is_not_stated_is_the_float32_next_to_1e_5():
+    """On a variance of zero the other one is 1.3e-8 off, more than the proof lets pass."""
+    flat = norm(4) | {"var": np.zeros(4, np.float32)}
+    model = network(
+        "(float[N,3,7,6] x) => (float[] y) { t = Conv(x, w) "
+        "y = BatchNormalization(t, gamma, beta, mean, var) }",
+        layer(4, 3, 3, 3) | flat,
+    )
+    assert algebra_error(model) < ALGEBRA

@@ -144,12 +144,41 @@ def test_branches_of_unknown_size_are_refused(build):
     assert "cat joins branches of unknown size" in refusal(build)
 
 
-def test_two_ways_to_one_layer_are_refused(build):
-    """Each way alone would be exact, and both together would pad the border for one only."""
+def test_two_ways_to_one_layer_are_one_map(build):
+    """Each by itself would pad the border for one of them only."""
     y = build.norm(build.relu(build.source(2, 5)))
     ways = [build.node(Same(), y) for _ in range(2)]
     build.conv(build.node(Concat(1), *ways, name="cat"), 2, 3, pad=1)
-    assert "it would reach cat on two ways" in refusal(build)
+    (row,), distance = difference(build)
+    assert row.folded
+    assert distance < 1e-12
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_sum_of_one_thing_with_itself_is_scaled_as_a_whole(build, elsewhere):
+    y = build.norm(build.relu(build.source(2, 5)))
+    other = build.relu(y) if elsewhere else build.node(Same(), y)
+    build.conv(build.node(Sum(), y, other, y, name="add"), 2)
+    if elsewhere:
+        assert "its output goes to" in refusal(build)
+    else:
+        (row,), distance = difference(build)
+        assert row.folded
+        assert distance < 1e-12
+
+
+def test_a_scale_of_one_branch_does_not_pass_a_sum(build):
+    x = build.relu(build.source(2, 5))
+    build.conv(build.node(Sum(), build.norm(x), x, name="add"), 2)
+    assert "add adds something else to it, which it must not scale" in refusal(build)
+
+
+def test_all_joined_branches_with_one_map_keep_it(build):
+    y = build.norm(build.relu(build.source(2, 5)))
+    build.conv(build.node(Concat(2), y, build.node(Same(), y)), 2)
+    (row,), distance = difference(build)
+    assert row.folded
+    assert distance < 1e-12
 
 
 def test_two_maps_of_one_input_both_go(build):

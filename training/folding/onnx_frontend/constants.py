@@ -108,6 +108,17 @@ class Constants:
         return np.asarray(output)
 
 
+def is_quantized(value: ir.Value) -> bool:
+    """Whether a constant is computed from quantized numbers."""
+    pending = [value]
+    while pending:
+        node = pending.pop().producer()
+        if node is not None and node.op_type == "DequantizeLinear":
+            return True
+        pending += [] if node is None else [one for one in node.inputs if one is not None]
+    return False
+
+
 def _input(node: ir.Node) -> ir.Value:
     value = node.inputs[0]
     assert value is not None, "its first input is not optional"

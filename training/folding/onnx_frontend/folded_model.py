@@ -10,6 +10,7 @@ from onnx_ir.passes import common
 from training.folding.engine import planner
 from training.folding.engine.report_row import Row
 from training.folding.onnx_frontend.constants import Constants
+from training.folding.onnx_frontend.materialize import materialize
 from training.folding.onnx_frontend.shapes import infer_shapes
 from training.folding.onnx_frontend.view import View, view_of
 from training.folding.onnx_frontend.weight_norms import compute_norms
@@ -76,6 +77,8 @@ def fold_model(model: ir.Model, *, clones: bool = False, constants: bool = False
             view.name_of(value): value.original_name for value in view.values if value.original_name
         }
         probes += [_probe(view, row) for row in folded]
+    for graph in [*copy.graph.subgraphs(), copy.graph]:
+        materialize(graph, Constants(opset))
     common.RemoveUnusedNodesPass()(copy)
     return FoldedModel(copy, tuple(rows), same, tuple(probes), constants)
 

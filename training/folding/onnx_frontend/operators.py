@@ -29,7 +29,7 @@ from training.folding.engine.graph import (
     Same,
     Sum,
 )
-from training.folding.onnx_frontend.constants import Constants
+from training.folding.onnx_frontend.constants import Constants, is_quantized
 
 EPSILON = float(np.float32(1e-5))  # of a batch norm that states none: attributes are float32
 
@@ -280,13 +280,8 @@ def _other_reader(node: ir.Node, weight: ir.Value) -> str | None:
 
 def _reason_to_stay(weight: ir.Value) -> str | None:
     """Return why computed weights stay, None where they may change."""
-    pending = [weight]
-    while pending:
-        node = pending.pop().producer()
-        if node is not None and node.op_type == "DequantizeLinear":
-            return "its weights are quantized; fold the network before it is quantized"
-        pending += [] if node is None else [one for one in node.inputs if one is not None]
-    return None
+    quantized = "its weights are quantized; fold the network before it is quantized"
+    return quantized if is_quantized(weight) else None
 
 
 def _reads(use: Any) -> bool:

@@ -7,11 +7,11 @@ import onnx
 import onnx_ir as ir
 
 from training.folding.onnx_frontend.folded_model import fold_model
-from training.folding.proof.inputs import feeds
-from training.folding.proof.precision import in_float64
-from training.folding.proof.reference import Reference
-from training.folding.proof.sessions import Session, written
-from training.folding.proof.sizes import input_specs, sizes_to_try
+from training.folding.proof.inputs.seeded import feeds
+from training.folding.proof.inputs.sizes import input_specs, sizes_to_try
+from training.folding.proof.running.precision import in_float64
+from training.folding.proof.running.reference import Reference
+from training.folding.proof.running.sessions import Session, written
 
 # Float64 rounding of at most a few hundred products, amplified by scales up to 170.
 ALGEBRA = 1e-10

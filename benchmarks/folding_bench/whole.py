@@ -23,7 +23,7 @@ from benchmarks.folding_bench.tools import ON_MODELS, exported, exported_by_trac
 from training.errors import TrainingError
 from training.folding.onnx_frontend import fold_model
 from training.folding.proof import prove_fold
-from training.folding.proof.reference import Reference
+from training.folding.proof.running.reference import Reference
 from training.folding.proof.tolerances import FourLogits
 
 EXPORTERS = {

@@ -19,7 +19,7 @@ from training.folding.onnx_frontend import FoldedModel, fold_model, read_model, 
 from training.folding.onnx_frontend.files import check_model, external_tensors, parse_model
 from training.folding.proof.layer_errors import layer_errors
 from training.folding.proof.prove import prove_fold
-from training.folding.proof.sessions import Session, written
+from training.folding.proof.running.sessions import Session, written
 from training.folding.proof.verdict import Verdict
 
 PROOF_KEY, UNPROVED = "foldnorm.proof", "none (--no-proof)"  # of a model's metadata

@@ -24,9 +24,9 @@ from models.manifest import FoldProof
 from training.evaluation.onnx_runner import BATCH_SIZE, GraphRunner
 from training.export.served_network import INPUT_NAME, ServedNetwork
 from training.folding.onnx_frontend import fold_model
-from training.folding.proof.adversarial import adversarial_images
-from training.folding.proof.precision import in_float64
-from training.folding.proof.reference import Reference
+from training.folding.proof.inputs.adversarial import adversarial_images
+from training.folding.proof.running.precision import in_float64
+from training.folding.proof.running.reference import Reference
 from training.folding.proof.tolerances import (
     FourLogits,
     label_changes,

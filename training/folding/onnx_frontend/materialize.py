@@ -6,7 +6,8 @@ then fuses neither. Quantized weights stay as they are: runtimes look for them.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -51,7 +52,7 @@ def _replace(value: ir.Value, graph: ir.Graph, constants: Constants) -> None:
     graph.register_initializer(constant)
 
 
-def _typed(array: NDArray[np.generic], kind: ir.DataType) -> NDArray[np.generic]:
+def _typed(array: NDArray[Any], kind: ir.DataType) -> NDArray[Any]:
     return rounded(array, kind.numpy()) if kind.is_floating_point() else array.astype(kind.numpy())
 
 

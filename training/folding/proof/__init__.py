@@ -1,8 +1,8 @@
 """The proof that two models are the same but for rounding: inputs, evidence, verdict.
 
-inputs.py, adversarial.py   what is tried
-precision.py, reference.py  the models in float64
-sessions.py                 the models as onnxruntime runs them
+inputs/                     what is tried
+running/                    a model as onnxruntime runs it, and in float64
+comparison.py               two models, run one after the other on the same inputs
 evidence.py                 four sets of numbers for the same inputs
 tolerances.py, verdict.py   what is accepted as rounding, and the verdict
 layer_errors.py             the error of each fold by itself

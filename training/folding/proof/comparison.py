@@ -13,8 +13,9 @@ import onnx_ir as ir
 
 from training.errors import FoldError, GraphError
 from training.folding.proof.evidence import Evidence, Results, floor_of
-from training.folding.proof.inputs import Feed, given_feeds
-from training.folding.proof.outputs import (
+from training.folding.proof.inputs.seeded import Feed, given_feeds
+from training.folding.proof.inputs.sizes import InputSpec, input_specs, pinned_specs
+from training.folding.proof.running.original import (
     LEVELS,
     Tensors,
     Trial,
@@ -22,10 +23,9 @@ from training.folding.proof.outputs import (
     run_sessions,
     try_original,
 )
-from training.folding.proof.precision import lowest_precision
-from training.folding.proof.randomness import drawing_nodes, seeded
-from training.folding.proof.sessions import is_widened
-from training.folding.proof.sizes import InputSpec, input_specs, pinned_specs
+from training.folding.proof.running.precision import lowest_precision
+from training.folding.proof.running.randomness import drawing_nodes, seeded
+from training.folding.proof.running.sessions import is_widened
 from training.folding.proof.tolerances import largest_difference
 from training.folding.proof.verdict import Verdict, judge
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.folding.proof.inputs import Feed
+from training.folding.proof.inputs.seeded import Feed
 from training.folding.proof.tolerances import ERROR_FLOOR, FourLogits, largest_difference
 
 Array = NDArray[Any]

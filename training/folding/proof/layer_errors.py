@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from training.errors import GraphError
-from training.folding.proof.inputs import Feed
-from training.folding.proof.sessions import Session, written
+from training.folding.proof.inputs.seeded import Feed
+from training.folding.proof.running.sessions import Session, written
 
 Pair = tuple[str, str]  # a tensor of the folded model, and that of the original
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from training.folding.onnx_frontend import FoldedModel, fold_model
 from training.folding.proof.comparison import Comparison
-from training.folding.proof.precision import in_float64
+from training.folding.proof.running.precision import in_float64
 from training.folding.proof.verdict import Verdict
 
 UNCHANGED = Verdict(

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.folding.proof.evidence import Evidence, Skipped
-from training.folding.proof.inputs import Feed
+from training.folding.proof.inputs.seeded import Feed
 from training.folding.proof.tolerances import label_changes, softmax
 
 Outcome = Literal["holds", "fails", "untested"]

@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 
 from tests.onnx_models import Builder, norms, operators, outputs
 from training.folding.onnx_frontend import fold_model
-from training.folding.proof.precision import in_float64
-from training.folding.proof.reference import Reference
+from training.folding.proof.running.precision import in_float64
+from training.folding.proof.running.reference import Reference
 
 IMAGE = (2, 3, 7, 8)
 

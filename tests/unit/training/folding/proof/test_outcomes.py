@@ -203,8 +203,8 @@ def test_rounding_decides_how_many_there_are() -> None:
         f"(float[N,3,8,8] x) => (float[] y) {{ c = Conv(x, w) y = {BN.format(x='c')} }}",
         PARAMETERS,
     )
-    from training.folding.proof.inputs import Feed
-    from training.folding.proof.sessions import Session, written
+    from training.folding.proof.inputs.seeded import Feed
+    from training.folding.proof.running.sessions import Session, written
 
     zeros = Feed({"x": np.zeros((1, 3, 8, 8), np.float32)}, ("zeros",))
     with written(model) as path:

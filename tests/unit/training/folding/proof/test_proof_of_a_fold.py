@@ -14,10 +14,10 @@ from training.errors import FoldError
 from training.folding.onnx_frontend import FoldedModel, fold_model
 from training.folding.proof import compare_models, prove_fold
 from training.folding.proof.comparison import Comparison
-from training.folding.proof.inputs import KINDS, single_feed
+from training.folding.proof.inputs.seeded import KINDS, single_feed
+from training.folding.proof.inputs.sizes import InputSpec, sizes_to_try
 from training.folding.proof.layer_errors import layer_errors
-from training.folding.proof.precision import in_float64
-from training.folding.proof.sizes import InputSpec, sizes_to_try
+from training.folding.proof.running.precision import in_float64
 from training.folding.proof.verdict import Verdict, judge
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import FoldError
-from training.folding.proof.sizes import Batch, InputSpec, Sizes, batch_of
+from training.folding.proof.inputs.sizes import Batch, InputSpec, Sizes, batch_of
 
 KINDS = ("normal", "large", "zeros", "ones", "border", "one-hot")
 GENTLE_KINDS = ("unit", "positive", "negative", "small")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from training.errors import GraphError
 from training.evaluation.onnx_runner import Optimization, first_line, open_session
 from training.folding.onnx_frontend import write_model
-from training.folding.proof.inputs import Feed
-from training.folding.proof.precision import in_precision, lowest_precision
+from training.folding.proof.inputs.seeded import Feed
+from training.folding.proof.running.precision import in_precision, lowest_precision
 
 Array = NDArray[Any]
 

@@ -32,7 +32,7 @@ from onnx.reference.ops.op_pad import Pad_18 as SlowPad
 from training.errors import GraphError
 from training.evaluation.onnx_runner import first_line
 from training.folding.onnx_frontend.constants import missing_operators
-from training.folding.proof.precision import in_float64
+from training.folding.proof.running.precision import in_float64
 
 Array = NDArray[Any]
 

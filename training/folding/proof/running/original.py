@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from training.errors import GraphError
 from training.evaluation.onnx_runner import Optimization
-from training.folding.proof.coverage import PREFIX, Marked, marked
-from training.folding.proof.inputs import (
+from training.folding.proof.inputs.seeded import (
     GENTLE_KINDS,
     Feed,
     feeds,
@@ -22,9 +21,10 @@ from training.folding.proof.inputs import (
     nudged,
     single_feed,
 )
-from training.folding.proof.reference import Reference
-from training.folding.proof.sessions import Session, named_tensors, written
-from training.folding.proof.sizes import InputSpec, Sizes, sizes_to_try
+from training.folding.proof.inputs.sizes import InputSpec, Sizes, sizes_to_try
+from training.folding.proof.running.coverage import PREFIX, Marked, marked
+from training.folding.proof.running.reference import Reference
+from training.folding.proof.running.sessions import Session, named_tensors, written
 
 Tensors = dict[str, NDArray[Any]]
 

@@ -17,16 +17,20 @@ def split_differences(
 ) -> list[ir.Node]:
     """Write differences as sums; return the negations, whose outputs have no names.
 
+    A graph without batch norms is left alone: a sign that moves into a layer is worth nothing.
+
     Args:
         graph: changed in place.
         constants: of the graph.
         but: the nodes to leave alone.
     """
     found = [node for node in graph if node not in but and _is_difference(node, constants)]
-    negations = []
+    negations: list[ir.Node] = []
+    if not any(node.op_type == "BatchNormalization" for node in graph):
+        return negations
     for node in found:
-        subtrahend = node.inputs[1]
-        negation = ir.Node("", "Neg", [subtrahend], num_outputs=1, name=f"{node.name}_negated")
+        subtrahend, stem = node.inputs[1], node.name or node.outputs[0].name
+        negation = ir.Node("", "Neg", [subtrahend], num_outputs=1, name=f"{stem}_negated")
         assert subtrahend is not None, "a difference has two"
         negation.outputs[0].type, negation.outputs[0].shape = subtrahend.type, subtrahend.shape
         graph.insert_before(node, negation)

@@ -70,9 +70,9 @@ class BackwardConcat(Rule):
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse branches of unknown size."""
         sources = move.node.inputs
-        if move.is_uniform or _axis(move.node) != move.axis:
+        if move.is_uniform or _axis(move.node) not in move.axes:
             return tuple(move.onward(move.map, source) for source in sources)
-        chunks = move.map.split(_branch_sizes(move))
+        chunks = move.map.split(_branch_sizes(move.node, move.axis))
         return tuple(
             move.onward(chunk, source) for chunk, source in zip(chunks, sources, strict=True)
         )
@@ -93,7 +93,9 @@ class ForwardConcat(Rule):
             return (move.onward(_of_all(move), move.node.output),)
         maps = [
             move.map_of(source).broadcast(size)
-            for source, size in zip(move.node.inputs, _branch_sizes(move), strict=True)
+            for source, size in zip(
+                move.node.inputs, _branch_sizes(move.node, _axis(move.node)), strict=True
+            )
         ]
         joined = ChannelMap(
             np.concatenate([one.scale for one in maps]),
@@ -127,13 +129,13 @@ def _axis(node: Node) -> int:
     return node.operation.axis
 
 
-def _branch_sizes(move: Move) -> list[int]:
+def _branch_sizes(node: Node, axis: int) -> list[int]:
     """Return how many channels each branch has."""
-    sizes = [source.size(_axis(move.node)) for source in move.node.inputs]
+    sizes = [source.size(axis) for source in node.inputs]
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
         raise FoldRefused(
-            f"{move.node.name} joins branches of unknown size; export the network with fixed "
+            f"{node.name} joins branches of unknown size; export the network with fixed "
             "numbers of channels"
         )
     return known
@@ -143,6 +145,6 @@ def _check_channels(move: Move) -> None:
     """Refuse a sum that broadcasts the channels; where sizes are unknown, the layers know them."""
     values = (*move.node.inputs, move.node.output)
     ranks = {value.rank for value in values} - {None}
-    sizes = set() if move.is_uniform else {value.size(move.axis) for value in values} - {None}
-    if len(ranks) > 1 or len(sizes) > 1:
+    sizes = [{value.size(axis) for value in values} - {None} for axis in move.axes]
+    if len(ranks) > 1 or (not move.is_uniform and any(len(one) > 1 for one in sizes)):
         raise FoldRefused(f"{move.node.name} adds tensors with different channels")

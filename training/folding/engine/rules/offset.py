@@ -27,10 +27,9 @@ class PassOffset(Rule):
     def check(self, move: Move, graph: Graph) -> tuple[Onward, ...]:
         """Refuse channels that the constant broadcasts, and values that do not stay finite."""
         source, output = move.node.inputs[0], move.node.output
-        if not move.is_uniform:
-            sizes = {source.size(move.axis), output.size(move.axis)}
-            if sizes != {move.map.scale.size}:
-                raise FoldRefused(f"{move.node.name} adds a constant with other channels")
+        sizes = {tuple(value.size(axis) for axis in move.axes) for value in (source, output)}
+        if not move.is_uniform and sizes != {move.map.scale.shape}:
+            raise FoldRefused(f"{move.node.name} adds a constant with other channels")
         self._moved(move)
         return (move.onward(move.map, source if self.direction == "backward" else output),)
 
@@ -43,8 +42,8 @@ class PassOffset(Rule):
         """Return s k, or k / s."""
         values, dtype = _offset(move).values, _offset(move).dtype
         shape = [1] * values.ndim
-        if not move.is_uniform:
-            shape[move.axis] = -1
+        for axis, size in zip(move.axes, move.map.scale.shape, strict=True):
+            shape[axis] = size
         scale = move.map.scale.reshape(shape)
         if self.direction == "backward":
             moved = scale * values

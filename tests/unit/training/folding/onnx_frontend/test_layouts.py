@@ -355,10 +355,17 @@ def test_parallel_kernels_of_three_shapes_become_one():
     assert operators(folded.model) == ["Conv"]
 
 
-def test_a_difference_that_nothing_goes_into_is_left_as_it_was():
-    model = network(
-        f"({IMAGE}) => (float[] y) {{ r = Relu(x) s = Sigmoid(x) d = Sub(r, s) y = Relu(d) }}"
-    )
+@pytest.mark.parametrize(
+    "text",
+    [
+        "r = Relu(x) s = Sigmoid(x) d = Sub(r, s) y = Relu(d)",
+        "p = Conv(x, w, b) q = Conv(x, v) y = Sub(p, q)",  # signs alone are worth no change
+        f"r = Relu(x) t = {bn('r')} z = Relu(t) s = Sigmoid(z) y = Sub(r, s)",
+    ],
+)
+def test_a_difference_that_nothing_goes_into_is_left_as_it_was(text):
+    weights = CONV | layer(8, 3, 3, 3, name="v") | norm(3)
+    model = network(f"({IMAGE}) => (float[] y) {{ {text} }}", weights)
     folded = fold_model(model).model
     assert ir.to_proto(folded).graph.node == ir.to_proto(model).graph.node
 

@@ -6,6 +6,7 @@ import pytest
 from tests.neutral_graphs import Builder, difference
 from training.folding.algebra.affine import ChannelMap
 from training.folding.algebra.reshaping import reshaped
+from training.folding.engine.graph import Concat, Offset, Same, Sum
 from training.folding.engine.planner import fold
 
 
@@ -72,3 +73,31 @@ def test_a_map_of_another_axis_is_followed_as_well(build):
     (row,), distance = difference(build)
     assert row.into == ("d",)
     assert distance < 1e-12
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_channels_on_two_axes_pass_what_lies_between(build, forward):
+    """Grouped, then added, offset and joined along another axis, and made one axis again."""
+    x = build.source(6, 4)
+    grouped = []
+    for _ in range(2):
+        y = build.norm(build.relu(x), name="bn") if forward and not grouped else build.conv(x, 6, 1)
+        grouped.append(build.reshape(y, 2, 2, 3, 4))
+    if forward:
+        grouped[1] = build.node(Same(), grouped[0])
+    y = build.node(Sum(), *grouped)
+    y = build.node(Offset(build.rng.normal(size=(1, 2, 1, 4)), np.dtype(np.float64)), y)
+    y = build.node(Concat(3), y, build.node(Same(), y)) if forward else y
+    y = build.reshape(build.transpose(y, 0, 2, 1, 3), 2, 6, y.shape[-1])
+    y = build.conv(y, 2) if forward else build.norm(y)
+    (row,), distance = difference(build)
+    assert row.folded
+    assert distance < 1e-11
+
+
+def test_channels_on_two_axes_are_not_joined_with_others(build):
+    x = build.reshape(build.conv(build.source(6, 4), 6, 1), 2, 2, 3, 4)
+    joined = build.node(Concat(1), x, build.relu(x), name="cat")
+    build.norm(build.reshape(joined, 2, 12, 4))
+    (row,) = fold(build.done())
+    assert "cat gets the channels on axes 1 and 2" in row.reason

@@ -6,7 +6,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,9 @@ def read_proto(proto: onnx.ModelProto) -> ir.Model:
 
 def _fold(name: Path, original: ir.Model, options: Options) -> OnnxFold:
     folded = fold_model(original, clones=options.clones, constants=options.constants)
+    if folded.unchanged:
+        kept = tuple(row for row in folded.rows if not row.folded)
+        folded = replace(folded, model=original, rows=kept, probes=(None,) * len(kept))
     if not options.proof:
         return OnnxFold(name, original, folded, (None,) * len(folded.rows), None)
     verdict = prove_fold(

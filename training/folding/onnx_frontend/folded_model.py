@@ -8,7 +8,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from training.folding.engine import planner
+from training.folding.engine.graph import Affine, KeptNorm
 from training.folding.engine.report_row import Row
+from training.folding.engine.spelled_out import spelled_out
 from training.folding.onnx_frontend.constants import Constants
 from training.folding.onnx_frontend.materialize import materialize
 from training.folding.onnx_frontend.shapes import infer_shapes
@@ -27,6 +29,7 @@ class FoldedModel:
         rows: what became of every batch norm, and the constants that were folded.
         same: tensor of this model -> tensor of the original with the same numbers.
         constants: whether initializers that are inputs as well were taken for constants.
+        has_norms: whether there was a batch norm, as a node or spelled out.
         probes: for each row a tensor of this model that shows the fold, and the original's tensor
             with the same numbers; None where there is none.
     """
@@ -36,11 +39,12 @@ class FoldedModel:
     same: dict[str, str]
     probes: tuple[tuple[str, str] | None, ...]
     constants: bool = False
+    has_norms: bool = True
 
     @property
     def unchanged(self) -> bool:
-        """Whether nothing was folded; then the model as it was is to be kept."""
-        return not any(row.folded for row in self.rows)
+        """Whether the model as it was is to be kept: no batch norm, or nothing folded."""
+        return not self.has_norms or not any(row.folded for row in self.rows)
 
     @property
     def norms(self) -> tuple[Row, ...]:
@@ -61,6 +65,7 @@ def fold_model(model: ir.Model, *, clones: bool = False, constants: bool = False
             constants: they are taken from the inputs.
     """
     copy = prepared(model, constants=constants)
+    has_norms = False
     rows: list[Row] = []
     same: dict[str, str] = {}
     probes: list[tuple[str, str] | None] = []
@@ -70,6 +75,7 @@ def fold_model(model: ir.Model, *, clones: bool = False, constants: bool = False
         rows += computed
         probes += [None] * len(computed)
         view = view_of(graph, Constants(opset), clones=clones)
+        has_norms |= bool(computed) or _has_norms(view)
         folded = planner.fold(view.graph)
         Writer(view, opset, taken).write()
         rows += folded
@@ -80,7 +86,7 @@ def fold_model(model: ir.Model, *, clones: bool = False, constants: bool = False
     for graph in [*copy.graph.subgraphs(), copy.graph]:
         materialize(graph, Constants(opset))
     common.RemoveUnusedNodesPass()(copy)
-    return FoldedModel(copy, tuple(rows), same, tuple(probes), constants)
+    return FoldedModel(copy, tuple(rows), same, tuple(probes), constants, has_norms)
 
 
 def prepared(model: ir.Model, *, constants: bool = False) -> ir.Model:
@@ -97,6 +103,14 @@ def prepared(model: ir.Model, *, constants: bool = False) -> ir.Model:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     infer_shapes(copy)
     return copy
+
+
+def _has_norms(view: View) -> bool:
+    """Whether there is a batch norm, as a node or spelled out; single constants are none."""
+    kinds = (node.operation for node in view.graph.nodes)
+    return any(
+        isinstance(kind, KeptNorm) or (isinstance(kind, Affine) and kind.norms) for kind in kinds
+    ) or any(spelled_out(view.graph))
 
 
 def _probe(view: View, row: Row) -> tuple[str, str] | None:

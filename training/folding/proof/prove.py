@@ -41,7 +41,7 @@ def prove_fold(
     Raises:
         FoldError: `data` or `sizes` do not fit the model, or what it takes is not known.
     """
-    if folded.unchanged:
+    if not any(row.folded for row in folded.rows):
         return UNCHANGED
 
     def algebra() -> ir.Model:

@@ -101,9 +101,12 @@ def channel_map(norm: BatchNormStats) -> ChannelMap:
     """Return the map that a batch norm applies in inference mode.
 
     Raises:
-        FoldRefused: a statistic is not finite, a variance is negative, or the scale would not be
-            finite.
+        FoldRefused: the vectors differ in size, a statistic is not finite, a variance is negative,
+            or the scale would not be finite.
     """
+    sizes = {values.size for values in (norm.gamma, norm.beta, norm.running_mean, norm.running_var)}
+    if len(sizes) > 1:
+        raise FoldRefused(f"its vectors have {' and '.join(map(str, sorted(sizes)))} channels")
     for name in ("gamma", "beta", "running_mean", "running_var"):
         values = getattr(norm, name)
         broken = np.flatnonzero(~np.isfinite(values))

@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 
 from training.errors import FoldError
 from training.evaluation.onnx_runner import first_line
+from training.folding.onnx_frontend.graph_check import check_graphs
 from training.folding.onnx_frontend.proto_forms import make_readable
 
 LIMIT_BYTES = 2**31 - 1  # of one protobuf message
@@ -63,6 +64,7 @@ def parse_model(path: Path, proto: onnx.ModelProto) -> ir.Model:
         FoldError: it is damaged, or holds what no tensor can.
     """
     make_readable(path, proto)
+    check_graphs(path, proto)
     try:
         return ir.from_proto(proto)
     except Exception as error:  # damage shows as any of a dozen kinds

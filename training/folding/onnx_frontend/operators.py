@@ -103,6 +103,8 @@ def batch_norm(node: ir.Node, indices: list[int], context: Context) -> Operation
         return KeptNorm(norm, _of_positions(node))
     if indices != [0]:
         return KeptNorm(norm, _not_constant(node))
+    if (_rank(node.inputs[0]) or 2) < 2:
+        return KeptNorm(norm, "its input has no axis of channels")
     try:
         vectors = [context.constant(node, index) for index in range(1, 5)]
         gamma, beta, mean, var = (np.asarray(v, np.float64).reshape(-1) for v in vectors)
@@ -212,11 +214,14 @@ def sum_(node: ir.Node, indices: list[int], context: Context) -> Operation | Non
 def convolution(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
     """Conv and ConvTranspose whose weights are constants."""
     linear = _linear(node, indices, context)
-    if linear is None:
+    if linear is None or len(linear.weight_shape) < 3:
         return None
     linear.kind = "conv" if node.op_type == "Conv" else "conv_transpose"
     linear.groups = int(_attribute(node, "group", 1))
     axes = len(linear.weight_shape) - 2
+    bias = linear.channels_out if linear.bias is None else linear.bias.size
+    if linear.weight_shape[0] % linear.groups or bias != linear.channels_out:
+        return None  # no runtime runs it
     linear.strides = tuple(_attribute(node, "strides", (1,) * axes))
     linear.dilations = tuple(_attribute(node, "dilations", (1,) * axes))
     linear.padding = _padding(node, linear, axes)
@@ -255,8 +260,9 @@ def _linear(node: ir.Node, indices: list[int], context: Context) -> LinearMap | 
         return None
     if weight.const_value is None:
         context.constant(node, 1)  # refuses what cannot be computed
-    shape = tuple(size for size in weight.shape if isinstance(size, int))
-    if len(shape) != len(weight.shape):
+    stated = weight.shape if weight.const_value is None else weight.const_value.shape
+    shape = tuple(size for size in stated if isinstance(size, int))
+    if len(shape) != len(stated):
         return None
     bias = context.constant(node, 2)
     return LinearMap(
@@ -299,7 +305,7 @@ def _as_stored(context: Context, weight: ir.Value) -> NDArray[Any]:
 def gemm(node: ir.Node, indices: list[int], context: Context) -> Operation | None:
     """Alpha A B' + beta C, with constant B and C."""
     linear = _linear(node, indices, context)
-    if linear is None or _attribute(node, "transA", 0):
+    if linear is None or _attribute(node, "transA", 0) or len(linear.weight_shape) != 2:
         return None
     alpha, beta = (float(_attribute(node, name, 1.0)) for name in ("alpha", "beta"))
     read, transposed = linear.read_weight, bool(_attribute(node, "transB", 0))

@@ -27,7 +27,10 @@ def infer_shapes(model: ir.Model) -> None:
     skeleton.graph.input.extend(
         ir.serde.serialize_value(value) for name, value in large.items() if name not in known
     )
-    inferred = ir.from_proto(onnx.shape_inference.infer_shapes(skeleton, data_prop=True))
+    try:
+        inferred = ir.from_proto(onnx.shape_inference.infer_shapes(skeleton, data_prop=True))
+    except onnx.shape_inference.InferenceError:
+        return  # sizes that contradict each other: those that are stated have to do
     for graph, known_graph in zip(model.graphs(), inferred.graphs(), strict=True):
         found = ir.convenience.create_value_mapping(known_graph)
         for name, value in ir.convenience.create_value_mapping(graph).items():

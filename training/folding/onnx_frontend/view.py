@@ -107,6 +107,8 @@ def _operation(native: ir.Node, indices: list[int], context: Context) -> Operati
             operation = reader(native, indices, context)
         except FoldRefused as refusal:
             return Opaque(f"{native.op_type}: {refusal}")
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            return Opaque(f"{native.op_type}: its attributes do not fit its inputs")
         if operation is not None:
             return operation
     computed = " without constant weights" if native.op_type in LAYERS else ""

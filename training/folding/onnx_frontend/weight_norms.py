@@ -55,6 +55,8 @@ def _map(node: ir.Node, x: NDArray[Any], *vectors: NDArray[Any]) -> ChannelMap:
     if node.attributes.get_int("spatial", 1) == 0:
         raise FoldRefused("it has a scale for each position (spatial=0)")
     gamma, beta, mean, var = (np.asarray(vector, np.float64).reshape(-1) for vector in vectors)
+    if x.ndim < 2 or gamma.size != x.shape[1]:
+        raise FoldRefused(f"it has {gamma.size} channels, and they have another number")
     if node.attributes.get_int("training_mode", 0):
         others = (0, *range(2, x.ndim))
         mean, var = x.mean(axis=others), x.var(axis=others)

@@ -94,7 +94,7 @@ def input_specs(model: ir.Model) -> list[InputSpec]:
                 f"the input {value.name!r} is {value.type}, and the proof makes tensors; leave the "
                 "proof away with --no-proof"
             )
-        if value.dtype is None or value.shape is None:
+        if value.dtype in (None, ir.DataType.UNDEFINED) or value.shape is None:
             raise FoldError(
                 f"the input {value.name!r} has no known type and rank; export the model with them"
             )

@@ -229,7 +229,8 @@ def sizes_of(value: ir.Value | None) -> list[Size] | None:
     """Return a number, a name or nothing for each axis; None where not even the rank is known."""
     if value is None or value.shape is None:
         return None
-    return [size if isinstance(size, int) else size.value for size in value.shape]
+    sizes = [size if isinstance(size, int) else size.value for size in value.shape]
+    return [None if isinstance(size, int) and size < 1 else size for size in sizes]  # -1 is free
 
 
 def _numbers(sizes: Sequence[Size]) -> tuple[int | None, ...]:

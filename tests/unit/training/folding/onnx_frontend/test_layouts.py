@@ -398,3 +398,15 @@ def test_a_batch_norm_that_is_spelled_out_and_stays_is_listed(steps):
 def test_a_scale_that_stays_alone_is_no_batch_norm():
     vector = {"gamma": norm(3)["gamma"].reshape(3, 1, 1)}
     assert fold_model(network(f"{SPELLED} t = Mul(r, gamma) y = Relu(t) }}", vector)).rows == ()
+
+
+def test_a_size_of_minus_one_is_a_free_one():
+    """As Paddle2ONNX writes it: two of them may be of different sizes."""
+    model = network(
+        f"(float[N,3,L] x) => (float[] y) {{ r = Relu(x) t = {bn('r')} q = Reshape(t, shape) "
+        "y = MatMul(q, w) }",
+        layer(24, 2) | norm(3) | ints(shape=[-1, 24]),
+    )
+    model.graph.inputs[0].shape = ir.Shape([-1, 3, -1])
+    (row,) = fold_model(model).norms
+    assert "export the network with fixed sizes" in str(row.reason)

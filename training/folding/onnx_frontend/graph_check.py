@@ -1,4 +1,4 @@
-"""Whether a model is whole: everything that is read is made, once, and operators get what they take.
+"""Whether a model is whole: all that is read is made, once, and operators get what they take.
 
 That is less than onnx.checker asks: operators that it does not know, and models that onnxruntime
 runs all the same, are let through.

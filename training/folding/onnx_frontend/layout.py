@@ -95,6 +95,8 @@ def transpose(node: ir.Node, indices: list[int], context: Context) -> Operation 
     if sizes is None:
         return Opaque(node.op_type, _UNKNOWN)
     order = node.attributes.get_ints("perm", range(len(sizes))[::-1])
+    if sorted(order) != list(range(len(sizes))):
+        return None  # no runtime runs it
     return Rearrange((permuted(sizes, order),))
 
 

@@ -146,7 +146,7 @@ def _break_weights(proto: onnx.ModelProto, rng: random.Random) -> None:
     tensor = rng.choice(proto.graph.initializer)
     array = numpy_helper.to_array(tensor).copy()
     if array.dtype.kind == "f" and array.size:
-        array.reshape(-1)[rng.randrange(array.size)] = rng.choice((np.nan, np.inf, -1, 0, 1e38))
+        array.reshape(-1)[rng.randrange(array.size)] = rng.choice((np.nan, np.inf, -1, 0, 1e20))
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 

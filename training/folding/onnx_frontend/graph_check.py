@@ -6,10 +6,12 @@ runs all the same, are let through.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import Message
 from onnx.onnx_cpp2py_export.checker import CheckerContext
 
 from training.errors import FoldError
@@ -27,6 +29,7 @@ def check_graphs(path: Path, model: onnx.ModelProto) -> None:
         FoldError: a tensor is read that nothing makes, is made twice, or a node has not what its
             operator takes.
     """
+    _check_texts(path, model)
     context = CheckerContext()
     context.ir_version = min(model.ir_version, onnx.IR_VERSION)
     context.opset_imports = {one.domain: one.version for one in model.opset_import}
@@ -35,12 +38,33 @@ def check_graphs(path: Path, model: onnx.ModelProto) -> None:
         _check_nodes(path, function.node, set(function.input), context)
 
 
+def _check_texts(path: Path, message: Message) -> None:
+    """Refuse texts that are not UTF-8, which protobuf gives as bytes."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            for text in [value] if isinstance(value, str | bytes) else value:
+                if isinstance(text, bytes):
+                    raise FoldError(
+                        f"{path}: the text {text!r} ({field.name}) is not UTF-8; {REMEDY}"
+                    )
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in [value] if isinstance(value, Message) else value:
+                _check_texts(path, inner)
+
+
 def _check_graph(
     path: Path,
     graph: onnx.GraphProto,
     outer: frozenset[str],
     context: CheckerContext,
 ) -> None:
+    for tensor in graph.initializer:
+        if tensor.data_type == onnx.TensorProto.UNDEFINED:
+            raise FoldError(f"{path}: the weights {tensor.name!r} have no type; {REMEDY}")
+    for declared in (graph.input, graph.initializer):
+        (name, count), *_ = Counter(one.name for one in declared).most_common(1) or [("", 0)]
+        if count > 1:
+            raise FoldError(f"{path}: {name!r} is declared {count} times; {REMEDY}")
     known = {one.name for one in (*graph.input, *graph.initializer)} | outer
     known |= {one.values.name for one in graph.sparse_initializer}
     made = _check_nodes(path, graph.node, known, context)

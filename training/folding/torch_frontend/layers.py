@@ -25,8 +25,8 @@ from training.folding.torch_frontend.arrays import (
     tensor_like,
 )
 from training.folding.torch_frontend.calls import Call
-from training.folding.torch_frontend.constants import Constants
-from training.folding.torch_frontend.tracing import user_hooks
+from training.folding.torch_frontend.capture.constants import Constants
+from training.folding.torch_frontend.capture.tracing import user_hooks
 
 Layer = nn.Linear | nn.modules.conv._ConvNd
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -97,16 +97,21 @@ def layer_call(call: Call, constants: Constants, rank: int) -> LayerCall | str:
     return _convolution(call, constants, layer, like)
 
 
-def new_layer(call: LayerCall, *, training: bool) -> Layer:
-    """Return a layer of torch with the weights and the geometry that the map has now."""
-    map_, like = call.map, call.like
+def new_layer(call: LayerCall, *, training: bool, exact: bool = False) -> Layer:
+    """Return a layer of torch with the weights and the geometry that the map has now.
+
+    With `exact` its weights are in float64, and else rounded once to the type that they were.
+    """
+    map_ = call.map
+    like = call.like.new_empty((), dtype=torch.float64) if exact else call.like
     sizes = (map_.channels_in, map_.channels_out, map_.weight_shape[2:])
     settings: dict[str, Any] = {"bias": map_.bias is not None, "device": "meta"}
     if map_.kind == "dense":
         layer: Layer = nn.Linear(*sizes[:2], **settings)
     else:
         layer = call.layer(*sizes, **_geometry(call), **settings)  # type: ignore[arg-type,misc]
-    layer.weight = nn.Parameter(tensor_like(map_.rounded_weight(), like), requires_grad=False)
+    weight = map_.weight() if exact else map_.rounded_weight()
+    layer.weight = nn.Parameter(tensor_like(weight, like), requires_grad=False)
     if map_.bias is not None:
         layer.bias = nn.Parameter(tensor_like(map_.bias, like), requires_grad=False)
     return layer.train(training)

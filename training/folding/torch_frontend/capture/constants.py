@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from training.folding.torch_frontend.observation import Observations
+from training.folding.torch_frontend.capture.observation import Observations
+from training.folding.torch_frontend.capture.precision import InFloat64
 
 _PURE_METHODS = frozenset(
     """
@@ -100,10 +101,11 @@ class Constants:
             tensor = attribute(self._traced, str(node.target)).detach().cpu()
             return tensor.double() if tensor.is_floating_point() else tensor
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), self._evaluate)
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        assert callable(node.target), "only pure functions are constant"
-        return node.target(*args, **kwargs)
+        with InFloat64():
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            assert callable(node.target), "only pure functions are constant"
+            return node.target(*args, **kwargs)
 
     def _is_constant(self, node: fx.Node) -> bool:
         if node in self._seen.mutated:

@@ -14,6 +14,6 @@ arrays.py          tensors as numpy arrays, and back
 onnx may not be imported here.
 """
 
-from training.folding.torch_frontend.folded_network import FoldedNetwork, fold_network
+from training.folding.torch_frontend.folded_network import FoldedNetwork, NormRow, fold_network
 
-__all__ = ["FoldedNetwork", "fold_network"]
+__all__ = ["FoldedNetwork", "NormRow", "fold_network"]

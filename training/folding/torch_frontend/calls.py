@@ -131,7 +131,8 @@ def name_calls(traced: fx.GraphModule) -> None:
             node.meta["path"] = node.target
         elif node.op == "call_function" and node.target in _NAMING:
             numbers = call_of(traced, node).arguments.get(_NAMING[node.target])
-            key = numbers.target if getattr(numbers, "op", "") == "get_attr" else node
+            stored = isinstance(numbers, fx.Node) and numbers.op == "get_attr"
+            key = numbers.target if stored else node
             within.setdefault(module_path(node), {}).setdefault(key, []).append(node)
     for path, keys in within.items():
         if path and len(keys) == 1:

@@ -66,7 +66,7 @@ def number_of_channels(norm: nn.Module) -> int:
     """Return how many channels a module has that keeps statistics, or might."""
     if isinstance(norm, _BatchNorm):
         return int(norm.num_features)
-    return norm.running_mean.numel()  # type: ignore[operator,union-attr] # a tensor
+    return norm.running_mean.numel()  # type: ignore[operator] # a tensor
 
 
 def new_norm(

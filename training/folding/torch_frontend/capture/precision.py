@@ -15,6 +15,9 @@ NARROW = (torch.float16, torch.bfloat16, torch.float32)
 class InFloat64(TorchDispatchMode):
     """While it is entered, casts to narrower floats are none, and new tensors are in float64."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],

@@ -131,8 +131,9 @@ def name_calls(traced: fx.GraphModule) -> None:
             node.meta["path"] = node.target
         elif node.op == "call_function" and node.target in _NAMING:
             numbers = call_of(traced, node).arguments.get(_NAMING[node.target])
-            stored = isinstance(numbers, fx.Node) and numbers.op == "get_attr"
-            key = numbers.target if stored else node
+            key: object = node
+            if isinstance(numbers, fx.Node) and numbers.op == "get_attr":
+                key = numbers.target
             within.setdefault(module_path(node), {}).setdefault(key, []).append(node)
     for path, keys in within.items():
         if path and len(keys) == 1:

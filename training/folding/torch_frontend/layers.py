@@ -97,6 +97,24 @@ def layer_call(call: Call, constants: Constants, rank: int) -> LayerCall | str:
     return _convolution(call, constants, layer, like)
 
 
+def layer_home(call: Call, original: nn.Module) -> tuple[str, str] | None:
+    """Return the paths of a layer's weights and bias in the network, None where it has none.
+
+    A layer without a bias has the path that its module would look for one.
+    """
+    if call.module is not None:
+        return f"{call.name}.weight", f"{call.name}.bias"
+    weight, bias = call.setting("weight"), call.setting("bias")
+    if getattr(weight, "op", "") != "get_attr":
+        return None
+    if getattr(bias, "op", "") == "get_attr":
+        return str(weight.target), str(bias.target)
+    owner, _, name = str(weight.target).rpartition(".")
+    module = original.get_submodule(owner)
+    looks = name == "weight" and any(_computes(module, layer) for layer in FUNCTIONS.values())
+    return (str(weight.target), f"{owner}.bias") if looks and bias is None else None
+
+
 def new_layer(call: LayerCall, *, training: bool, exact: bool = False) -> Layer:
     """Return a layer of torch with the weights and the geometry that the map has now.
 

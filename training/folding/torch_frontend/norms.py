@@ -74,19 +74,14 @@ def new_norm(
 ) -> nn.Module:
     """Return a batch norm with the statistics of one, and gamma and beta that apply the map.
 
-    gamma' = scale * sqrt(running_var + eps)        beta' = shift + running_mean * scale
-
     With `exact` it is in float64, and else in the type that it was.
     """
-    channels = map_.scale.size
-    stats = _stats(call, constants, channels) if is_batch_norm(call) else _neutral(channels)
-    norm = _module(call, constants, stats, rank)
+    norm = _module(call, constants, _stats_of(call, constants, map_.scale.size), rank)
     if exact:
         norm = copy.deepcopy(norm).double()
     like = norm.running_mean
     assert isinstance(like, torch.Tensor), "checked when it was read"
-    gamma = map_.scale * np.sqrt(stats.running_var + stats.eps)
-    beta = map_.shift + stats.running_mean * map_.scale
+    gamma, beta = gamma_and_beta(call, constants, map_)
     norm._parameters = {
         "weight": nn.Parameter(tensor_like(gamma, like), requires_grad=False),
         "bias": nn.Parameter(tensor_like(beta, like), requires_grad=False),
@@ -95,8 +90,22 @@ def new_norm(
     return norm
 
 
-def _neutral(channels: int) -> BatchNormStats:
-    """Return the statistics of a batch norm that changes nothing."""
+def gamma_and_beta(
+    call: Call, constants: Constants, map_: ChannelMap
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return with what a batch norm applies a map, its statistics being what they are.
+
+    gamma = scale * sqrt(running_var + eps)         beta = shift + running_mean * scale
+    """
+    stats = _stats_of(call, constants, map_.scale.size)
+    gamma = map_.scale * np.sqrt(stats.running_var + stats.eps)
+    return gamma, map_.shift + stats.running_mean * map_.scale
+
+
+def _stats_of(call: Call, constants: Constants, channels: int) -> BatchNormStats:
+    """Return the statistics of a batch norm; a frozen one has those that change nothing."""
+    if is_batch_norm(call):
+        return _stats(call, constants, channels)
     one, zero = np.ones(channels), np.zeros(channels)
     return BatchNormStats(one, zero, zero, one, eps=0.0)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from torch import fx
+from torch import fx, nn
 
 from training.folding.algebra.affine import ChannelMap
 from training.folding.engine.graph import (
@@ -18,6 +18,7 @@ from training.folding.engine.graph import (
     Norm,
     Opaque,
     Operation,
+    Same,
     Value,
 )
 from training.folding.torch_frontend.calls import Call, call_of, name_calls
@@ -89,6 +90,7 @@ def view_of(captured: Captured, *, clones: bool) -> View:
                 _add_chain(view, node, chains[node])
             elif node.op != "placeholder":
                 _add(view, node, captured, owners, touched)
+    _bypass_identities(view)
     return view
 
 
@@ -97,6 +99,14 @@ def tensor_inputs(node: fx.Node, constants: Constants) -> list[fx.Node]:
     found: list[fx.Node] = []
     fx.node.map_arg((node.args, node.kwargs), found.append)
     return [source for source in found if constants.is_value(source)]
+
+
+def _bypass_identities(view: View) -> None:
+    """Take out what never does anything, so that it does not stand between layers and sums."""
+    for node in list(view.graph.nodes):
+        call = view.calls.get(node)
+        if isinstance(node.operation, Same) and isinstance(call and call.module, nn.Identity):
+            view.graph.bypass(node)
 
 
 def _add_chain(view: View, node: fx.Node, chain: Chain) -> None:

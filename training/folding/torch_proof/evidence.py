@@ -70,11 +70,12 @@ class _Networks:
             _outputs(self._folded, inputs),
         )
         sizes = tuple(inputs[0].shape) if inputs else ()
-        for number, arrays in enumerate(zip(*four, strict=True)):
-            batched = all(array.shape[:1] == (len(kinds),) for array in arrays)
+        for number, every in enumerate(zip(*four, strict=True)):
+            batched = all(array.shape[:1] == (len(kinds),) for array in every)
             for kind in dict.fromkeys(kinds) if batched else ("all",):
                 chosen: Any = [one == kind for one in kinds] if batched else ...
-                compared = FourLogits(*(array[chosen] for array in arrays), self._floor)
+                truth, algebra, unfolded, folded = (array[chosen] for array in every)
+                compared = FourLogits(truth, algebra, unfolded, folded, self._floor)
                 yield Evidence(f"output {number}", kind, sizes, compared)
 
 

@@ -9,8 +9,11 @@ from torch import nn
 
 from training.errors import VerificationError
 from training.folding.proof.verdict import Verdict
-from training.folding.torch_frontend import FoldedNetwork, NormRow, fold_network
+from training.folding.torch_frontend import NormRow, fold_network
+from training.folding.torch_frontend.capture import capture
+from training.folding.torch_frontend.capture.capture import copied
 from training.folding.torch_frontend.folded_network import inputs_of
+from training.folding.torch_frontend.in_place import change_in_place
 from training.folding.torch_proof.evidence import prove
 from training.folding.torch_proof.table import as_html, as_text, total_of
 
@@ -56,20 +59,44 @@ def fold_and_prove(
         VerificationError: the proof fails, or the network cannot be computed in float64.
     """
     folded = fold_network(network, example, clones=clones)
-    return _proved(folded, folded.network, example, proof=proof)
+    verdict = None
+    if proof:
+        exact = folded.exact()
+        verdict = _proved(folded.original, folded.network, exact, inputs_of(example))
+    return ProvedNetwork(folded.network, folded.rows, verdict, folded.note)
+
+
+def fold_in_place(network: nn.Module, example: Example, *, proof: bool = True) -> ProvedNetwork:
+    """Fold into the network itself what only needs other weights; if anything fails, nothing.
+
+    Raises:
+        FoldError: torch can neither trace nor export the network, or the example does not fit.
+        VerificationError: the proof fails, or the network cannot be computed in float64.
+    """
+    inputs = inputs_of(example)
+    captured = capture(network, inputs)
+    change = change_in_place(captured)
+    verdict = None
+    if proof:
+        folded, exact = copied(network), copied(network).double()
+        for one in (folded, exact):
+            change.apply(one)
+        verdict = _proved(captured.original, folded, exact, inputs)
+    change.apply(network)
+    return ProvedNetwork(network, change.rows, verdict)
 
 
 def _proved(
-    folded: FoldedNetwork, network: nn.Module, example: Example, *, proof: bool
-) -> ProvedNetwork:
-    """Return the result with its verdict; `network` is what the caller gets."""
-    verdict = None
-    if proof:
-        inputs = inputs_of(example)
-        verdict = prove(folded.original, folded.network, folded.exact(), inputs)
-        if not verdict.holds:
-            raise VerificationError(
-                f"the fold changes the network, which stays as it was: {verdict}; please report "
-                "the network"
-            )
-    return ProvedNetwork(network, folded.rows, verdict, folded.note)
+    original: nn.Module, folded: nn.Module, exact: nn.Module, inputs: tuple[torch.Tensor, ...]
+) -> Verdict:
+    """Return the verdict, which holds.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    verdict = prove(original, folded, exact, inputs)
+    if not verdict.holds:
+        raise VerificationError(
+            f"the fold changes the network, which stays as it was: {verdict}; please report it"
+        )
+    return verdict

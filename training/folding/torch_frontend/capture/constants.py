@@ -38,8 +38,12 @@ class Constants:
     """Which nodes are constant, and what they are."""
 
     def __init__(self, traced: fx.GraphModule, seen: Observations) -> None:
-        self._traced = traced
         self._seen = seen
+        self._stored = {
+            node: attribute(traced, str(node.target))
+            for node in traced.graph.nodes
+            if node.op == "get_attr" and node in seen.shapes
+        }
         self._values: dict[fx.Node, Any] = {}
         self._constant: set[fx.Node] = set()
         self._shapes: set[fx.Node] = set()
@@ -78,7 +82,7 @@ class Constants:
     def tensor(self, node: fx.Node) -> torch.Tensor:
         """Return a constant as it is in the network where it is a parameter, else in float64."""
         if node.op == "get_attr":
-            return attribute(self._traced, str(node.target))
+            return self._stored[node]
         value = self._evaluate(node)
         assert isinstance(value, torch.Tensor), "observed to be a tensor"
         return value
@@ -86,7 +90,7 @@ class Constants:
     def like(self, node: fx.Node) -> torch.Tensor:
         """Return a tensor of a constant's shape, type and device, whatever its numbers."""
         (root, *_) = self.roots(node)
-        device = attribute(self._traced, str(root.target)).device
+        device = self._stored[root].device
         empty = torch.empty((), dtype=self._seen.dtypes[node], device=device)
         return empty.expand(self._seen.shapes[node])
 
@@ -98,7 +102,7 @@ class Constants:
     @torch.no_grad()
     def _compute(self, node: fx.Node) -> Any:
         if node.op == "get_attr":
-            tensor = attribute(self._traced, str(node.target)).detach().cpu()
+            tensor = self._stored[node].detach().cpu()
             return tensor.double() if tensor.is_floating_point() else tensor
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), self._evaluate)
         with InFloat64():
@@ -111,7 +115,7 @@ class Constants:
         if node in self._seen.mutated:
             return False
         if node.op == "get_attr":
-            return node in self._seen.shapes
+            return node in self._stored
         pure = (node.op == "call_method" and node.target in _PURE_METHODS) or (
             node.op == "call_function" and node.target in _PURE_FUNCTIONS
         )

@@ -16,7 +16,7 @@ class InFloat64(TorchDispatchMode):
     """While it is entered, casts to narrower floats are none, and new tensors are in float64."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,

@@ -115,8 +115,9 @@ def _remainder(view: View, captured: Captured, node: Node) -> Builder | None:
         return lambda module: nn.Identity()
     chain = view.chains.get(node)
     nodes = chain.nodes if chain is not None else (call.node,)
-    modules = dict(captured.original.named_modules())
-    if not call.name or call.name not in modules or not keeps_statistics(modules[call.name]):
+    module = dict(captured.original.named_modules()).get(call.name)
+    known = module is not None and keeps_statistics(module)
+    if not known and (chain is None or module is None or any(module.children())):
         return None
     return remainder(captured.traced, view.constants, call.name, nodes)
 

@@ -184,7 +184,7 @@ def _linear_map(call: Call, constants: Constants, kind: Kind) -> LinearMap:
     like = constants.like(weight) if isinstance(weight, fx.Node) else weight
     return LinearMap(
         kind,
-        lambda: _weight(call, constants),
+        lambda: _weight(call.module, weight, constants),
         numpy_dtype(like.dtype),
         tuple(like.shape),
         None if bias is None else float64(bias),
@@ -192,13 +192,13 @@ def _linear_map(call: Call, constants: Constants, kind: Kind) -> LinearMap:
     )
 
 
-def _weight(call: Call, constants: Constants) -> NDArray[np.floating]:
+def _weight(
+    module: nn.Module | None, weight: fx.Node | torch.Tensor, constants: Constants
+) -> NDArray[np.floating]:
     """Read the weights; those that are computed from parameters are in float64."""
-    if call.module is not None:
-        normalized = normalized_weight(call.module)
-        if normalized is not None:
-            return float64(normalized)
-    weight = call.setting("weight")
+    normalized = None if module is None else normalized_weight(module)
+    if normalized is not None:
+        return float64(normalized)
     return in_own_dtype(constants.tensor(weight) if isinstance(weight, fx.Node) else weight)
 
 

@@ -67,9 +67,11 @@ class _Writer:
         elif node.clone_of is not None:
             self._copy(node)
         if isinstance(operation, Linear) and operation.map.changed:
-            self._replace(node, partial(self._layer, node, operation))
+            exact_layer = partial(self._layer, node, operation, exact=True)
+            self._replace(node, self._layer(node, operation), exact_layer)
         elif isinstance(operation, Affine) and self._view.maps[node] is not operation.map:
-            self._replace(node, partial(self._norm, node, operation))
+            exact = self._norm(node, operation, exact=True)
+            self._replace(node, self._norm(node, operation), lambda: exact)
 
     def _add_border(self, node: Node, operation: BorderPad) -> None:
         source = self._find(node.inputs[0])
@@ -100,18 +102,18 @@ class _Writer:
         constants, rank = self._view.constants, node.output.rank
         return new_norm(call, constants, operation.map, rank, exact=exact)
 
-    def _replace(self, node: Node, build: Callable[..., nn.Module]) -> None:
+    def _replace(self, node: Node, module: nn.Module, exact: Callable[[], nn.Module]) -> None:
         """Let a node call another module, in the place of its own if nothing else uses that."""
         call = self._view.calls[_original(node)]
         old = self._at[node.output]
         path = call.name if node.clone_of is None else node.name
         if call.module is not None and node.clone_of is None and self._is_private(old):
-            self._traced.add_submodule(path, build())
-            self._exact[path] = partial(build, exact=True)
+            self._traced.add_submodule(path, module)
+            self._exact[path] = exact
             old.target = path
             return
-        path = self._register(path, build())
-        self._exact[path] = partial(build, exact=True)
+        path = self._register(path, module)
+        self._exact[path] = exact
         with self._graph.inserting_before(old):
             new = self._graph.call_module(path, old.args, old.kwargs)
         if call.module is None:

@@ -43,13 +43,12 @@ def total_of(rows: Sequence[NormRow], verdict: Verdict | None) -> str:
     """Return how many batch norms there were, how many are gone, and whether that is proved."""
     norms = [row for row in rows if row.is_norm]
     folded = sum(row.folded for row in norms)
-    count = f"{len(norms)} batch norm{'s' * (len(norms) != 1)}"
-    counts = f"{count}: {folded} folded, {len(norms) - folded} kept"
-    constants = len(rows) - len(norms)
+    counts = f"{_counted(norms, 'batch norm')}: {folded} folded, {len(norms) - folded} kept"
+    constants = [row for row in rows if not row.is_norm]
     if not norms:
         counts = "the network has no batch norm"
     if constants:
-        counts += f"; {constants} constant{'s' * (constants != 1)} folded"
+        counts += f"; {_counted(constants, 'constant')} folded"
     return f"{counts}; {_judged(verdict)}"
 
 
@@ -59,9 +58,13 @@ def _judged(verdict: Verdict | None) -> str:
     difference = verdict.statistics.largest_relative
     held = "holds" if verdict.holds else "FAILS"
     return (
-        f"the proof {held}: {verdict.judged} outputs compared, the largest difference "
-        f"{difference:.1e} of the scale"
+        f"the proof {held}: {_counted(range(verdict.judged), 'output')} compared, the largest "
+        f"difference {difference:.1e} of the scale"
     )
+
+
+def _counted(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
 def _shown(rows: Sequence[NormRow]) -> tuple[list[NormRow], list[str]]:

@@ -44,6 +44,13 @@ class Constants:
             for node in traced.graph.nodes
             if node.op == "get_attr" and node in seen.shapes
         }
+        self._types = {  # what a constant is brought to
+            node
+            for node in traced.graph.nodes
+            if node.op == "call_function"
+            and node.target is getattr
+            and node.args[1] in ("dtype", "device")
+        }
         self._values: dict[fx.Node, Any] = {}
         self._constant: set[fx.Node] = set()
         self._shapes: set[fx.Node] = set()
@@ -69,6 +76,8 @@ class Constants:
         """Return the parameters and buffers that a constant is computed from."""
         if node.op == "get_attr":
             return {node}
+        if node in self._types:
+            return set()
         return {root for source in node.all_input_nodes for root in self.roots(source)}
 
     def readers(self, node: fx.Node) -> set[fx.Node]:
@@ -104,6 +113,8 @@ class Constants:
         if node.op == "get_attr":
             tensor = self._stored[node].detach().cpu()
             return tensor.double() if tensor.is_floating_point() else tensor
+        if node in self._types:
+            return torch.float64 if node.args[1] == "dtype" else torch.device("cpu")
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), self._evaluate)
         with InFloat64():
             if node.op == "call_method":
@@ -119,7 +130,7 @@ class Constants:
         pure = (node.op == "call_method" and node.target in _PURE_METHODS) or (
             node.op == "call_function" and node.target in _PURE_FUNCTIONS
         )
-        sources = node.all_input_nodes
+        sources = [source for source in node.all_input_nodes if source not in self._types]
         return pure and bool(sources) and all(source in self._constant for source in sources)
 
     def _is_of_shape(self, node: fx.Node) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.nn import functional
 
 from training.folding.torch_frontend.capture.observation import Observations
 from training.folding.torch_frontend.capture.precision import InFloat64
@@ -28,6 +29,8 @@ _PURE_FUNCTIONS = frozenset(
         *(getattr(operator, name) for name in ("add", "sub", "mul", "truediv", "neg", "pow")),
         operator.getitem,
         torch.exp,
+        torch.batch_norm,
+        functional.batch_norm,  # of weights, as weight standardization is written
     }
 )
 _SHAPE_METHODS = frozenset({"size", "dim", "ndimension", "numel", "nelement", "get_device"})

@@ -13,6 +13,8 @@ from torch import fx, nn
 from torch._ops import OpOverload
 from torch.nn import functional
 
+from training.folding.torch_frontend.capture.constants import Constants
+
 _CONV = "input weight bias stride padding dilation groups"
 _TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
 _MAX_POOL = "input kernel_size stride padding dilation ceil_mode return_indices"
@@ -120,7 +122,7 @@ def call_of(traced: fx.GraphModule, node: fx.Node) -> Call:
     return Call(node, None, node.target)
 
 
-def name_calls(traced: fx.GraphModule) -> None:
+def name_calls(traced: fx.GraphModule, constants: Constants) -> None:
     """Give each layer and batch norm its module's path for a name, functions too.
 
     A function has that of the module whose forward calls it, if it is the only one there.
@@ -129,7 +131,7 @@ def name_calls(traced: fx.GraphModule) -> None:
     for node in traced.graph.nodes:
         if node.op == "call_module":
             node.meta["path"] = node.target
-        elif node.op == "call_function" and node.target in _NAMING:
+        elif node.target in _NAMING and node not in constants:
             numbers = call_of(traced, node).arguments.get(_NAMING[node.target])
             key: object = node
             if isinstance(numbers, fx.Node) and numbers.op == "get_attr":

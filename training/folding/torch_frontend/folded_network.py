@@ -13,9 +13,15 @@ from training.folding.engine import planner
 from training.folding.engine.graph import Norm
 from training.folding.engine.report_row import Row
 from training.folding.torch_frontend.capture import Captured, capture
-from training.folding.torch_frontend.norms import keeps_statistics, number_of_channels
+from training.folding.torch_frontend.norms import (
+    is_batch_norm,
+    keeps_statistics,
+    number_of_channels,
+)
 from training.folding.torch_frontend.view import View, view_of
 from training.folding.torch_frontend.write_back import write_back
+
+NEVER_CALLED = "the network never calls it"
 
 
 @dataclass(eq=False, repr=False)
@@ -73,12 +79,12 @@ def fold_network(
     """
     captured = capture(network, inputs_of(example))
     view = view_of(captured, clones=clones)
-    idle = never_called(captured)
+    others = unlisted(captured, view)
     rows = rows_of(planner.fold(view.graph), view)
     written = write_back(view)
     return FoldedNetwork(
         written.network,
-        (*rows, *idle),
+        (*rows, *others),
         captured.note,
         original=captured.original,
         exact=lambda: _exact(written.network, written.exact),
@@ -101,21 +107,30 @@ def rows_of(rows: list[Row], view: View) -> list[NormRow]:
     ]
 
 
-def never_called(captured: Captured) -> list[NormRow]:
-    """Return a row for each batch norm that the network has and does not call."""
-    used = [
-        str(node.target) if node.op == "call_module" else str(node.target).rpartition(".")[0]
-        for node in captured.traced.graph.nodes
-        if node.op == "call_module" or (node.op == "get_attr" and node.users)
-    ]
-    return [
-        NormRow(
-            Norm(path, number_of_channels(module)), reason="the network never calls it", calls=0
-        )
-        for path, module in captured.original.named_modules()
-        if keeps_statistics(module)
-        and not any(f"{path}.".startswith(f"{one}.") for one in used if one)
-    ]
+def unlisted(captured: Captured, view: View) -> list[NormRow]:
+    """Return a row for each module that keeps statistics and is none of the view's batch norms."""
+    nodes = [node for node in captured.traced.graph.nodes if node.op != "get_attr" or node.users]
+    used = [_owner(node) for node in nodes if node.op in ("call_module", "get_attr")]
+    listed = {norm.name for norm in view.uses} | {
+        _owner(source)
+        for call in view.calls.values()
+        if is_batch_norm(call)
+        for source in call.node.all_input_nodes
+    }
+    rows = []
+    for path, module in captured.original.named_modules():
+        if keeps_statistics(module) and path not in listed:
+            called = any(f"{path}.".startswith(f"{one}.") for one in used if one)
+            reason = "what its forward computes is not known" if called else NEVER_CALLED
+            norm = Norm(path, number_of_channels(module))
+            rows.append(NormRow(norm, reason=reason, calls=int(called)))
+    return rows
+
+
+def _owner(node: fx.Node) -> str:
+    """Return the path of the module that a node calls, or whose tensor it is."""
+    path = str(node.target)
+    return path if node.op == "call_module" else path.rpartition(".")[0]
 
 
 def _exact(network: fx.GraphModule, layers: dict[str, Callable[[], nn.Module]]) -> nn.Module:

@@ -21,6 +21,8 @@ from training.folding.torch_frontend.capture.observation import Observations
 from training.folding.torch_frontend.operations import operation_of
 
 RANKS = (2, 3, 4, 5)  # of the inputs of torch's batch norms
+SCALING = {"mul", "multiply", "div", "divide", "true_divide", "truediv"}
+SHIFTING = {"add", "sub", "subtract"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,8 @@ def _chain(
     }
     own = all(root.rpartition(".")[0] == path for root in roots)
     buffers = any(not isinstance(attribute(traced, root), nn.Parameter) for root in roots)
-    both = bool((map_.scale != 1).any() and map_.shifts)
+    kinds = {call_of(traced, node).kind.removeprefix("i") for node in nodes}
+    both = bool(kinds & SCALING and kinds & SHIFTING)
     channels = len(shape) in RANKS and {steps[node].axis for node in nodes} == {1}
     if not (own and buffers and both and channels and map_.scale.size == shape[1]):
         return None

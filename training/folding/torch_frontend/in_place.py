@@ -7,6 +7,7 @@ and layers that become one would need other code, so batch norms that need those
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,7 @@ from training.folding.torch_frontend.arrays import tensor_like
 from training.folding.torch_frontend.calls import Call
 from training.folding.torch_frontend.capture import Captured
 from training.folding.torch_frontend.capture.remainder import Builder, remainder
-from training.folding.torch_frontend.folded_network import NormRow, never_called, rows_of
+from training.folding.torch_frontend.folded_network import NormRow, rows_of, unlisted
 from training.folding.torch_frontend.layers import layer_home, normalized_weight
 from training.folding.torch_frontend.norms import gamma_and_beta, keeps_statistics
 from training.folding.torch_frontend.view import View, view_of
@@ -72,7 +73,7 @@ def change_in_place(captured: Captured) -> Change:
         locked |= refused
     folded = {row.norm.name for row in rows if row.folded}
     return Change(
-        (*(_explained(row, copied[row.norm.name]) for row in rows), *never_called(captured)),
+        (*(_explained(row, copied[row.norm.name]) for row in rows), *unlisted(captured, view)),
         dict(_numbers(view, captured.original)),
         {path: make for path, make in gone.items() if path in folded},
     )
@@ -116,8 +117,11 @@ def _remainder(view: View, captured: Captured, node: Node) -> Builder | None:
     chain = view.chains.get(node)
     nodes = chain.nodes if chain is not None else (call.node,)
     module = dict(captured.original.named_modules()).get(call.name)
-    known = module is not None and keeps_statistics(module)
-    if not known and (chain is None or module is None or any(module.children())):
+    if module is None:
+        return None
+    if not keeps_statistics(module) and (chain is None or any(module.children())):
+        return None
+    if len(inspect.signature(module.forward).parameters) != 1:
         return None
     return remainder(captured.traced, view.constants, call.name, nodes)
 

@@ -68,7 +68,7 @@ def view_of(captured: Captured, *, clones: bool) -> View:
     traced, seen = captured.traced, captured.seen
     constants = Constants(traced, seen)
     view = View(traced, constants, Graph(clones=clones))
-    name_calls(traced)
+    name_calls(traced, constants)
     owners = _owners(traced, constants)
     touched = changed_in_place(seen, {n: _readers(n, constants) for n in traced.graph.nodes})
     chains = {
@@ -88,7 +88,7 @@ def view_of(captured: Captured, *, clones: bool) -> View:
             view.values[node] = Value(node.name, seen.shapes.get(node), original_name=node.name)
             if node in chains:
                 _add_chain(view, node, chains[node])
-            elif node.op != "placeholder":
+            elif node.op not in ("placeholder", "get_attr"):
                 _add(view, node, captured, owners, touched)
     _bypass_identities(view)
     return view

@@ -19,8 +19,8 @@ from training.folding.torch_frontend.capture.precision import InFloat64
 _PURE_METHODS = frozenset(
     """
     abs add clone contiguous detach div double expand flatten float mul neg pow reciprocal
-    reshape round rsqrt sqrt square squeeze sub t to transpose permute type_as unsqueeze view
-    view_as
+    reshape reshape_as round rsqrt sqrt square squeeze sub t to transpose permute type_as unsqueeze
+    view view_as
     """.split()  # noqa: SIM905 - one name a line would be a page
 )
 _PURE_FUNCTIONS = frozenset(

@@ -130,6 +130,19 @@ def test_hooks_stay_where_they_were_and_what_they_see_is_not_folded():
     assert largest_error(network, changed, image(*IMAGE)) < TOLERANCE
 
 
+def test_a_batch_norm_whose_forward_takes_more_than_its_input_stays():
+    class Weighted(nn.BatchNorm2d):
+        def forward(self, x, by=1.0):
+            return super().forward(x) * by
+
+    network = randomize(
+        Lambda(lambda n, x: n.other(n.conv(x), by=2.0), other=Weighted(3), norm=nn.Identity())
+    )
+    rows, changed = folded(network, *IMAGE)
+    assert [row.reason for row in rows] == ["in place only weights change; a copy has it in conv"]
+    assert largest_error(network, changed, image(*IMAGE)) == 0
+
+
 def test_one_batch_norm_after_two_layers_goes_from_both():
     class Shared(nn.Module):
         def __init__(self):

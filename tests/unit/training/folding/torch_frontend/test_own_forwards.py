@@ -221,6 +221,17 @@ class Prepared(nn.Module):
         return x * self.k + self.d
 
 
+class Textbook2d(nn.BatchNorm2d):
+    """Not frozen, but spelled out; with the statistics of a new one as well."""
+
+    def forward(self, x):
+        columns = [
+            tensor[None, :, None, None]
+            for tensor in (self.running_mean, self.running_var, self.weight, self.bias)
+        ]
+        return (x - columns[0]) / (columns[1] + self.eps).sqrt() * columns[2] + columns[3]
+
+
 class Activated(AsTorchvision):
     """And an activation, as timm's frozen batch norm has."""
 
@@ -232,7 +243,16 @@ class Activated(AsTorchvision):
         return self.act(super().forward(x))
 
 
-FROZEN = [AsTorchvision, AsDetectron, Textbook, Rounded, Prepared, Activated]
+def new_textbook():
+    return Textbook2d(4)
+
+
+def trained_textbook():
+    return randomize(Textbook2d(4))
+
+
+SPELLED_OUT = [AsTorchvision, AsDetectron, Textbook, Rounded, Prepared, Activated]
+FROZEN = [*SPELLED_OUT, new_textbook, trained_textbook]
 
 
 @pytest.mark.parametrize("kind", FROZEN)
@@ -276,6 +296,53 @@ def test_scales_that_a_network_learns_are_no_batch_norm():
 
     folded = fold_network(Seq(nn.Conv2d(3, 4, 3), LayerScale()).double().eval(), image(*IMAGE))
     assert [row.is_norm for row in folded.rows] == [False]
+
+
+class ByAnotherName(nn.BatchNorm2d):
+    """Calls an operator that folding does not know."""
+
+    def forward(self, x):
+        statistics = (self.running_mean, self.running_var)
+        return torch.native_batch_norm(
+            x, self.weight, self.bias, *statistics, False, 0.1, self.eps
+        )[0]
+
+
+class Autocasting(nn.Module):
+    """torch.export puts what is below a context into a graph of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        if x.shape[1] != 3:
+            raise ValueError
+        with torch.autocast("cpu", enabled=False):
+            return self.norm(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [(Seq(nn.Conv2d(3, 4, 3), ByAnotherName(4)), "1"), (Autocasting(), "norm")],
+)
+def test_a_batch_norm_that_is_not_understood_is_told(network, name):
+    network = randomize(network)
+    (row,) = fold_network(network, image(*IMAGE)).rows
+    assert (row.norm.name, row.reason) == (name, "what its forward computes is not known")
+
+
+def test_weights_that_are_standardized_by_a_batch_norm_are_no_batch_norm_of_the_network():
+    class Standardized(nn.Conv2d):
+        def forward(self, x):
+            rows = self.weight.reshape(1, self.out_channels, -1)
+            weight = functional.batch_norm(rows, None, None, training=True, momentum=0.0)
+            return functional.conv2d(x, weight.reshape_as(self.weight), self.bias)
+
+    network = randomize(Seq(Standardized(3, 4, 3), nn.BatchNorm2d(4)))
+    folded = fold_network(network, image(*IMAGE))
+    assert [(row.norm.name, row.into) for row in folded.rows] == [("1", ("0",))]
+    assert largest_error(network, folded.network, image(*IMAGE)) < TOLERANCE
 
 
 def test_a_frozen_batch_norm_with_a_hook_is_told():

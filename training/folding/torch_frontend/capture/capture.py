@@ -18,7 +18,12 @@ from training.folding.torch_frontend.capture.observation import (
     observe,
     run,
 )
-from training.folding.torch_frontend.capture.tracing import Reasons, trace, untraceable
+from training.folding.torch_frontend.capture.tracing import (
+    Reasons,
+    first_line,
+    trace,
+    untraceable,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +75,17 @@ def capture(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Captured:
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """Return a deep copy; tensors that carry the history of their making come without it."""
-    return copy.deepcopy(network, _detached(network))
+    """Return a deep copy; tensors that carry the history of their making come without it.
+
+    Raises:
+        FoldError: it has something that cannot be copied.
+    """
+    try:
+        return copy.deepcopy(network, _detached(network))
+    except Exception as exc:  # whatever the network holds
+        raise FoldError(
+            f"{type(network).__name__} cannot be copied: {first_line(exc)}; {REMEDY}"
+        ) from exc
 
 
 def _traced(original: nn.Module, inputs: tuple[torch.Tensor, ...], whole: Reasons) -> Captured:

@@ -1,5 +1,7 @@
 """What fold_network leaves alone, and the reason that it gives; then nothing else may change."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -148,6 +150,13 @@ def test_a_batch_norm_that_cannot_be_folded_exactly_is_kept_and_says_why(network
 def test_layers_that_have_seen_no_data_are_refused():
     with pytest.raises(FoldError, match=r"1\.weight is not initialized: .* seen no data"):
         fold_network(pair(nn.LazyBatchNorm2d()).eval(), image(*IMAGE))
+
+
+def test_a_network_that_cannot_be_copied_is_refused():
+    network = pair().eval()
+    network.lock = threading.Lock()
+    with pytest.raises(FoldError, match=r"Sequential cannot be copied: .*; export it"):
+        fold_network(network, image(*IMAGE))
 
 
 def test_without_the_obstacle_the_same_networks_are_folded():

@@ -92,9 +92,14 @@ def _proved(
     """Return the verdict, which holds.
 
     Raises:
-        VerificationError: it does not.
+        VerificationError: it does not, or there is nothing to tell it by.
     """
     verdict = prove(original, folded, exact, inputs)
+    if not verdict.judged:
+        raise VerificationError(
+            f"the fold could not be tested: {'; '.join(verdict.notes) or 'no output is finite'}; "
+            "proof=False returns it untested"
+        )
     if not verdict.holds:
         raise VerificationError(
             f"the fold changes the network, which stays as it was: {verdict}; please report it"

@@ -59,7 +59,7 @@ def _judged(verdict: Verdict | None) -> str:
     held = "holds" if verdict.holds else "FAILS"
     return (
         f"the proof {held}: {_counted(range(verdict.judged), 'output')} compared, the largest "
-        f"difference {difference:.1e} of the scale"
+        f"difference {difference:.1e} of the scale{''.join(f'; {note}' for note in verdict.notes)}"
     )
 
 

@@ -193,3 +193,30 @@ def test_a_fold_in_place_is_the_network_itself_and_is_proved():
     assert [row.folded for row in result.rows] == [True, False, False]
     assert len(batch_norms(network)) == 2
     torch.testing.assert_close(network(image(*IMAGE).float()), expected)
+
+
+class Steep(nn.Module):
+    """Where inputs are large, errors grow beyond what numbers can tell."""
+
+    def __init__(self, always=False):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.always = always
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        return (
+            torch.sin(1e7 * y) if self.always else torch.sin(y * torch.exp(y.abs().clamp(max=20)))
+        )
+
+
+def test_inputs_where_rounding_grows_too_much_are_left_out_and_counted():
+    verdict = fold_and_prove(randomize(Steep()).float(), image(*IMAGE).float() / 10).verdict
+    assert verdict.holds
+    assert 0 < verdict.judged < 7
+    assert "of 7 left out, where rounding grows more than 100000 times" in verdict.notes[0]
+
+
+def test_a_fold_of_which_nothing_can_be_told_is_not_passed_off_as_proved():
+    with pytest.raises(VerificationError, match="could not be tested: 7 of 7 left out"):
+        fold_and_prove(randomize(Steep(always=True)).float(), image(*IMAGE).float())

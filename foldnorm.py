@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # slow to import, and most of it is not in the base install
     from training.folding.engine.report_row import Row
     from training.folding.onnx_fold import OnnxFold
     from training.folding.proof.verdict import Verdict
-    from training.folding.torch_frontend import FoldedNetwork
+    from training.folding.torch_proof import ProvedNetwork
     from training.release.artifact_check import ArtifactVerdict
 
 __all__ = ["doctor", "fold", "fold_onnx", "load", "verify"]
@@ -79,26 +79,42 @@ def fold(
     example: torch.Tensor | tuple[torch.Tensor, ...],
     *,
     clones: bool = False,
-) -> FoldedNetwork:
-    """Return a copy of a torch network with every batch norm folded that can be, exactly.
+    in_place: bool = False,
+    proof: bool = True,
+) -> ProvedNetwork:
+    """Return a torch network with every batch norm folded that can be, exactly, and the proof.
 
-    `network` of the result is the folded one; `rows` says of each batch norm which layers took it
-    up, or the reason why it stays: one in training mode does, so call `module.eval()` first. The
-    module itself is not changed.
+    Printed, the result is a table. Its `network` is the folded one; `rows` says of each batch norm
+    which layers took it up, or the reason why it stays: one in training mode does, so call
+    `module.eval()` first. `verdict` is the proof: both networks in float64 and as they are, on the
+    example and on seeded inputs of its shapes.
+
+    The module itself is not changed, unless `in_place`: then the folded network is the module, of
+    its class and with its methods and hooks. Batch norms that need more than other weights stay.
 
     Args:
-        module: the network; torch.fx must be able to trace it.
+        module: the network; torch.fx or torch.export must be able to read it.
         example: any valid input, of the network's type and device.
         clones: whether layers that serve several places may be copied, so that more folds.
+        in_place: whether to change the module itself; if anything fails it is as it was.
+        proof: whether to prove the fold; without, `verdict` is None.
 
     Raises:
         MissingExtraError: torch is not installed.
         ShadowedPackageError: another `training` hides Foldnorm's.
-        training.errors.FoldError: torch.fx cannot trace the network, or the example does not fit.
+        ValueError: `clones` and `in_place`: a copy of a layer needs other code.
+        training.errors.FoldError: torch cannot read the network, or the example does not fit.
+        training.errors.VerificationError: the proof fails.
+        training.errors.UntestedError: the network cannot be computed in float64, or nothing could
+            be compared.
     """
     with _imports("fold", "train", "training"):
-        from training.folding.torch_frontend import fold_network
-    return fold_network(module, example, clones=clones)
+        from training.folding.torch_proof import fold_and_prove, fold_in_place
+    if not in_place:
+        return fold_and_prove(module, example, clones=clones, proof=proof)
+    if clones:
+        raise ValueError("clones and in_place exclude each other: a copy of a layer needs new code")
+    return fold_in_place(module, example, proof=proof)
 
 
 def fold_onnx(

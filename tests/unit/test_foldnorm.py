@@ -56,6 +56,30 @@ def test_a_torch_network_is_folded_and_left_alone_itself() -> None:
     assert isinstance(network[1], nn.BatchNorm2d)
 
 
+def test_a_folded_torch_network_prints_as_a_table_and_is_proved() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+    folded = foldnorm.fold(network, torch.randn(4, 3, 8, 8))
+    assert folded.verdict is not None
+    assert folded.verdict.holds
+    assert "1 batch norm: 1 folded, 0 kept; the proof holds" in repr(folded)
+    assert "<td>1</td><td>8</td><td>0</td>" in folded._repr_html_()
+    assert foldnorm.fold(network, torch.randn(4, 3, 8, 8), proof=False).verdict is None
+
+
+def test_a_torch_network_is_folded_in_place() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+    folded = foldnorm.fold(network, torch.randn(4, 3, 8, 8), in_place=True)
+    assert folded.network is network
+    assert isinstance(network[1], nn.Identity)
+    assert folded.verdict is not None
+    assert folded.verdict.holds
+
+
+def test_copies_of_layers_have_no_place_in_the_network_itself() -> None:
+    with pytest.raises(ValueError, match="clones and in_place exclude each other"):
+        foldnorm.fold(nn.Linear(2, 2), torch.ones(1, 2), in_place=True, clones=True)
+
+
 def test_an_onnx_model_is_folded_and_proved(model: onnx.ModelProto) -> None:
     folded = foldnorm.fold_onnx(model)
     assert folded.verdict.holds

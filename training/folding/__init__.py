@@ -5,6 +5,7 @@ engine/          a neutral graph, one rule per pattern, the planner that asks th
 onnx_frontend/   ONNX files, without torch
 torch_frontend/  torch networks
 proof/           whether two models are the same but for rounding
+torch_proof/     the same of a torch network and its fold
 doctor/          what can be wrong with a network's batch norms
 fold_report.py   a fold and a verdict, as JSON and as tables
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
 from torch.nn import functional
+
+from training.folding.torch_frontend.capture.constants import Constants
 
 _CONV = "input weight bias stride padding dilation groups"
 _TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
@@ -36,6 +39,13 @@ _PARAMETERS: dict[Callable[..., Any], str] = {
     functional.avg_pool2d: f"{_AVERAGE_POOL} divisor_override",
     functional.avg_pool3d: f"{_AVERAGE_POOL} divisor_override",
     functional.adaptive_avg_pool1d: "input output_size",
+}
+# What tells two layers, or two batch norms, from two calls of one.
+_NAMING: dict[object, str] = {
+    functional.batch_norm: "running_mean",
+    torch.batch_norm: "running_mean",
+    **{function: "weight" for function, names in _PARAMETERS.items() if "weight bias st" in names},
+    functional.linear: "weight",
 }
 _METHODS = {
     "mean": "input dim keepdim",
@@ -65,7 +75,7 @@ class Call:
     @property
     def name(self) -> str:
         """What users know it by: the module's path, or the name of the node."""
-        return str(self.node.target) if self.module is not None else self.node.name
+        return str(self.node.meta.get("path", self.node.name))
 
     @property
     def kind(self) -> str:
@@ -74,6 +84,8 @@ class Call:
             return type(self.module).__name__
         if isinstance(self.function, str):
             return self.function
+        if isinstance(self.function, OpOverload):
+            return str(self.function._opname)
         return getattr(self.function, "__name__", str(self.function))
 
     def setting(self, name: str, default: Any = None) -> Any:
@@ -108,6 +120,33 @@ def call_of(traced: fx.GraphModule, node: fx.Node) -> Call:
         return Call(node, None, str(node.target).rstrip("_"))
     assert callable(node.target), "only operations are asked for"
     return Call(node, None, node.target)
+
+
+def name_calls(traced: fx.GraphModule, constants: Constants) -> None:
+    """Give each layer and batch norm its module's path for a name, functions too.
+
+    A function has that of the module whose forward calls it, if it is the only one there.
+    """
+    within: dict[str, dict[object, list[fx.Node]]] = {}
+    for node in traced.graph.nodes:
+        if node.op == "call_module":
+            node.meta["path"] = node.target
+        elif node.target in _NAMING and node not in constants:
+            numbers = call_of(traced, node).arguments.get(_NAMING[node.target])
+            key: object = node
+            if isinstance(numbers, fx.Node) and numbers.op == "get_attr":
+                key = numbers.target
+            within.setdefault(module_path(node), {}).setdefault(key, []).append(node)
+    for path, keys in within.items():
+        if path and len(keys) == 1:
+            for node in next(iter(keys.values())):
+                node.meta["path"] = path
+
+
+def module_path(node: fx.Node) -> str:
+    """Return the path of the module whose forward calls a node, empty for the network itself."""
+    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+    return str(list(stack.values())[-1][0])
 
 
 def out_of_place(node: fx.Node) -> Callable[..., Any] | str:

@@ -25,8 +25,8 @@ from training.folding.torch_frontend.arrays import (
     tensor_like,
 )
 from training.folding.torch_frontend.calls import Call
-from training.folding.torch_frontend.constants import Constants
-from training.folding.torch_frontend.tracing import user_hooks
+from training.folding.torch_frontend.capture.constants import Constants
+from training.folding.torch_frontend.capture.tracing import user_hooks
 
 Layer = nn.Linear | nn.modules.conv._ConvNd
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -97,16 +97,39 @@ def layer_call(call: Call, constants: Constants, rank: int) -> LayerCall | str:
     return _convolution(call, constants, layer, like)
 
 
-def new_layer(call: LayerCall, *, training: bool) -> Layer:
-    """Return a layer of torch with the weights and the geometry that the map has now."""
-    map_, like = call.map, call.like
+def layer_home(call: Call, original: nn.Module) -> tuple[str, str] | None:
+    """Return the paths of a layer's weights and bias in the network, None where it has none.
+
+    A layer without a bias has the path that its module would look for one.
+    """
+    if call.module is not None:
+        return f"{call.name}.weight", f"{call.name}.bias"
+    weight, bias = call.setting("weight"), call.setting("bias")
+    if getattr(weight, "op", "") != "get_attr":
+        return None
+    if getattr(bias, "op", "") == "get_attr":
+        return str(weight.target), str(bias.target)
+    owner, _, name = str(weight.target).rpartition(".")
+    module = original.get_submodule(owner)
+    looks = name == "weight" and any(_computes(module, layer) for layer in FUNCTIONS.values())
+    return (str(weight.target), f"{owner}.bias") if looks and bias is None else None
+
+
+def new_layer(call: LayerCall, *, training: bool, exact: bool = False) -> Layer:
+    """Return a layer of torch with the weights and the geometry that the map has now.
+
+    With `exact` its weights are in float64, and else rounded once to the type that they were.
+    """
+    map_ = call.map
+    like = call.like.new_empty((), dtype=torch.float64) if exact else call.like
     sizes = (map_.channels_in, map_.channels_out, map_.weight_shape[2:])
     settings: dict[str, Any] = {"bias": map_.bias is not None, "device": "meta"}
     if map_.kind == "dense":
         layer: Layer = nn.Linear(*sizes[:2], **settings)
     else:
         layer = call.layer(*sizes, **_geometry(call), **settings)  # type: ignore[arg-type,misc]
-    layer.weight = nn.Parameter(tensor_like(map_.rounded_weight(), like), requires_grad=False)
+    weight = map_.weight() if exact else map_.rounded_weight()
+    layer.weight = nn.Parameter(tensor_like(weight, like), requires_grad=False)
     if map_.bias is not None:
         layer.bias = nn.Parameter(tensor_like(map_.bias, like), requires_grad=False)
     return layer.train(training)
@@ -161,7 +184,7 @@ def _linear_map(call: Call, constants: Constants, kind: Kind) -> LinearMap:
     like = constants.like(weight) if isinstance(weight, fx.Node) else weight
     return LinearMap(
         kind,
-        lambda: _weight(call, constants),
+        lambda: _weight(call.module, weight, constants),
         numpy_dtype(like.dtype),
         tuple(like.shape),
         None if bias is None else float64(bias),
@@ -169,13 +192,13 @@ def _linear_map(call: Call, constants: Constants, kind: Kind) -> LinearMap:
     )
 
 
-def _weight(call: Call, constants: Constants) -> NDArray[np.floating]:
+def _weight(
+    module: nn.Module | None, weight: fx.Node | torch.Tensor, constants: Constants
+) -> NDArray[np.floating]:
     """Read the weights; those that are computed from parameters are in float64."""
-    if call.module is not None:
-        normalized = normalized_weight(call.module)
-        if normalized is not None:
-            return float64(normalized)
-    weight = call.setting("weight")
+    normalized = None if module is None else normalized_weight(module)
+    if normalized is not None:
+        return float64(normalized)
     return in_own_dtype(constants.tensor(weight) if isinstance(weight, fx.Node) else weight)
 
 

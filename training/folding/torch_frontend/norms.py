@@ -9,14 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from training.folding.algebra.affine import BatchNormStats, ChannelMap, FoldRefused, channel_map
 from training.folding.engine.graph import Affine, KeptNorm, Norm
 from training.folding.torch_frontend.arrays import float64, tensor_like
 from training.folding.torch_frontend.calls import Call
-from training.folding.torch_frontend.constants import Constants
-from training.folding.torch_frontend.tracing import user_hooks
+from training.folding.torch_frontend.capture.constants import Constants
+from training.folding.torch_frontend.capture.tracing import (
+    Reasons,
+    has_own_forward,
+    user_hooks,
+)
 
 FUNCTIONS = (functional.batch_norm, torch.batch_norm)
 _BY_RANK = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
@@ -33,28 +37,51 @@ def is_batch_norm(call: Call) -> bool:
     return isinstance(call.module, _BatchNorm) or call.function in FUNCTIONS
 
 
-def norm_operation(call: Call, constants: Constants, channels: int) -> Affine | KeptNorm:
-    """Return the map that a batch norm applies, or the norm with the reason that it stays."""
-    norm = Norm(call.name, channels)
+def norm_operation(
+    call: Call, norm: Norm, constants: Constants, whole: Reasons
+) -> Affine | KeptNorm:
+    """Return the map that a batch norm applies, or the norm with the reason that it stays.
+
+    `whole` says of classes that could not be looked into why.
+    """
     try:
+        map_ = channel_map(_stats(call, constants, norm.channels))
         if call.module is not None:
-            _check_module(call.name, call.module)
-        return Affine(1, channel_map(_stats(call, constants, channels)), (norm,))
+            _check_module(call.name, call.module, whole)
+        return Affine(1, map_, (norm,))
     except FoldRefused as refusal:
         return KeptNorm(norm, str(refusal))
 
 
-def new_norm(call: Call, constants: Constants, map_: ChannelMap, rank: int) -> nn.Module:
+def keeps_statistics(module: nn.Module) -> bool:
+    """Return whether a module is a batch norm, or has what a frozen one has."""
+    names = ("running_mean", "running_var")
+    return isinstance(module, _BatchNorm) or (
+        not isinstance(module, _NormBase)
+        and all(isinstance(getattr(module, name, None), torch.Tensor) for name in names)
+    )
+
+
+def number_of_channels(norm: nn.Module) -> int:
+    """Return how many channels a module has that keeps statistics, or might."""
+    if isinstance(norm, _BatchNorm):
+        return int(norm.num_features)
+    return norm.running_mean.numel()  # type: ignore[operator] # a tensor
+
+
+def new_norm(
+    call: Call, constants: Constants, map_: ChannelMap, rank: int, *, exact: bool = False
+) -> nn.Module:
     """Return a batch norm with the statistics of one, and gamma and beta that apply the map.
 
-    gamma' = scale * sqrt(running_var + eps)        beta' = shift + running_mean * scale
+    With `exact` it is in float64, and else in the type that it was.
     """
-    stats = _stats(call, constants, map_.scale.size)
-    norm = _module(call, constants, stats, rank)
+    norm = _module(call, constants, _stats_of(call, constants, map_.scale.size), rank)
+    if exact:
+        norm = copy.deepcopy(norm).double()
     like = norm.running_mean
     assert isinstance(like, torch.Tensor), "checked when it was read"
-    gamma = map_.scale * np.sqrt(stats.running_var + stats.eps)
-    beta = map_.shift + stats.running_mean * map_.scale
+    gamma, beta = gamma_and_beta(call, constants, map_)
     norm._parameters = {
         "weight": nn.Parameter(tensor_like(gamma, like), requires_grad=False),
         "bias": nn.Parameter(tensor_like(beta, like), requires_grad=False),
@@ -63,14 +90,35 @@ def new_norm(call: Call, constants: Constants, map_: ChannelMap, rank: int) -> n
     return norm
 
 
-def _check_module(name: str, module: nn.Module) -> None:
+def gamma_and_beta(
+    call: Call, constants: Constants, map_: ChannelMap
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return with what a batch norm applies a map, its statistics being what they are.
+
+    gamma = scale * sqrt(running_var + eps)         beta = shift + running_mean * scale
+    """
+    stats = _stats_of(call, constants, map_.scale.size)
+    gamma = map_.scale * np.sqrt(stats.running_var + stats.eps)
+    return gamma, map_.shift + stats.running_mean * map_.scale
+
+
+def _stats_of(call: Call, constants: Constants, channels: int) -> BatchNormStats:
+    """Return the statistics of a batch norm; a frozen one has those that change nothing."""
+    if is_batch_norm(call):
+        return _stats(call, constants, channels)
+    one, zero = np.ones(channels), np.zeros(channels)
+    return BatchNormStats(one, zero, zero, one, eps=0.0)
+
+
+def _check_module(name: str, module: nn.Module, whole: Reasons) -> None:
     assert isinstance(module, _BatchNorm), "asked before"
-    known = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-    forwards = {base.forward for base in known if isinstance(module, base)}
-    if type(module).forward not in forwards:
-        raise FoldRefused(f"{type(module).__name__} has a forward of its own")
     if user_hooks(module):
         raise FoldRefused(f"a forward hook on {name} would see other values; remove it first")
+    if has_own_forward(module):
+        raise FoldRefused(
+            f"{type(module).__name__} has a forward of its own, which torch.fx cannot trace: "
+            f"{whole.get(type(module), 'it is in training mode')}"
+        )
     if nn.utils.parametrize.is_parametrized(module):
         raise FoldRefused(
             f"{name} is parametrized; bake that in first with "
@@ -111,7 +159,7 @@ def _module(call: Call, constants: Constants, stats: BatchNormStats, rank: int) 
     if call.module is not None:
         return copy.copy(call.module)
     node = call.setting("running_mean")
-    like = constants.like(node)
+    like = call.node.meta["like"] if node is None else constants.like(node)
     norm = _BY_RANK[rank](stats.running_mean.size, eps=stats.eps).eval()
     norm.running_mean = tensor_like(stats.running_mean, like)
     norm.running_var = tensor_like(stats.running_var, like)

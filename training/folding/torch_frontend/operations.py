@@ -28,8 +28,8 @@ from training.folding.engine.graph import (
 )
 from training.folding.torch_frontend.arrays import float64, numpy_dtype
 from training.folding.torch_frontend.calls import Call
-from training.folding.torch_frontend.constants import Constants
-from training.folding.torch_frontend.observation import Observations
+from training.folding.torch_frontend.capture.constants import Constants
+from training.folding.torch_frontend.capture.observation import Observations
 
 _MEAN_MODES = ("nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area")
 

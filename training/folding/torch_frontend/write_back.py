@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import fx, nn
@@ -17,7 +19,19 @@ from training.folding.torch_frontend.norms import new_norm
 from training.folding.torch_frontend.view import View, tensor_inputs
 
 
-def write_back(view: View) -> fx.GraphModule:
+@dataclass(frozen=True, eq=False)
+class Written:
+    """The traced network as it is now.
+
+    Attributes:
+        exact: path of each layer that is new -> what returns it in float64, never rounded.
+    """
+
+    network: fx.GraphModule
+    exact: dict[str, Callable[[], nn.Module]]
+
+
+def write_back(view: View) -> Written:
     """Change the traced network into what the graph has become, and return it."""
     return _Writer(view).write()
 
@@ -29,8 +43,9 @@ class _Writer:
         self._graph = view.traced.graph
         self._bypassed = set(view.graph.bypassed)
         self._at: dict[Value, fx.Node] = {value: node for node, value in view.values.items()}
+        self._exact: dict[str, Callable[[], nn.Module]] = {}
 
-    def write(self) -> fx.GraphModule:
+    def write(self) -> Written:
         """Add what is new, connect it, remove what is gone."""
         for node in self._view.graph.nodes:
             self._add(node)
@@ -42,7 +57,7 @@ class _Writer:
         self._traced.delete_all_unused_submodules()
         self._graph.lint()
         self._traced.recompile()
-        return self._traced
+        return Written(self._traced, self._exact)
 
     def _add(self, node: Node) -> None:
         """Add the operation of a node if it is new or other than it was."""
@@ -52,16 +67,21 @@ class _Writer:
         elif node.clone_of is not None:
             self._copy(node)
         if isinstance(operation, Linear) and operation.map.changed:
-            self._replace(node, self._layer(node, operation))
+            exact_layer = partial(self._layer, node, operation, exact=True)
+            self._replace(node, self._layer(node, operation), exact_layer)
         elif isinstance(operation, Affine) and self._view.maps[node] is not operation.map:
-            self._replace(node, self._norm(node, operation))
+            exact = self._norm(node, operation, exact=True)
+            self._replace(node, self._norm(node, operation), lambda: exact)
 
     def _add_border(self, node: Node, operation: BorderPad) -> None:
         source = self._find(node.inputs[0])
         like = source.meta["like"]
         module = PerChannelPad(operation.padding, tensor_like(operation.values, like))
+        path = self._register(node.name, module)
+        values = torch.from_numpy(operation.values).to(like.device)
+        self._exact[path] = partial(PerChannelPad, operation.padding, values)
         with self._graph.inserting_after(source):
-            new = self._graph.call_module(self._register(node.name, module), (source,))
+            new = self._graph.call_module(path, (source,))
         new.meta["like"] = like
         self._at[node.output] = new
 
@@ -70,28 +90,32 @@ class _Writer:
         with self._graph.inserting_after(original):
             self._at[node.output] = self._graph.node_copy(original)
 
-    def _layer(self, node: Node, operation: Linear) -> nn.Module:
+    def _layer(self, node: Node, operation: Linear, *, exact: bool = False) -> nn.Module:
         original = _original(node)
         module = self._view.calls[original].module
         layer = replace(self._view.layers[original], map=operation.map)
-        return new_layer(layer, training=module is not None and module.training)
+        return new_layer(layer, training=module is not None and module.training, exact=exact)
 
-    def _norm(self, node: Node, operation: Affine) -> nn.Module:
+    def _norm(self, node: Node, operation: Affine, *, exact: bool = False) -> nn.Module:
         assert node.output.rank is not None, "observed"
         call = self._view.calls[node]
-        return new_norm(call, self._view.constants, operation.map, node.output.rank)
+        constants, rank = self._view.constants, node.output.rank
+        return new_norm(call, constants, operation.map, rank, exact=exact)
 
-    def _replace(self, node: Node, module: nn.Module) -> None:
+    def _replace(self, node: Node, module: nn.Module, exact: Callable[[], nn.Module]) -> None:
         """Let a node call another module, in the place of its own if nothing else uses that."""
         call = self._view.calls[_original(node)]
         old = self._at[node.output]
         path = call.name if node.clone_of is None else node.name
         if call.module is not None and node.clone_of is None and self._is_private(old):
             self._traced.add_submodule(path, module)
+            self._exact[path] = exact
             old.target = path
             return
+        path = self._register(path, module)
+        self._exact[path] = exact
         with self._graph.inserting_before(old):
-            new = self._graph.call_module(self._register(path, module), old.args, old.kwargs)
+            new = self._graph.call_module(path, old.args, old.kwargs)
         if call.module is None:
             new.args, new.kwargs = (tensor_inputs(old, self._view.constants)[0],), {}
         new.meta = dict(old.meta)
@@ -121,13 +145,16 @@ class _Writer:
         """Let a node read what it reads now."""
         inputs = iter([self._find(value) for value in node.inputs])
         at = self._at[node.output]
-        at.args, at.kwargs = fx.node.map_arg(
-            (at.args, at.kwargs),
+        chain = self._view.chains.get(node)
+        steps = chain.nodes if chain is not None and at is chain.nodes[-1] else (at,)
+        steps[0].args, steps[0].kwargs = fx.node.map_arg(
+            (steps[0].args, steps[0].kwargs),
             lambda source: next(inputs) if self._view.constants.is_value(source) else source,
         )
         assert next(inputs, None) is None, "a node reads as much as before, or it is gone"
         if isinstance(node.operation, Sum | Affine):
-            at.target = out_of_place(at)
+            for step in steps:
+                step.target = out_of_place(step)
 
     def _connect_others(self) -> None:
         """Let the output, and what reads only shapes, read the same numbers from where they are."""
@@ -148,6 +175,7 @@ class _Writer:
     def _remove_unused(self) -> None:
         gone = {node.output for node in (*self._view.graph.bypassed, *self._view.graph.removed)}
         gone_at = {self._at[value] for value in gone if value in self._at}
+        gone_at |= {step for chain in self._view.chains.values() for step in chain.nodes}
         for node in reversed(list(self._graph.nodes)):
             if not node.users and (node in gone_at or not self._view.constants.is_value(node)):
                 self._graph.erase_node(node)

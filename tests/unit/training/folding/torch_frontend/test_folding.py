@@ -257,7 +257,7 @@ def test_a_frozen_batch_norm_is_folded_and_leaves_no_arithmetic():
     assert {"call_module"} == {
         n.op for n in folded.network.graph.nodes if n.op not in ("placeholder", "output")
     }
-    assert [row.is_norm for row in folded.rows] == [False, False]
+    assert [(row.norm.name, row.is_norm, row.into) for row in folded.rows] == [("1", True, ("0",))]
     assert largest_error(network, folded.network, image(2, 3, 7, 7)) < TOLERANCE
 
 

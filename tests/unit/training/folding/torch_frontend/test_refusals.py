@@ -1,5 +1,7 @@
 """What fold_network leaves alone, and the reason that it gives; then nothing else may change."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -61,10 +63,10 @@ def broken(name, value):
 
 
 class OwnForward(nn.BatchNorm2d):
-    """A batch norm that does something else."""
+    """A batch norm that does something else, as its input's numbers say."""
 
     def forward(self, x):
-        return super().forward(x) + 1
+        return super().forward(x) if x.sum() > 0 else x
 
 
 def own_forward():
@@ -96,7 +98,10 @@ REFUSED = {
     "parametrized": (parametrized(), "remove_parametrizations"),
     "not finite": (broken("running_var", float("nan")), "running_var is nan in channel 1"),
     "negative": (broken("running_var", -1.0), "running_var is -1, below zero, in channel 1"),
-    "forward of its own": (own_forward(), "OwnForward has a forward of its own"),
+    "forward of its own": (
+        own_forward(),
+        "OwnForward has a forward of its own, which torch.fx cannot",
+    ),
     "second consumer": (
         Lambda(lambda n, x: n.norm(y := n.conv(x)) + y),
         "the output of conv is read 2 times",
@@ -145,6 +150,13 @@ def test_a_batch_norm_that_cannot_be_folded_exactly_is_kept_and_says_why(network
 def test_layers_that_have_seen_no_data_are_refused():
     with pytest.raises(FoldError, match=r"1\.weight is not initialized: .* seen no data"):
         fold_network(pair(nn.LazyBatchNorm2d()).eval(), image(*IMAGE))
+
+
+def test_a_network_that_cannot_be_copied_is_refused():
+    network = pair().eval()
+    network.lock = threading.Lock()
+    with pytest.raises(FoldError, match=r"Sequential cannot be copied: .*; export it"):
+        fold_network(network, image(*IMAGE))
 
 
 def test_without_the_obstacle_the_same_networks_are_folded():

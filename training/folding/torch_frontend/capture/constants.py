@@ -11,14 +11,16 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.nn import functional
 
-from training.folding.torch_frontend.observation import Observations
+from training.folding.torch_frontend.capture.observation import Observations
+from training.folding.torch_frontend.capture.precision import InFloat64
 
 _PURE_METHODS = frozenset(
     """
     abs add clone contiguous detach div double expand flatten float mul neg pow reciprocal
-    reshape round rsqrt sqrt square squeeze sub t to transpose permute type_as unsqueeze view
-    view_as
+    reshape reshape_as round rsqrt sqrt square squeeze sub t to transpose permute type_as unsqueeze
+    view view_as
     """.split()  # noqa: SIM905 - one name a line would be a page
 )
 _PURE_FUNCTIONS = frozenset(
@@ -27,6 +29,8 @@ _PURE_FUNCTIONS = frozenset(
         *(getattr(operator, name) for name in ("add", "sub", "mul", "truediv", "neg", "pow")),
         operator.getitem,
         torch.exp,
+        torch.batch_norm,
+        functional.batch_norm,  # of weights, as weight standardization is written
     }
 )
 _SHAPE_METHODS = frozenset({"size", "dim", "ndimension", "numel", "nelement", "get_device"})
@@ -37,8 +41,19 @@ class Constants:
     """Which nodes are constant, and what they are."""
 
     def __init__(self, traced: fx.GraphModule, seen: Observations) -> None:
-        self._traced = traced
         self._seen = seen
+        self._stored = {
+            node: attribute(traced, str(node.target))
+            for node in traced.graph.nodes
+            if node.op == "get_attr" and node in seen.shapes
+        }
+        self._types = {  # what a constant is brought to
+            node
+            for node in traced.graph.nodes
+            if node.op == "call_function"
+            and node.target is getattr
+            and node.args[1] in ("dtype", "device")
+        }
         self._values: dict[fx.Node, Any] = {}
         self._constant: set[fx.Node] = set()
         self._shapes: set[fx.Node] = set()
@@ -64,6 +79,8 @@ class Constants:
         """Return the parameters and buffers that a constant is computed from."""
         if node.op == "get_attr":
             return {node}
+        if node in self._types:
+            return set()
         return {root for source in node.all_input_nodes for root in self.roots(source)}
 
     def readers(self, node: fx.Node) -> set[fx.Node]:
@@ -77,7 +94,7 @@ class Constants:
     def tensor(self, node: fx.Node) -> torch.Tensor:
         """Return a constant as it is in the network where it is a parameter, else in float64."""
         if node.op == "get_attr":
-            return attribute(self._traced, str(node.target))
+            return self._stored[node]
         value = self._evaluate(node)
         assert isinstance(value, torch.Tensor), "observed to be a tensor"
         return value
@@ -85,7 +102,7 @@ class Constants:
     def like(self, node: fx.Node) -> torch.Tensor:
         """Return a tensor of a constant's shape, type and device, whatever its numbers."""
         (root, *_) = self.roots(node)
-        device = attribute(self._traced, str(root.target)).device
+        device = self._stored[root].device
         empty = torch.empty((), dtype=self._seen.dtypes[node], device=device)
         return empty.expand(self._seen.shapes[node])
 
@@ -97,23 +114,26 @@ class Constants:
     @torch.no_grad()
     def _compute(self, node: fx.Node) -> Any:
         if node.op == "get_attr":
-            tensor = attribute(self._traced, str(node.target)).detach().cpu()
+            tensor = self._stored[node].detach().cpu()
             return tensor.double() if tensor.is_floating_point() else tensor
+        if node in self._types:
+            return torch.float64 if node.args[1] == "dtype" else torch.device("cpu")
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), self._evaluate)
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        assert callable(node.target), "only pure functions are constant"
-        return node.target(*args, **kwargs)
+        with InFloat64():
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            assert callable(node.target), "only pure functions are constant"
+            return node.target(*args, **kwargs)
 
     def _is_constant(self, node: fx.Node) -> bool:
         if node in self._seen.mutated:
             return False
         if node.op == "get_attr":
-            return node in self._seen.shapes
+            return node in self._stored
         pure = (node.op == "call_method" and node.target in _PURE_METHODS) or (
             node.op == "call_function" and node.target in _PURE_FUNCTIONS
         )
-        sources = node.all_input_nodes
+        sources = [source for source in node.all_input_nodes if source not in self._types]
         return pure and bool(sources) and all(source in self._constant for source in sources)
 
     def _is_of_shape(self, node: fx.Node) -> bool:

@@ -16,7 +16,12 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from training.errors import FoldError
-from training.folding.torch_frontend.tracing import REMEDY
+
+REMEDY = "export it to ONNX and fold that: foldnorm fold MODEL"
+
+
+class HiddenStateError(FoldError):
+    """What was traced computes something else than the network, or the network does each time."""
 
 
 @dataclass
@@ -42,10 +47,10 @@ class _Observer(fx.Interpreter):
         self.seen = Observations()
 
     def run_node(self, n: fx.Node) -> Any:
-        inputs = [(source, list(_tensors(self.env[source]))) for source in n.all_input_nodes]
+        inputs = [(source, list(tensors_of(self.env[source]))) for source in n.all_input_nodes]
         versions = [[tensor._version for tensor in tensors] for _, tensors in inputs]
         result = super().run_node(n)
-        memory = {_memory(tensor) for tensor in _tensors(result)}
+        memory = {_memory(tensor) for tensor in tensors_of(result)}
         for (source, tensors), before in zip(inputs, versions, strict=True):
             if [tensor._version for tensor in tensors] != before:
                 self.seen.mutated[source] = n
@@ -63,42 +68,50 @@ def observe(
 ) -> Observations:
     """Run the network in inference mode, and leave it and the random state as they were.
 
-    `network` is what `traced` was traced from, and runs too: both must agree.
+    `network` is what `traced` was made from, and runs too: both must agree.
 
     Raises:
-        FoldError: the inputs do not fit, or tracing has made another network of it.
+        HiddenStateError: what was traced is another network.
+        FoldError: what was traced does not run.
     """
     modes = {module: module.training for module in (*traced.modules(), *network.modules())}
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     observer = _Observer(traced.eval())
     try:
-        with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            result = observer.run(*(tensor.clone() for tensor in inputs))
-            for buffer, value in buffers:
-                buffer.copy_(value)
-            torch.manual_seed(0)
-            expected = network.eval().forward(*(tensor.clone() for tensor in inputs))
+        result = run(observer, inputs)
+        _restore(buffers)
+        expected = run(network.eval(), inputs)
     except Exception as exc:  # the network's own code runs here
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
-        raise FoldError(f"the network does not take the example {shapes}: {exc}") from exc
+        raise FoldError(f"what torch traces of the network does not run: {exc}") from exc
     finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+        _restore(buffers)
         for module, training in modes.items():
             module.training = training
-    _check_alike(result, expected)
+    if not _alike(result, expected):
+        raise HiddenStateError(
+            "torch traces a network that computes something else, as it does where Python code "
+            f"changes tensors or state that it does not see; {REMEDY}"
+        )
     return observer.seen
 
 
-def _check_alike(result: object, expected: object) -> None:
-    pairs = zip(_tensors(result), _tensors(expected), strict=True)
-    if not all(torch.allclose(*pair, equal_nan=True) for pair in pairs):
-        raise FoldError(
-            "torch.fx traces a network that computes something else, as it does where Python code "
-            f"changes tensors or state that it does not see; {REMEDY}"
-        )
+def run(network: nn.Module | fx.Interpreter, inputs: tuple[torch.Tensor, ...]) -> Any:
+    """Return the network's outputs for copies of the inputs, whatever random numbers it draws."""
+    forward = network.run if isinstance(network, fx.Interpreter) else network.forward
+    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return forward(*(tensor.clone() for tensor in inputs))
+
+
+def _restore(buffers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    with torch.no_grad():
+        for buffer, value in buffers:
+            buffer.copy_(value)
+
+
+def _alike(result: object, expected: object) -> bool:
+    pairs = list(zip(tensors_of(result), tensors_of(expected), strict=True))
+    return all(torch.allclose(*pair, equal_nan=True) for pair in pairs)
 
 
 def changed_in_place(seen: Observations, readers: dict[fx.Node, int]) -> dict[fx.Node, fx.Node]:
@@ -127,7 +140,8 @@ def _sharing(node: fx.Node, aliases: list[tuple[fx.Node, fx.Node]]) -> set[fx.No
     return found
 
 
-def _tensors(result: Any) -> Iterator[torch.Tensor]:
+def tensors_of(result: Any) -> Iterator[torch.Tensor]:
+    """Return the tensors in whatever a network returns, in their order."""
     return (leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor))
 
 

@@ -17,7 +17,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -29,7 +28,6 @@ if TYPE_CHECKING:  # slow to import, and most of it is not in the base install
 
     from service.registry.local_model import LocalModel
     from training.folding.doctor.diagnosis import Diagnosis
-    from training.folding.engine.report_row import Row
     from training.folding.onnx_fold import OnnxFold
     from training.folding.proof.verdict import Verdict
     from training.folding.torch_proof import ProvedNetwork
@@ -48,30 +46,6 @@ class ShadowedPackageError(ImportError):
 
 class MissingExtraError(ImportError):
     """What a function needs is not installed; the message has the command that installs it."""
-
-
-@dataclass(frozen=True)
-class FoldedOnnx:
-    """An ONNX model without the batch norms that could go, and the proof."""
-
-    result: OnnxFold
-
-    @property
-    def model(self) -> onnx.ModelProto:
-        """The folded model, as `onnx.save` takes it."""
-        import onnx_ir
-
-        return onnx_ir.to_proto(self.result.folded.model)
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """What became of every batch norm: which layers took it up, or the reason why it stays."""
-        return self.result.folded.rows
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The proof, which holds; None where none was asked for."""
-        return self.result.verdict
 
 
 def fold(
@@ -127,10 +101,12 @@ def fold_onnx(
     seed: int = 0,
     sizes: Mapping[str, int] | None = None,
     proof: bool = True,
-) -> FoldedOnnx:
+) -> OnnxFold:
     """Fold every batch norm of an ONNX model that can go exactly, and prove that nothing changed.
 
     The proof computes both models in float64 and as onnxruntime runs them, on seeded inputs.
+    Printed, the result is a table; `model` is the folded model, `rows` what became of each batch
+    norm, `verdict` the proof.
 
     Args:
         model: a file of any exporter, or the loaded model.
@@ -164,7 +140,7 @@ def fold_onnx(
     result.check()
     if output is not None:
         result.write(Path(output))
-    return FoldedOnnx(result)
+    return result
 
 
 @overload

@@ -58,7 +58,4 @@ def _print(diagnosis: Diagnosis) -> None:
                 f"{escape(layer['layer'])}: mean off by {layer['shift']:.2g} standard deviations, "
                 f"variance by a factor of {layer['ratio']:.3g} (medians over channels)"
             )
-    verdict = {0: "healthy", 1: "warnings", 3: "ERRORS"}[diagnosis.exit_code]
-    console.print(
-        f"{diagnosis.batch_norms} batch norms, {len(diagnosis.findings)} findings: {verdict}"
-    )
+    console.print(escape(diagnosis.summary))

@@ -12,14 +12,9 @@ from rich.table import Table
 
 from training.folding.engine.report_row import Row
 from training.folding.onnx_fold import OnnxFold
-from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, ERROR_FACTOR
-from training.folding.proof.verdict import Outcome, Verdict, Worst
+from training.folding.proof.verdict import TITLES as VERDICT_TITLES
+from training.folding.proof.verdict import Verdict
 
-OUTCOMES: dict[Outcome, str] = {
-    "holds": "the proof holds",
-    "fails": "THE PROOF FAILS",
-    "untested": "COULD NOT BE TESTED",
-}
 NO_PROOF: dict[str, Any] = {
     "outcome": "none",
     "holds": None,
@@ -35,7 +30,7 @@ def fold_table(rows: Sequence[Row], errors: Sequence[float | None]) -> Table:
         table.add_row(
             row.norm.name if row.is_norm else f"{row.norm.name} (constant)",
             str(row.norm.channels),
-            ", ".join(row.into) if row.folded else f"kept: {row.reason}",
+            row.outcome,
             "" if row.largest_scale is None else f"{row.largest_scale:.4g}",
             "" if error is None else f"{error:.2g}",
         )
@@ -44,49 +39,10 @@ def fold_table(rows: Sequence[Row], errors: Sequence[float | None]) -> Table:
 
 def verdict_table(verdict: Verdict, other: str) -> Table:
     """Return the verdict, part by part."""
-    table = Table("measured", "value", "holds if", title=f"verdict: {OUTCOMES[verdict.outcome]}")
-    if verdict.untested is not None:
-        table.add_row("not tested", verdict.untested, "")
-        return table
-    for fault in verdict.faults:
-        table.add_row("fault", fault, "none")
-    table.add_row("outputs compared", f"{verdict.judged}", "> 0")
-    if verdict.not_finite:
-        table.add_row("left out: not finite in the original", f"{verdict.not_finite}", "")
-    if verdict.undecided:
-        table.add_row("left out: rounding decides", f"{verdict.undecided}", "")
-    if verdict.empty:
-        table.add_row("left out: empty", f"{verdict.empty}", "")
-    if verdict.algebra is not None:
-        table.add_row(
-            f"error in float64, of {ALGEBRA_TOLERANCE:g} x scale", _worst(verdict.algebra), "<= 1"
-        )
-    table.add_row(
-        f"error of the {other} graph, of {ERROR_FACTOR:g} x the original's + rounding",
-        _worst(verdict.rounding),
-        "<= 1",
-    )
-    table.add_row("labels changed", f"{verdict.label_changes} of {verdict.labels}", "")
-    table.add_row("… not explained by rounding", f"{verdict.unexplained_label_changes}", "= 0")
-    statistics = verdict.statistics
-    table.add_row("largest difference, of the scale", f"{statistics.largest_relative:.3g}", "")
-    table.add_row("largest, 99.9 %, mean difference", _differences(verdict), "")
-    table.add_row("relative L2 difference", f"{statistics.relative_l2:.3g}", "")
-    if statistics.largest_probability is not None:
-        table.add_row("largest probability difference", f"{statistics.largest_probability:.3g}", "")
-    for note in verdict.notes:
-        table.add_row("note", note, "")
+    table = Table(*VERDICT_TITLES, title=verdict.title)
+    for line in verdict.lines(other):
+        table.add_row(*line)
     return table
-
-
-def _worst(worst: Worst) -> str:
-    where = f" ({worst.kind} inputs, {worst.output})" if worst.output else ""
-    return f"{worst.ratio:.3g}{where}"
-
-
-def _differences(verdict: Verdict) -> str:
-    s = verdict.statistics
-    return f"{s.largest:.3g}, {s.percentile_99_9:.3g}, {s.mean:.3g}"
 
 
 SCHEMA = 1

@@ -15,6 +15,8 @@ import onnx_ir as ir
 
 from training.errors import FoldError, FoldFaultError, GraphError, UntestedError, VerificationError
 from training.evaluation.onnx_runner import first_line
+from training.folding.engine.report_row import Row
+from training.folding.fold_text import fold_html, fold_text, total_of
 from training.folding.onnx_frontend import FoldedModel, fold_model, read_model, write_model
 from training.folding.onnx_frontend.files import check_model, external_tensors, parse_model
 from training.folding.proof.layer_errors import layer_errors
@@ -47,9 +49,9 @@ class Options:
     proof: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OnnxFold:
-    """A fold of an ONNX model.
+    """An ONNX model without the batch norms that could go, and the proof. Printed, it is a table.
 
     Attributes:
         name: what messages call the model: its file, where it has one.
@@ -62,6 +64,23 @@ class OnnxFold:
     folded: FoldedModel
     errors: tuple[float | None, ...]
     verdict: Verdict | None
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The folded model, as `onnx.save` takes it."""
+        return ir.to_proto(self.folded.model)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What became of every batch norm: which layers took it up, or the reason why it stays."""
+        return self.folded.rows
+
+    def __repr__(self) -> str:
+        return fold_text(self.rows, total_of(self.rows, self.verdict))
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return fold_html(self.rows, total_of(self.rows, self.verdict))
 
     def check(self) -> None:
         """Raise unless the fold is proved, or was not to be.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from training.folding.engine.graph import Norm, Value
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Row:
     """One batch norm, or constants that were folded like one.
 
@@ -34,3 +34,12 @@ class Row:
     def folded(self) -> bool:
         """Whether it is gone."""
         return self.reason is None
+
+    @property
+    def outcome(self) -> str:
+        """The layers that took it up, or why it is kept."""
+        return ", ".join(self.into) if self.folded else f"kept: {self.reason}"
+
+    def __repr__(self) -> str:
+        folded = "folded into " if self.folded else ""
+        return f"<{self.norm.name}, {self.norm.channels} channels, {folded}{self.outcome}>"

@@ -15,6 +15,7 @@ from training.errors import FoldError, GraphError
 from training.folding.proof.evidence import Evidence, Results, floor_of
 from training.folding.proof.inputs.seeded import Feed, given_feeds
 from training.folding.proof.inputs.sizes import InputSpec, input_specs, pinned_specs
+from training.folding.proof.judging import judge
 from training.folding.proof.running.original import (
     LEVELS,
     Tensors,
@@ -27,7 +28,7 @@ from training.folding.proof.running.precision import lowest_precision
 from training.folding.proof.running.randomness import drawing_nodes, seeded
 from training.folding.proof.running.sessions import is_widened
 from training.folding.proof.tolerances import largest_difference
-from training.folding.proof.verdict import Verdict, judge
+from training.folding.proof.verdict import Verdict
 
 DECIDING = (
     *("ArgMax", "ArgMin", "Hardmax", "TopK", "NonZero", "NonMaxSuppression", "Compress", "Unique"),

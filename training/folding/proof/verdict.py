@@ -1,38 +1,21 @@
-"""The verdict on two models, in five parts.
-
-    1  the algebra is right     in float64, at most 1e-10 of the largest output
-    2  no precision is lost     at most three times the original's own error, plus rounding; that
-                                error is the worst of all inputs, relative to each one's scale: on
-                                a single input it may be small by chance
-    3  no label changes         unless the two best were closer than rounding can tell
-    4  how much it is           largest, 99.9th percentile and mean difference; not judged
-    5  on adversarial inputs    1 and 2 for every kind of input by itself, the worst counts
-
-It holds, it fails, or it could not be tested: with nothing compared nothing is proved. An output
-for inputs on which the original is not finite, or which rounding decides, says nothing and is
-counted apart.
-"""
+"""The verdict on two models, and what it rests on; `judging` reaches it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from training.folding.proof.evidence import Evidence, Skipped
+from training.folding.plain_table import Line, as_html, as_text, counted
 from training.folding.proof.inputs.seeded import Feed
-from training.folding.proof.tolerances import label_changes, softmax
+from training.folding.proof.tolerances import ALGEBRA_TOLERANCE, ERROR_FACTOR
 
 Outcome = Literal["holds", "fails", "untested"]
-NOTHING_COMPARED = (
-    "no output could be compared: on every input that was tried the original's outputs are empty, "
-    "not finite, or decided by rounding; give inputs of your own with --data"
-)
-INFINITE = float("inf")
+OUTCOMES: dict[Outcome, str] = {
+    "holds": "the proof holds",
+    "fails": "THE PROOF FAILS",
+    "untested": "COULD NOT BE TESTED",
+}
+TITLES = ("measured", "value", "holds if")
 
 
 @dataclass(frozen=True)
@@ -42,6 +25,10 @@ class Worst:
     ratio: float = 0.0
     output: str = ""
     kind: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.kind} inputs, {self.output})" if self.output else ""
+        return f"{self.ratio:.3g}{where}"
 
 
 @dataclass(frozen=True)
@@ -60,9 +47,9 @@ class Statistics:
     largest_probability: float | None = None  # where an output is (N, C), as logits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
-    """The verdict, and what it rests on.
+    """The verdict, and what it rests on. Printed, it is a table.
 
     Attributes:
         judged: how many outputs of how many inputs were compared.
@@ -110,114 +97,56 @@ class Verdict:
         """Whether the models are the same but for rounding."""
         return self.outcome == "holds"
 
+    @property
+    def title(self) -> str:
+        """The verdict as a line."""
+        return f"verdict: {OUTCOMES[self.outcome]}"
 
-@dataclass
-class _Sums:
-    """What the statistics are made of."""
-
-    differences: list[NDArray[np.float64]] = field(default_factory=list)
-    squares: float = 0.0
-    products: float = 0.0
-    left: float = 0.0
-    right: float = 0.0
-    relative: float = 0.0
-    probability: float | None = None
-
-    def add(self, one: NDArray[np.float64], other: NDArray[np.float64], scale: float) -> None:
-        difference = np.abs(one - other)
-        self.differences.append(difference.reshape(-1))
-        self.squares += float((difference**2).sum())
-        self.products += float((one * other).sum())
-        self.left += float((one**2).sum())
-        self.right += float((other**2).sum())
-        if difference.size and scale:
-            self.relative = max(self.relative, float(difference.max()) / scale)
-        if one.ndim == 2 and one.shape[1] > 1:
-            distance = float(np.abs(softmax(one) - softmax(other)).max(initial=0.0))
-            self.probability = max(self.probability or 0.0, distance)
-
-    def statistics(self) -> Statistics:
-        every = np.concatenate([np.zeros(0), *self.differences])
-        if not every.size:
-            return Statistics()
-        norm = np.sqrt(self.left * self.right)
-        return Statistics(
-            largest=float(every.max()),
-            percentile_99_9=float(np.quantile(every, 0.999)),
-            mean=float(every.mean()),
-            largest_relative=self.relative,
-            relative_l2=float(np.sqrt(self.squares / self.left)) if self.left else 0.0,
-            cosine=self.products / norm if norm else 1.0,
-            largest_probability=self.probability,
+    @property
+    def summary(self) -> str:
+        """The verdict and the largest difference, as part of a line."""
+        if self.unchanged:
+            return "nothing to fold: the model stays as it is"
+        if self.outcome == "untested":
+            return f"{OUTCOMES['untested']}: {self.untested}"
+        return (
+            f"{OUTCOMES[self.outcome]}: {counted(self.judged, 'output')} compared, the largest "
+            f"difference {self.statistics.largest_relative:.1e} of the scale"
         )
 
+    def lines(self, other: str = "other") -> list[Line]:
+        """Return what was measured, its value, and when the verdict holds, part by part."""
+        if self.untested is not None:
+            return [("not tested", self.untested, "")]
+        found = self.statistics
+        differences = f"{found.largest:.3g}, {found.percentile_99_9:.3g}, {found.mean:.3g}"
+        left_out = {
+            "left out: not finite in the original": self.not_finite,
+            "left out: rounding decides": self.undecided,
+            "left out: empty": self.empty,
+        }
+        lines: list[Line] = [("fault", fault, "none") for fault in self.faults]
+        lines += [("outputs compared", f"{self.judged}", "> 0")]
+        lines += [(what, f"{count}", "") for what, count in left_out.items() if count]
+        if self.algebra is not None:
+            what = f"error in float64, of {ALGEBRA_TOLERANCE:g} x scale"
+            lines += [(what, str(self.algebra), "<= 1")]
+        what = f"error of the {other} graph, of {ERROR_FACTOR:g} x the original's + rounding"
+        lines += [
+            (what, str(self.rounding), "<= 1"),
+            ("labels changed", f"{self.label_changes} of {self.labels}", ""),
+            ("… not explained by rounding", f"{self.unexplained_label_changes}", "= 0"),
+            ("largest difference, of the scale", f"{found.largest_relative:.3g}", ""),
+            ("largest, 99.9 %, mean difference", differences, ""),
+            ("relative L2 difference", f"{found.relative_l2:.3g}", ""),
+        ]
+        if found.largest_probability is not None:
+            lines += [("largest probability difference", f"{found.largest_probability:.3g}", "")]
+        return [*lines, *(("note", note, "") for note in self.notes)]
 
-def judge(
-    evidence: Iterable[Evidence],
-    notes: tuple[str, ...] = (),
-    *,
-    exact: bool = True,
-    faults: tuple[str, ...] = (),
-) -> Verdict:
-    """Return the verdict.
+    def __repr__(self) -> str:
+        return as_text(TITLES, self.lines(), [self.title])
 
-    `exact` says that the other model was folded in float64, its weights never rounded.
-    """
-    evidence = list(evidence)
-    noise = _noise(evidence)
-    judged = labels = changes = unexplained = 0
-    skipped = Counter(_skipped(one) for one in evidence)
-    algebra, rounding, sums = Worst(), Worst(), _Sums()
-    for one in evidence:
-        four = one.four
-        if _skipped(one):
-            continue
-        judged += 1
-        if one.exact:
-            algebra = _worse(algebra, four.algebra_ratio, one)
-        rounding = _worse(rounding, four.ratio_for(noise.get(one.output, 0.0)), one)
-        if not four.is_finite:
-            continue
-        folded, unfolded = (v.astype(np.float64) for v in (four.folded, four.unfolded))
-        sums.add(folded, unfolded, four.scale)
-        if unfolded.ndim == 2 and unfolded.shape[1] > 1:
-            changed, strange = label_changes(unfolded, folded, four.allowance)
-            labels, changes = labels + len(unfolded), changes + changed
-            unexplained += strange
-    return Verdict(
-        judged=judged,
-        not_finite=skipped["not finite"],
-        undecided=skipped["rounding"],
-        empty=skipped["empty"],
-        algebra=algebra if exact and any(one.exact for one in evidence) else None,
-        rounding=rounding,
-        labels=labels,
-        label_changes=changes,
-        unexplained_label_changes=unexplained,
-        statistics=sums.statistics(),
-        notes=notes,
-        faults=faults,
-        untested=None if judged or faults else NOTHING_COMPARED,
-    )
-
-
-def _noise(evidence: Sequence[Evidence]) -> dict[str, float]:
-    """Return the original's largest relative error by output."""
-    noise: dict[str, float] = {}
-    for one in evidence:
-        if not _skipped(one) and one.four.scale:
-            noise[one.output] = max(noise.get(one.output, 0.0), one.four.noise)
-    return noise
-
-
-def _skipped(evidence: Evidence) -> Skipped | None:
-    """Return why there is nothing to compare, None where there is something."""
-    four = evidence.four
-    finite = np.isfinite(four.truth).all() and np.isfinite(four.unfolded).all()
-    return evidence.skipped or (None if finite else "not finite")
-
-
-def _worse(worst: Worst, ratio: float, evidence: Evidence) -> Worst:
-    """Return the larger of both; what is not a number is infinite."""
-    ratio = INFINITE if np.isnan(ratio) else ratio
-    return Worst(ratio, evidence.output, evidence.kind) if ratio > worst.ratio else worst
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return as_html(TITLES, self.lines(), [self.title])

@@ -38,11 +38,7 @@ class NormRow(Row):
     def outcome(self) -> str:
         """The layers that took it up, or why it is kept."""
         often = f"called {self.calls} times: " if self.calls > 1 else ""
-        return often + (", ".join(self.into) if self.folded else f"kept: {self.reason}")
-
-    def __repr__(self) -> str:
-        folded = "folded into " if self.folded else ""
-        return f"<{self.norm.name}, {self.norm.channels} channels, {folded}{self.outcome}>"
+        return often + super().outcome
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 evidence.py        four sets of numbers for the same inputs, as torch computes them
 proved_network.py  fold_and_prove, fold_in_place: the result, with its verdict
-table.py           the result as text and as HTML
 
 What is accepted as rounding, the inputs and the verdict are those of `proof`. No file is read or
 written here.

@@ -28,13 +28,14 @@ from training.errors import UntestedError
 from training.folding.proof.evidence import FLOOR_STEPS, Evidence
 from training.folding.proof.inputs.seeded import Feed, feeds
 from training.folding.proof.inputs.sizes import InputSpec, sizes_to_try
+from training.folding.proof.judging import judge
 from training.folding.proof.tolerances import (
     ALGEBRA_TOLERANCE,
     ERROR_FLOOR,
     FourLogits,
     largest_difference,
 )
-from training.folding.proof.verdict import Verdict, judge
+from training.folding.proof.verdict import Verdict
 from training.folding.torch_frontend.arrays import float64, numpy_dtype
 from training.folding.torch_frontend.capture.observation import run, tensors_of
 from training.folding.torch_frontend.capture.precision import InFloat64

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from training.errors import UntestedError, VerificationError
+from training.folding.fold_text import fold_html, fold_text, total_of
 from training.folding.proof.verdict import Verdict
 from training.folding.torch_frontend import NormRow, fold_network
 from training.folding.torch_frontend.capture import capture
@@ -15,7 +16,6 @@ from training.folding.torch_frontend.capture.capture import copied
 from training.folding.torch_frontend.folded_network import inputs_of
 from training.folding.torch_frontend.in_place import change_in_place
 from training.folding.torch_proof.evidence import prove
-from training.folding.torch_proof.table import as_html, as_text, total_of
 
 Example = torch.Tensor | tuple[torch.Tensor, ...]
 
@@ -37,11 +37,11 @@ class ProvedNetwork:
     note: str | None = None
 
     def __repr__(self) -> str:
-        return as_text(self.rows, self._total)
+        return fold_text(self.rows, self._total)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
-        return as_html(self.rows, self._total)
+        return fold_html(self.rows, self._total)
 
     @property
     def _total(self) -> str:

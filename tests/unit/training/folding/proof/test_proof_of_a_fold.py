@@ -16,9 +16,10 @@ from training.folding.proof import compare_models, prove_fold
 from training.folding.proof.comparison import Comparison
 from training.folding.proof.inputs.seeded import KINDS, single_feed
 from training.folding.proof.inputs.sizes import InputSpec, sizes_to_try
+from training.folding.proof.judging import judge
 from training.folding.proof.layer_errors import layer_errors
 from training.folding.proof.running.precision import in_float64
-from training.folding.proof.verdict import Verdict, judge
+from training.folding.proof.verdict import Verdict
 
 
 def network(seed: int = 0) -> ir.Model:

@@ -22,7 +22,7 @@ INFERENCE = "answers_changed_in_inference_mode"
 def gaps(analysis: Analysis) -> Figure | None:
     """Draw the gap over the batch size twice: at matched images, and at matched updates."""
     title = "The same runs, read after as many images and after as many updates"
-    figure, panels = canvas(analysis, title, columns=2)
+    figure, panels = canvas(analysis, title, columns=2, marks="Dots: runs; line: their mean.")
     for axes, (measure, name) in zip(panels, STOPS, strict=True):
         for norm in analysis.study.factors["norm"]:
             means = []
@@ -46,7 +46,9 @@ def gaps(analysis: Analysis) -> Figure | None:
         axes.set_xticks([math.log2(float(size)) for size in sizes], sizes)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("batch size")
-    panels[1].sharey(panels[0])
+    low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
+    for axes in panels:
+        axes.set_ylim(min(low), max(high))
     panels[0].set_ylabel("training minus test accuracy, points")
     return figure
 

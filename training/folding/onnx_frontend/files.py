@@ -23,8 +23,8 @@ from google.protobuf.message import DecodeError
 
 from training.errors import FoldError
 from training.evaluation.onnx_runner import first_line
-from training.folding.onnx_frontend.graph_check import check_graphs
-from training.folding.onnx_frontend.proto_forms import make_readable
+from training.folding.onnx_frontend.proto.checks import check_graphs
+from training.folding.onnx_frontend.proto.forms import make_readable
 
 LIMIT_BYTES = 2**31 - 1  # of one protobuf message
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9

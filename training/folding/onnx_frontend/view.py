@@ -22,10 +22,10 @@ from training.folding.engine.graph import (
     Value,
 )
 from training.folding.onnx_frontend.constants import NEUTRAL_DOMAINS, Constants
-from training.folding.onnx_frontend.differences import split_differences
-from training.folding.onnx_frontend.fusions import fused_nodes
-from training.folding.onnx_frontend.layout import LAYOUTS
-from training.folding.onnx_frontend.operators import READERS, Context
+from training.folding.onnx_frontend.readers.context import Context
+from training.folding.onnx_frontend.readers.differences import split_differences
+from training.folding.onnx_frontend.readers.fusions import fused_nodes
+from training.folding.onnx_frontend.readers.operators import READERS
 
 SIZES = ("Shape", "Size")  # what reads only these does not mind other numbers
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -101,7 +101,7 @@ def _add(view: View, known: dict[ir.Value, Value], context: Context, native: ir.
 
 
 def _operation(native: ir.Node, indices: list[int], context: Context) -> Operation:
-    reader = (READERS | LAYOUTS).get(native.op_type)
+    reader = READERS.get(native.op_type)
     if native.domain in NEUTRAL_DOMAINS and reader is not None:
         try:
             operation = reader(native, indices, context)

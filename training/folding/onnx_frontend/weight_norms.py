@@ -17,7 +17,7 @@ from training.folding.algebra.rounding import rounded
 from training.folding.engine.graph import Norm
 from training.folding.engine.report_row import Row
 from training.folding.onnx_frontend.constants import NEUTRAL_DOMAINS, Constants
-from training.folding.onnx_frontend.operators import EPSILON
+from training.folding.onnx_frontend.readers.norms import EPSILON
 
 PATTERN = "bn of constants"
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from training.folding.algebra.linear_map import LinearMap
 from training.folding.algebra.rounding import rounded
 from training.folding.engine.graph import Affine, BorderPad, Linear, Node, Offset, Sum
-from training.folding.onnx_frontend.differences import restore_differences
-from training.folding.onnx_frontend.operators import EPSILON
+from training.folding.onnx_frontend.readers.differences import restore_differences
+from training.folding.onnx_frontend.readers.norms import EPSILON
 from training.folding.onnx_frontend.view import View
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.folding.algebra.layout import Layout, Size, cut, number, permuted
 from training.folding.algebra.reshaping import reshaped
 from training.folding.engine.graph import Opaque, Operation, Rearrange
-from training.folding.onnx_frontend.operators import Context
+from training.folding.onnx_frontend.readers.context import Context
 
 Places = NDArray[np.intp] | None
 END = 2**31 - 1  # exporters write this, or more, for "to the end"

@@ -214,7 +214,7 @@ def test_inputs_where_rounding_grows_too_much_are_left_out_and_counted():
     verdict = fold_and_prove(randomize(Steep()).float(), image(*IMAGE).float() / 10).verdict
     assert verdict.holds
     assert 0 < verdict.judged < 7
-    assert "of 7 left out, where rounding grows more than 100000 times" in verdict.notes[0]
+    assert "of 7 left out, where rounding grows more than 1000 times" in verdict.notes[0]
 
 
 def test_a_fold_of_which_nothing_can_be_told_is_not_passed_off_as_proved():

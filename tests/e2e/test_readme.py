@@ -50,7 +50,8 @@ def test_the_python_example_runs_as_it_is_written():
     )
     assert result.returncode == 0, result.stderr
     assert "label='frog'" in result.stdout
-    assert "True" in result.stdout
+    assert "6 folded, 0 kept" in result.stdout
+    assert "the proof holds" in result.stdout
 
 
 def test_every_file_that_the_readme_names_exists():

@@ -152,7 +152,7 @@ def answers(graphs: dict[str, bytes], images: np.ndarray, provider: str) -> dict
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--artifact", type=Path, default=Path("models/artifacts/air94-1.0.0"))
+    parser.add_argument("--artifact", type=Path, default=Path("models/artifacts/air94-1.1.0"))
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--provider", default=CUDA, choices=(CUDA, CPU))

@@ -33,7 +33,7 @@ from training.folding.proof.verdict import Verdict
 DECIDING = (
     *("ArgMax", "ArgMin", "Hardmax", "TopK", "NonZero", "NonMaxSuppression", "Compress", "Unique"),
     *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Sign", "Where"),
-    *("Ceil", "Floor", "Round", "Cast", "QuantizeLinear", "If", "Loop", "LabelEncoder"),
+    *("Ceil", "Floor", "Round", "QuantizeLinear", "If", "Loop", "LabelEncoder"),
 )
 MAX_FAULTS = 8  # that are told
 NEXT = 0.01  # of the scale: rows of a batch are the same samples alone, up to rounding
@@ -80,7 +80,7 @@ class Comparison:
                 given,
                 seed=self.seed,
                 anew=bool(drawing),
-                discontinuous=_decides(original),
+                discontinuous=decides(original),
             )
         except GraphError as error:
             return Verdict(untested=f"{error}; the original must run before a fold can be proved")
@@ -142,9 +142,19 @@ def _check_alike(specs: list[InputSpec], original: ir.Model, other: ir.Model) ->
         )
 
 
-def _decides(model: ir.Model) -> bool:
+def decides(model: ir.Model) -> bool:
     """Whether a model decides anything: there the last bit may turn a label."""
-    return any(node.op_type in DECIDING for graph in model.graphs() for node in graph)
+    nodes = (node for graph in model.graphs() for node in graph)
+    return any(node.op_type in DECIDING or _cuts_off(node) for node in nodes)
+
+
+def _cuts_off(node: ir.Node) -> bool:
+    """Whether a node makes whole numbers of others."""
+    target = node.attributes.get_int("to") if node.op_type == "Cast" else None
+    source = node.inputs[0] if node.inputs else None
+    kind = None if source is None else source.dtype
+    floats = kind is None or kind.is_floating_point()  # not known: it may be
+    return target is not None and floats and not ir.DataType(target).is_floating_point()
 
 
 def _problem(trial: Trial) -> str | None:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from training.errors import GraphError
 from training.folding.proof.inputs.seeded import Feed
+from training.folding.proof.running.exposure import exposed, inner_tensors
 from training.folding.proof.running.sessions import Session, written
 
 Pair = tuple[str, str]  # a tensor of the folded model, and that of the original
@@ -38,18 +39,12 @@ def layer_errors(
 
 
 def _names(model: ir.Model) -> set[str]:
-    return {str(output.name) for node in model.graph for output in node.outputs}
+    return inner_tensors(model) | {str(value.name) for value in model.graph.outputs}
 
 
 def _tensors(model: ir.Model, names: set[str], feed: Feed) -> dict[str, np.ndarray]:
     """Return tensors of a model by name."""
-    copy = model.clone()
-    present = {str(value.name) for value in copy.graph.outputs}
-    for node in copy.graph:
-        for output in node.outputs:
-            if output.name in names - present:
-                copy.graph.outputs.append(output)
-    with written(copy) as path:
+    with written(exposed(model, sorted(names & inner_tensors(model)))) as path:
         return Session(path, "disable_all").run(feed)
 
 

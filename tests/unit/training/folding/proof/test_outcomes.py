@@ -217,6 +217,10 @@ def test_rounding_decides_how_many_there_are() -> None:
     verdict = proved(detector)
     assert verdict.outcome == "holds"
     assert verdict.undecided > 0
+    wrong = fold_model(detector)
+    bias = next(v for v in wrong.model.graph.initializers.values() if len(v.shape or ()) == 1)
+    bias.const_value = ir.tensor(np.zeros(4, np.float32))
+    assert prove_fold(detector, wrong).outcome == "fails"
 
 
 def branch(name: str, seed: int, scale: float) -> str:

@@ -23,9 +23,9 @@ _LEVELS = {
 
 
 def open_session(
-    graph: bytes | Path, optimization: Optimization, threads: int = 1
+    graph: bytes | Path, optimization: Optimization, threads: int = 1, *, arena: bool = True
 ) -> onnxruntime.InferenceSession:
-    """Load an ONNX file, or its content, on the CPU.
+    """Load an ONNX file, or its content, on the CPU; without an arena memory goes after each run.
 
     Raises:
         GraphError: onnxruntime cannot load it.
@@ -34,6 +34,7 @@ def open_session(
     options.graph_optimization_level = _LEVELS[optimization]
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = arena
     options.log_severity_level = 4  # what goes wrong comes as an exception
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -26,7 +26,7 @@ from training.folding.proof.running.original import (
 )
 from training.folding.proof.running.precision import lowest_precision
 from training.folding.proof.running.randomness import drawing_nodes, seeded
-from training.folding.proof.running.sessions import is_widened
+from training.folding.proof.running.sessions import give_back_memory, is_widened
 from training.folding.proof.tolerances import largest_difference
 from training.folding.proof.verdict import Verdict
 
@@ -215,6 +215,7 @@ def _attempts(
 def _reference(model: Callable[[], ir.Model], trial: Trial) -> list[Tensors | GraphError]:
     """Return a model's outputs in float64; samples that ran in a larger batch are taken from it."""
     own = [place for place in range(len(trial.feeds)) if _whole(trial, place) is None]
+    give_back_memory()
     try:
         runs = run_reference(model(), [trial.feeds[place] for place in own])
     except GraphError as error:

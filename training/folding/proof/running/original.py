@@ -24,7 +24,12 @@ from training.folding.proof.inputs.seeded import (
 from training.folding.proof.inputs.sizes import InputSpec, Sizes, sizes_to_try
 from training.folding.proof.running.coverage import PREFIX, Marked, marked
 from training.folding.proof.running.reference import Reference
-from training.folding.proof.running.sessions import Session, named_tensors, written
+from training.folding.proof.running.sessions import (
+    Session,
+    give_back_memory,
+    named_tensors,
+    written,
+)
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -84,6 +89,7 @@ def try_original(
     Raises:
         GraphError: onnxruntime cannot load it.
     """
+    give_back_memory()
     with_marks = marked(model)
     trial = Trial()
     with written(model if with_marks is None else with_marks.model) as path:
@@ -116,6 +122,7 @@ def run_sessions(
     Raises:
         GraphError: onnxruntime cannot load it.
     """
+    give_back_memory()
     with written(model) as path:
         session = Loader(path, level, anew=anew)
         return [_attempt(session, feed) for feed in feeds]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,13 @@ def written(model: ir.Model) -> Iterator[Path]:
         yield path
 
 
+def give_back_memory() -> None:
+    """Return what is freed to the system: glibc keeps it, and the next model needs other sizes."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def is_widened(model: ir.Model) -> bool:
     """Whether a model is computed in a wider type than its own."""
     return lowest_precision(model).name == "bfloat16"
@@ -49,7 +58,7 @@ class Session:
     """
 
     def __init__(self, path: Path, optimization: Optimization) -> None:
-        self._session = open_session(path, optimization)
+        self._session = open_session(path, optimization, arena=False)
         self._outputs = [one.name for one in self._session.get_outputs()]
 
     def run(self, feed: Feed) -> dict[str, Array]:

@@ -136,10 +136,11 @@ def _why_fixed(call: Call, original: nn.Module) -> str | None:
 
 
 def _stand_alone(view: View, node: Node) -> None:
-    """Let no other layer become one with this one, by giving it an input of its own."""
+    """Let no other layer become one with this one, by giving it an input of its own.
+
+    Layers that read different tensors read the same one once a batch norm between is gone.
+    """
     (source,) = node.inputs
-    if len(source.consumers) == 1:
-        return
     own = Value(f"{node.name}_input", source.shape, consumers=[node])
     before = Node(own.name, Same(), [source], [own])
     own.producer = before

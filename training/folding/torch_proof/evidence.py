@@ -49,7 +49,8 @@ Inputs = tuple[torch.Tensor, ...]
 def prove(original: nn.Module, folded: nn.Module, exact: nn.Module, inputs: Inputs) -> Verdict:
     """Return whether a fold changed nothing but rounding.
 
-    `exact` is the fold in float64, its weights never rounded. No network is changed.
+    `exact` is the fold in float64, its weights never rounded. It and the original are set to
+    inference mode.
 
     Raises:
         UntestedError: the network cannot be computed in float64, so that nothing can be said.
@@ -67,8 +68,8 @@ def prove(original: nn.Module, folded: nn.Module, exact: nn.Module, inputs: Inpu
 class _Networks:
     def __init__(self, original: nn.Module, folded: nn.Module, exact: nn.Module) -> None:
         self._truth = _for_inference(original).double()
-        self._algebra = _for_inference(exact)
-        self._unfolded = _for_inference(original)
+        self._algebra = exact.eval()
+        self._unfolded = original.eval()
         self._folded = _for_inference(folded)
         self._step = _step(original)
         self._floor = _floor(self._step)

@@ -233,6 +233,24 @@ def test_layers_side_by_side_stay_two():
     assert largest_error(network, changed, image(*IMAGE)) < TOLERANCE
 
 
+def test_layers_that_come_to_stand_side_by_side_stay_two():
+    """Two heads on one input, each behind a batch norm of its own."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = Seq(nn.BatchNorm1d(6), nn.Linear(6, 4))
+            self.other = Seq(nn.BatchNorm1d(6), nn.Linear(6, 4))
+
+        def forward(self, x):
+            return self.one(x) + self.other(x)
+
+    network = randomize(Heads())
+    rows, changed = folded(network, 5, 6)
+    assert [row.into for row in rows] == [("one.1",), ("other.1",)]
+    assert largest_error(network, changed, image(3, 6)) < TOLERANCE
+
+
 def test_batch_norms_in_a_row_become_the_first_one_where_it_has_parameters():
     network = randomize(Seq(nn.ReLU(), nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.ReLU()))
     rows, changed = folded(network, *IMAGE)

@@ -7,7 +7,9 @@ torch_frontend/  torch networks
 proof/           whether two models are the same but for rounding
 torch_proof/     the same of a torch network and its fold
 doctor/          what can be wrong with a network's batch norms
-fold_report.py   a fold and a verdict, as JSON and as tables
+onnx_fold.py     an ONNX model folded, proved, measured and written
+fold_report.py   a fold and a verdict, as JSON and as tables of the command
+fold_text.py     a fold as text and HTML; plain_table.py makes them
 
 Nothing is folded approximately. Only `doctor` reads artifacts and runs; nothing here writes one.
 """

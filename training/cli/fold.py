@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from training.cli.commands import sizes_by_name
 from training.folding.fold_report import fold_report, fold_table, totals, verdict_table
-from training.folding.onnx_fold import Measured, OnnxFold, Options, as_plain, fold_file, measure
+from training.folding.onnx_fold import Measured, OnnxFold, Options, fold_file, measure
 from training.folding.onnx_frontend.files import check_output
 
 
@@ -57,7 +57,7 @@ def fold(
     options = Options(clone, constants, data, seed, sizes_by_name(size or ()), not no_proof)
     folded = fold_file(model, options)
     times = measure(folded) if measured else None
-    document = fold_report(folded, output) | ({"measured": as_plain(times)} if times else {})
+    document = fold_report(folded, output) | ({"measured": asdict(times)} if times else {})
     if report is not None and str(report) == "-":
         typer.echo(json.dumps(document, indent=1))
     else:
@@ -69,12 +69,9 @@ def fold(
 
 
 def _print(folded: OnnxFold, times: Measured | None) -> None:
-    parts: Sequence[Any] = (
-        [fold_table(folded.folded.rows, folded.errors)] if folded.folded.rows else []
-    )
     console = Console()
-    for part in parts:
-        console.print(part)
+    if folded.rows:
+        console.print(fold_table(folded.rows, folded.errors))
     if folded.verdict is not None and not folded.verdict.unchanged:
         console.print(verdict_table(folded.verdict, "folded"))
     console.print(totals(folded))

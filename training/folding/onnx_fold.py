@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -110,7 +109,7 @@ class OnnxFold:
         if self.folded.unchanged and self.name.is_file():
             _copy(self.name, self.original, output)
             return
-        if self.verdict is None:
+        if self.verdict is None and not self.folded.unchanged:
             self.folded.model.metadata_props[PROOF_KEY] = UNPROVED
         write_model(self.folded.model, output, self._check_file)
 
@@ -253,8 +252,3 @@ def measure(fold: OnnxFold) -> Measured:
     )
     before, after = (statistics.median(one) for one in times)
     return Measured(before, after, middle, low, high, str(feed))
-
-
-def as_plain(measured: Measured) -> dict[str, Any]:
-    """Return a measurement as plain values."""
-    return {name: getattr(measured, name) for name in measured.__dataclass_fields__}

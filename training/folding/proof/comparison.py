@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from training.errors import FoldError, GraphError
+from training.folding.onnx_frontend.shapes import infer_shapes
 from training.folding.proof.evidence import Evidence, Results, floor_of
 from training.folding.proof.inputs.seeded import Feed, given_feeds
 from training.folding.proof.inputs.sizes import InputSpec, input_specs, pinned_specs
@@ -30,11 +32,8 @@ from training.folding.proof.running.sessions import give_back_memory, is_widened
 from training.folding.proof.tolerances import largest_difference
 from training.folding.proof.verdict import Verdict
 
-DECIDING = (
-    *("ArgMax", "ArgMin", "Hardmax", "TopK", "NonZero", "NonMaxSuppression", "Compress", "Unique"),
-    *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Sign", "Where"),
-    *("Ceil", "Floor", "Round", "QuantizeLinear", "If", "Loop", "LabelEncoder"),
-)
+SIZES = ("Shape", "Size")  # they read no numbers
+STEPS = ("Ceil", "Floor", "Hardmax", "Round", "Sign")  # numbers of numbers, with jumps
 MAX_FAULTS = 8  # that are told
 NEXT = 0.01  # of the scale: rows of a batch are the same samples alone, up to rounding
 
@@ -143,18 +142,25 @@ def _check_alike(specs: list[InputSpec], original: ir.Model, other: ir.Model) ->
 
 
 def decides(model: ir.Model) -> bool:
-    """Whether a model decides anything: there the last bit may turn a label."""
-    nodes = (node for graph in model.graphs() for node in graph)
-    return any(node.op_type in DECIDING or _cuts_off(node) for node in nodes)
+    """Whether a model makes anything but numbers of numbers: there the last bit may turn a label.
+
+    Comparing sizes decides nothing: they are no floating-point numbers.
+    """
+    copy = model.clone()
+    common.InlinePass()(copy)
+    infer_shapes(copy)
+    return any(_decides(node) for graph in copy.graphs() for node in graph)
 
 
-def _cuts_off(node: ir.Node) -> bool:
-    """Whether a node makes whole numbers of others."""
-    target = node.attributes.get_int("to") if node.op_type == "Cast" else None
-    source = node.inputs[0] if node.inputs else None
-    kind = None if source is None else source.dtype
-    floats = kind is None or kind.is_floating_point()  # not known: it may be
-    return target is not None and floats and not ir.DataType(target).is_floating_point()
+def _decides(node: ir.Node) -> bool:
+    if node.op_type in SIZES or not any(_may_be_float(value) for value in node.inputs):
+        return False
+    kinds = [value.dtype for value in node.outputs if value.dtype is not None]
+    return node.op_type in STEPS or any(not kind.is_floating_point() for kind in kinds)
+
+
+def _may_be_float(value: ir.Value | None) -> bool:
+    return value is not None and (value.dtype is None or value.dtype.is_floating_point())
 
 
 def _problem(trial: Trial) -> str | None:
@@ -176,7 +182,7 @@ def _problem(trial: Trial) -> str | None:
 
 def _notes(trial: Trial) -> list[str]:
     notes = [
-        f"{count} of {count + len(trial.feeds)} runs were left out, {message}"
+        f"{count} of {len(trial.refused) + len(trial.feeds)} runs were left out, {message}"
         for message, count in _counted(trial.refused).items()
     ]
     notes += [

@@ -30,12 +30,17 @@ def check_graphs(path: Path, model: onnx.ModelProto) -> None:
             operator takes.
     """
     _check_texts(path, model)
+    _check_graph(path, model.graph, frozenset(), _context(model, model.opset_import))
+    for function in model.functions:
+        own = _context(model, function.opset_import)
+        _check_nodes(path, function.node, set(function.input), own)
+
+
+def _context(model: onnx.ModelProto, opsets: Iterable[onnx.OperatorSetIdProto]) -> CheckerContext:
     context = CheckerContext()
     context.ir_version = min(model.ir_version, onnx.IR_VERSION)
-    context.opset_imports = {one.domain: one.version for one in model.opset_import}
-    _check_graph(path, model.graph, frozenset(), context)
-    for function in model.functions:
-        _check_nodes(path, function.node, set(function.input), context)
+    context.opset_imports = {one.domain: one.version for one in opsets}
+    return context
 
 
 def _check_texts(path: Path, message: Message) -> None:

@@ -99,16 +99,23 @@ def try_original(
             _try(session, feed, trial, entered)
         for feed in _feeds_that_enter(model, specs, trial, entered, seed):
             _try(session, feed, trial, entered, only_new=True)
-        if _never_finite(trial):
+        if not _is_finite(trial):
             sizes = _sizes_that_ran(specs, trial)
             for feed in feeds(specs, sizes, GENTLE_KINDS, seed):
                 _try(session, feed, trial, entered)
         if trial.feeds:
-            again = session.run(trial.feeds[0])
-            trial.repeats = same(_without_marks(again), trial.outputs[0])
+            again = _attempt(session, trial.feeds[0])
+            trial.repeats = not isinstance(again, GraphError) and same(
+                _without_marks(again), trial.outputs[0]
+            )
         if discontinuous:
             trial.nudged = [
-                [_without_marks(session.run(one)) for one in nudged(feed)] for feed in trial.feeds
+                [
+                    _without_marks(run)
+                    for run in (_attempt(session, one) for one in nudged(feed))
+                    if not isinstance(run, GraphError)
+                ]
+                for feed in trial.feeds
             ]
     trial.unentered = entered.missing()
     return trial
@@ -274,11 +281,7 @@ def _is_number(value: object) -> bool:
     return np.asarray(value).dtype.kind in "iuf"
 
 
-def _never_finite(trial: Trial) -> bool:
-    """Whether some output had no finite number for any input of some kinds."""
-    for name in trial.outputs[0] if trial.outputs else ():
-        runs = [outputs[name] for outputs in trial.outputs if name in outputs]
-        floats = [one for one in runs if one.dtype.kind == "f" and one.size]
-        if any(not np.isfinite(one).all() for one in floats):
-            return True
-    return False
+def _is_finite(trial: Trial) -> bool:
+    """Whether every number of every run is finite."""
+    arrays = [one for outputs in trial.outputs for one in outputs.values()]
+    return all(bool(np.isfinite(one).all()) for one in arrays if one.dtype.kind == "f")

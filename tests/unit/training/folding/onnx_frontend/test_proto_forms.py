@@ -182,3 +182,15 @@ def test_quantized_weights_have_the_same_reason_in_every_opset(opset: int) -> No
         opset=opset,
     )
     assert "fold the network before it is quantized" in str(fold_model(model).rows[0].reason)
+
+
+def test_a_functions_nodes_are_of_its_own_opset(tmp_path: Path) -> None:
+    """ReduceSum had its axes as an attribute until opset 12."""
+    proto = dense(layer(6, 5))
+    proto.graph.node.append(helper.make_node("Total", ["y"], ["z"], domain="local"))
+    proto.graph.output[0].name = "z"
+    node = helper.make_node("ReduceSum", ["v"], ["t"], axes=[1], keepdims=1)
+    imports = [helper.make_opsetid("", 11)]
+    proto.functions.append(helper.make_function("local", "Total", ["v"], ["t"], [node], imports))
+    proto.opset_import.append(helper.make_opsetid("local", 1))
+    assert saved(tmp_path, proto).functions

@@ -11,6 +11,7 @@ from tests.onnx_networks import layer, network, norm
 from training.errors import FoldError
 from training.folding.onnx_frontend import fold_model
 from training.folding.proof import compare_models, prove_fold
+from training.folding.proof.comparison import decides
 from training.folding.proof.verdict import Verdict
 
 BN = "BatchNormalization({x}, gamma, beta, mean, var)"
@@ -258,3 +259,17 @@ def test_a_branch_that_no_input_enters_is_named() -> None:
     verdict = proved(model)
     assert verdict.holds
     assert any("no input enters the else_branch of" in note for note in verdict.notes)
+
+
+@pytest.mark.parametrize(
+    ("tail", "decided"),
+    [
+        ("y = Relu(p)", False),
+        ("s = Shape(p) e = Equal(s, s) t = Where(e, s, s) y = Reshape(p, t)", False),
+        ("a = ArgMax<axis = 1>(p) y = Cast<to = 1>(a)", True),
+        ("z = Greater(p, p) y = Cast<to = 1>(z)", True),
+        ("y = Round(p)", True),
+    ],
+)
+def test_sizes_that_are_compared_decide_nothing(tail: str, decided: bool) -> None:
+    assert decides(affine("float[N,6] x", tail)) is decided

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,10 @@ class Stage:
 
 
 STAGES = {
-    "air94": Stage(("air94",)),
-    "keras": Stage(("keras-bn", "keras-baseline"), workers=6),
-    "air95": Stage(("air95",)),
-    "air96": Stage(("air96",)),
+    "air94": Stage(("air94",), workers=6),
+    "keras": Stage(("keras-bn", "keras-baseline"), workers=3),
+    "air95": Stage(("air95",), workers=3),
+    "air96": Stage(("air96",), workers=3),
     "air-tiny": Stage(("air-tiny",)),
 }
 
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=8.0, help="of each stage")
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, help="processes of a stage, in place of its own")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--tiny", action="store_true")
@@ -66,7 +67,8 @@ def main() -> None:
         parser.error(f"name --data-dir and stages: {', '.join(STAGES)}")
     given.output.mkdir(parents=True, exist_ok=True)
     for name in given.stages:
-        run_stage(name, STAGES[name], given)
+        stage = STAGES[name]
+        run_stage(name, replace(stage, workers=given.workers or stage.workers), given)
 
 
 def run_stage(name: str, stage: Stage, given: argparse.Namespace) -> None:

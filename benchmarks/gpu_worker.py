@@ -84,7 +84,8 @@ def lines(
     """Yield what became of each run, the recipes in turns."""
     for seed in itertools.count(given.first_seed, given.step):
         for recipe in recipes:
-            yield train(recipe, seed, data, device, clock, compiled=given.compile)
+            line = train(recipe, seed, data, device, clock, compiled=given.compile)
+            yield {**line, "processes": given.step}
             if clock.over:
                 return
         if given.tiny:
@@ -119,6 +120,7 @@ def train(
         "epochs": recipe.epochs,
         "precision": str(precision).removeprefix("torch."),
         "compiled": compiled,
+        "captured": run.captures,
         "finished": result is not None,
         "ended": ended,
         "accuracies": [record.test_accuracy for record in run.history],

@@ -124,7 +124,7 @@ def shift_and_flip(
     border the edge pixel.
     """
     affine = images.new_zeros(len(images), 2, 3)
-    affine[:, 0, 0] = torch.where(flip, -1.0, 1.0)
+    affine[:, 0, 0] = 1 - 2 * flip.to(affine.dtype)
     affine[:, 1, 1] = 1.0
     affine[:, :, 2] = 2 * shift  # grid coordinates span the side from -1 to 1
     # (N, H, W, 2): where each pixel is sampled

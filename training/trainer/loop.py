@@ -31,6 +31,7 @@ from training.trainer.networks import check_batches
 from training.trainer.probes.probe import Bench
 from training.trainer.run.checkpoint import Progress
 from training.trainer.run.run_state import RunState
+from training.trainer.step_graphs import StepGraphs
 
 # Of what a recipe and a seed make: raised when the same ones begin to give other weights.
 TRAINER_VERSION = 1
@@ -79,6 +80,8 @@ class TrainingRun(RunState):
         self.workers = workers
         replica = workers.replicate(self.network, device)
         self.forward: Forward = compile_step(replica) if compiled else replica
+        # Compiled kernels are launched by Python, and several processes meet within a step.
+        self.captures = self.optimizer.capturable and not compiled and workers.size == 1
         self.steps_between_reports = STEPS_BETWEEN_REPORTS.get(device.type, 1)
         self.answers = 0  # how many classes it ever answered when it was last measured
 
@@ -178,19 +181,24 @@ class TrainingRun(RunState):
         # What the probes cost is no training time.
         started = time.perf_counter() - progress.seconds - self.probing.seconds
         self.network.train()
+
+        def take(indices: torch.Tensor, side: int) -> torch.Tensor:
+            images = resize(augmentation.batch(indices), side)  # (B, 3, H, W) float32
+            batch_loss, batch_correct = self.step(images, train.labels[indices])
+            loss_sum.add_(batch_loss.double() * self.workers.share_size(len(indices)))
+            correct.add_(batch_correct)
+            return batch_loss
+
+        if self.captures and not self.probing.probes:  # they read what a step leaves behind
+            take = StepGraphs(take, augmentation.generator)
         for step in range(progress.step, len(batches)):
             now, steps = progress.epoch * len(batches) + step, recipe.epochs * len(batches)
             self.optimizer.set_learning_rates(now, steps)
-            images = augmentation.batch(batches[step])  # (B, 3, H, W) float32
-            images = resize(images, recipe.side_at(now / steps, images.shape[-1]))
-            labels = train.labels[batches[step]]
             self.probing.before_step(now)
-            batch_loss, batch_correct = self.step(images, labels)
+            batch_loss = take(batches[step], recipe.side_at(now / steps, train.images.shape[-1]))
             self.probing.after_step(now, len(batches))
             if self.average:
                 self.average.after_step(now, steps)
-            loss_sum += batch_loss.double() * self.workers.share_size(len(batches[step]))
-            correct += batch_correct
             if (step + 1) % self.steps_between_reports and step + 1 < len(batches):
                 continue
             progress.step = step + 1

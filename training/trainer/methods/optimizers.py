@@ -7,7 +7,8 @@ torch adds epsilon outside the root as well, but defaults to another rho (alpha 
 (1e-8). Today's Keras 3 puts epsilon *inside* the root, so it is no reference for this.
 
 Adam (with AdamW's weight decay) and plain SGD are torch's. All three have one rate, which decays as
-Keras' does and follows the recipe's schedule, if it has one.
+Keras' does and follows the recipe's schedule, if it has one. On CUDA RMSprop and Adam read it from
+the device, so that a step that was captured as a CUDA graph follows it.
 
 A grouped recipe moves the filters by Muon or SGD and the rest by SGD, each group at its own rate
 times one triangular schedule of the share of the run that is over.
@@ -43,18 +44,25 @@ class OptimizerSet:
             self.members = grouped_optimizers(network, recipe)
         else:
             self.members = [one_rate_optimizer(network.parameters(), recipe)]
+        groups = [group for member in self.members for group in member.param_groups]
+        self.capturable = all(group.get("capturable") for group in groups)
+        # () float32 on the device, one for each group of optimizers that can be captured
+        self.rates = [
+            torch.zeros((), device=group["params"][0].device) if self.capturable else None
+            for group in groups
+        ]
 
     def set_learning_rates(self, step: int, steps: int) -> None:
         """Set what the step uses; `step` counts from 0 over the whole run of `steps`."""
-        for member in self.members:
-            for group in member.param_groups:
-                if isinstance(self.recipe, GroupedRecipe):
-                    share = triangular_share(step / steps, self.recipe, group["until"])
-                    group["lr"] = group["peak"] * share
-                else:
-                    group["lr"] = decayed_rate(step, self.recipe) * schedule_share(
-                        step / steps, self.recipe.schedule
-                    )
+        groups = [group for member in self.members for group in member.param_groups]
+        for group, held in zip(groups, self.rates, strict=True):
+            if isinstance(self.recipe, GroupedRecipe):
+                share = triangular_share(step / steps, self.recipe, group["until"])
+                rate = group["peak"] * share
+            else:
+                share = schedule_share(step / steps, self.recipe.schedule)
+                rate = decayed_rate(step, self.recipe) * share
+            group["lr"] = rate if held is None else held.fill_(rate)
 
     @property
     def learning_rate(self) -> float:
@@ -83,12 +91,14 @@ class OptimizerSet:
 
 def rmsprop(parameters: Iterable[nn.Parameter], recipe: RmspropRecipe) -> torch.optim.RMSprop:
     """Return Keras' RMSprop; its learning rate is set per step."""
+    moved = list(parameters)
     return torch.optim.RMSprop(
-        parameters,
+        moved,
         lr=recipe.learning_rate,
         alpha=recipe.rho,
         eps=recipe.epsilon,
         foreach=True,
+        capturable=moved[0].is_cuda,
     )
 
 
@@ -97,13 +107,15 @@ def one_rate_optimizer(
 ) -> torch.optim.Optimizer:
     """Return the optimizer of a recipe with one rate, which is set per step."""
     if isinstance(recipe, AdamRecipe):
+        moved = list(parameters)
         return torch.optim.AdamW(
-            parameters,
+            moved,
             lr=recipe.learning_rate,
             betas=(recipe.beta1, recipe.beta2),
             eps=recipe.epsilon,
             weight_decay=recipe.weight_decay,
             foreach=True,
+            capturable=moved[0].is_cuda,
         )
     if isinstance(recipe, PlainSgdRecipe):
         return torch.optim.SGD(

@@ -213,3 +213,13 @@ def test_every_optimizer_with_one_rate_follows_its_schedule(recipe):
     optimizer = OptimizerSet(air(), replace(recipe, schedule=ScheduleRecipe()))
     optimizer.set_learning_rates(75, 100)
     assert optimizer.learning_rate == pytest.approx(0.25e-3)
+
+
+def test_a_rate_that_the_device_holds_is_written_there_in_place():
+    network = torch.nn.Linear(2, 1)
+    moved = OptimizerSet(network, RECIPE)
+    assert not moved.capturable  # on a CPU
+    moved.rates = [held := torch.zeros(())]
+    moved.set_learning_rates(3, 10)
+    assert moved.members[0].param_groups[0]["lr"] is held
+    assert moved.learning_rate == pytest.approx(decayed_rate(3, RECIPE))

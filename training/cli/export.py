@@ -35,5 +35,5 @@ def export(
     run = RunDirectory(run_dir)
     checkpoint = run.load_best() if best else load_checkpoint(run.checkpoint_file)
     artifact = release(checkpoint, version, load_test_split(data_dir), output)
-    test = artifact.manifest.metrics.test
+    test = artifact.manifest.measured.test
     typer.echo(f"wrote {artifact.path}: {test.accuracy:.2%} of {test.images:,} test images")

@@ -22,8 +22,9 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 from torch import nn
 
+from models.manifest import INPUT_NAME, SCORE_NAMES
 from training.errors import ExportError
-from training.export.served_network import INPUT_NAME, OUTPUT_NAMES, ServedNetwork
+from training.export.served_network import ServedNetwork
 
 OPSET = 20
 PREFIX = "network."  # of the parameters' names, as `ServedNetwork` holds the network
@@ -70,7 +71,7 @@ def export_onnx(network: nn.Module, image_shape: tuple[int, ...]) -> onnx.ModelP
             optimize=False,
             opset_version=OPSET,
             input_names=[INPUT_NAME],
-            output_names=list(OUTPUT_NAMES),
+            output_names=list(SCORE_NAMES),
             dynamic_shapes={"image": {0: torch.export.Dim("N")}},
             external_data=False,
             verbose=False,

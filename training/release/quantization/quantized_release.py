@@ -33,9 +33,9 @@ from training.client.load.machine import processor_flags
 from training.data.cifar10 import Split
 from training.errors import VerificationError
 from training.evaluation.environment import describe_environment, vector_instructions
+from training.evaluation.graph_statistics import node_counts
 from training.evaluation.latency import ROUNDS, measure_latency
 from training.evaluation.onnx_runner import GraphRunner
-from training.export.graph_statistics import node_counts
 from training.release.folder import (
     GRAPH_FILES,
     INT8_GOLDEN_FILE,
@@ -144,7 +144,8 @@ def _copy_files(artifact: Bundle, folder: Path) -> None:
     """Copy what stays the same; an older int8 graph and its golden logits stay behind."""
     manifest = artifact.manifest
     files = [graph.file for variant, graph in manifest.graphs.items() if variant != "int8"]
-    for file in (*files, manifest.golden.file, manifest.history.file):
+    others = [record.file for record in (manifest.golden, manifest.history) if record]
+    for file in (*files, *others):
         shutil.copyfile(artifact.path / file, folder / file)
 
 

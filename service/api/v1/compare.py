@@ -19,7 +19,7 @@ from service.api.problems import problem_responses
 from service.api.state import service_state
 from service.api.v1.evaluation import EvaluationComparison, Evaluations
 from service.api.v1.predictions import comparisons, predictions
-from service.api.v1.query import predict_query
+from service.api.v1.query import TOP_K, predict_query
 from service.api.v1.schemas import CompareAnswer, CompareTiming, ModelIdentity, ModelPredictions
 from service.api.v1.upload import BODY_SCHEMA, ERRORS, elapsed_ms
 from service.errors import DrainingError, MalformedRequestError
@@ -39,7 +39,7 @@ async def compare(
         str | None,
         Query(description="Comma-separated names; unset, every model of the default's classes."),
     ] = None,
-    top_k: Annotated[int, Query(description="How many labels per image and model.")] = 5,
+    _top_k: Annotated[int | None, Query(alias="top_k", description=TOP_K)] = None,
     _timeout_ms: Annotated[
         int | None,
         Query(
@@ -58,7 +58,7 @@ async def compare(
     query = predict_query(request.scope["query_string"])
     served = service.catalogue.find_all(models)
     check_comparable(served)
-    query.checked_top_k(min(len(model.labels) for model in served))
+    top_k = [query.checked_top_k(len(model.labels)) for model in served]
     with service.admission.work():
         async with deadline(query.limit_ms(service.settings.deadline_ms)):
             files = await read_images(request, service.limits)
@@ -72,9 +72,9 @@ async def compare(
         models=[
             ModelPredictions(
                 model=ModelIdentity(name=model.name, version=model.version, variant=model.variant),
-                predictions=predictions(rounds[-1].scores, model.labels, top_k),
+                predictions=predictions(rounds[-1].scores, model.labels, shown),
             )
-            for model, rounds in zip(served, results, strict=True)
+            for model, rounds, shown in zip(served, results, top_k, strict=True)
         ],
         images=comparisons([rounds[-1].scores for rounds in results], alike=same_labels(served)),
         timing_ms=CompareTiming(

@@ -28,6 +28,7 @@ from training.release.packing.served_graph import kind_of_scores, served_graph
 IMAGES = 10  # of the golden batch
 GRAINS = (1, 2, 4, 8, 16)  # pixels of one colour in a row: noise alone is like no photograph
 ADVERSARIAL = 8  # inputs of the proof, besides
+CHUNK = 2  # images that the reference computes at once
 BATCHES = (1, 2, 3)  # sizes that a graph with a free batch must take
 
 
@@ -57,12 +58,14 @@ def pack_graphs(
         VerificationError: a graph is not the network that it was made from.
     """
     kind = kind_of_scores(classifier, scores)
+    images = golden_images((*classifier.size, pipeline.channel_count))
+    came = _scores_of_the_file(classifier, pipeline, images)
+    check_scores(classifier.source, came.shape, len(images), classes)
     proto = served_graph(classifier, pipeline, classes, kind)
     original = read_proto(proto)
-    images = golden_images((*classifier.size, pipeline.channel_count))
-    runner = _checked_runner(classifier, proto, images, classes, scores)
-    truth = Reference(original).run({INPUT_NAME: images})[0]
-    _check_packing(classifier, pipeline, kind, images, runner, truth)
+    runner = _checked_runner(classifier, proto, images, scores)
+    truth = _in_chunks(Reference(original), images)
+    _check_packing(classifier, kind, runner.run(images), came, truth)
     folded = fold_model(original)
     if folded.unchanged:
         return PackedGraphs({"plain": proto}, images, truth, None)
@@ -72,8 +75,8 @@ def pack_graphs(
     references = [Reference(exact), Reference(fold_model(exact).model)]
 
     def four(given: NDArray[np.uint8]) -> FourLogits:
-        in_double = [one.run({INPUT_NAME: given})[0] for one in references]
-        return FourLogits(*in_double, *(one.logits(given) for one in runners))
+        truth, algebra = (_in_chunks(one, given) for one in references)
+        return FourLogits(truth, algebra, *(one.logits(given) for one in runners))
 
     adversarial = adversarial_images(images.shape[1:])
     chosen = np.linspace(0, len(adversarial) - 1, ADVERSARIAL).astype(int)
@@ -84,6 +87,14 @@ def pack_graphs(
         )
     report = FoldReport(folded_layers(folded.rows), proof)
     return PackedGraphs({"folded": served, "unfolded": proto}, images, truth, report)
+
+
+def _in_chunks(reference: Reference, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return logits in float64, of few images at a time: all activations are in memory."""
+    chunks = range(0, len(images), CHUNK)
+    return np.concatenate(
+        [reference.run({INPUT_NAME: images[at : at + CHUNK]})[0] for at in chunks]
+    )
 
 
 def golden_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -99,11 +110,33 @@ def golden_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.stack(images)
 
 
+def _scores_of_the_file(
+    classifier: Classifier, pipeline: Pipeline, images: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Return what the file as it came gives, one image at a time, of pixels prepared by numpy."""
+    pixels = images[..., ::-1] if pipeline.channels == "BGR" else images
+    mean, deviation = (np.array(one, np.float32) for one in (pipeline.mean, pipeline.deviation))
+    numbers = (pixels.astype(np.float32) - mean) / deviation
+    axes = (0, 3, 1, 2) if classifier.layout == "NCHW" else (0, 1, 2, 3)
+    prepared = np.ascontiguousarray(numbers.transpose(axes))
+    with written(classifier.model) as path:
+        session = open_session(path, "disable_all")
+    names, name = [str(classifier.scores.name)], str(classifier.input.name)
+    try:
+        scores = [session.run(names, {name: one[None]})[0] for one in prepared]
+    except Exception as error:  # onnxruntime's exceptions share no other base
+        raise ExportError(
+            f"{classifier.source} does not run on images of {classifier.size[0]} by "
+            f"{classifier.size[1]} pixels ({first_line(error)}); give the size that it was "
+            "trained for with --size"
+        ) from error
+    return np.concatenate([np.asarray(one) for one in scores])
+
+
 def _checked_runner(
     classifier: Classifier,
     proto: onnx.ModelProto,
     images: NDArray[np.uint8],
-    classes: int,
     stated: Scores | None,
 ) -> GraphRunner:
     """Return the graph as it runs unoptimized, its batches free and its scores plausible."""
@@ -118,7 +151,6 @@ def _checked_runner(
         ) from error
     runner = GraphRunner(proto.SerializeToString(), "disable_all")
     alone = np.concatenate([_run(path.name, runner, image[None]) for image in images])
-    check_scores(path, alone.shape, len(images), classes)
     if not np.isfinite(alone).all():
         raise ExportError(f"{path}: its scores of noise are not finite; check mean and deviation")
     allowed = 1e-4 * float(np.abs(alone).max())
@@ -150,31 +182,21 @@ def _run(name: str, runner: GraphRunner, images: NDArray[np.uint8]) -> NDArray[n
 
 def _check_packing(
     classifier: Classifier,
-    pipeline: Pipeline,
     kind: Scores,
-    images: NDArray[np.uint8],
-    runner: GraphRunner,
+    packed: tuple[NDArray[np.float32], NDArray[np.float32]],
+    came: NDArray[np.float32],
     truth: NDArray[np.float64],
 ) -> None:
-    """Compare the graph's scores with those of the file as it came, for pixels prepared by numpy.
+    """Compare a graph's logits and probabilities with the scores of the file as it came.
 
     Raises:
         VerificationError: they differ by more than rounding.
     """
-    pixels = images[..., ::-1] if pipeline.channels == "BGR" else images
-    mean, deviation = (np.array(one, np.float32) for one in (pipeline.mean, pipeline.deviation))
-    numbers = (pixels.astype(np.float32) - mean) / deviation
-    axes = (0, 3, 1, 2) if classifier.layout == "NCHW" else (0, 1, 2, 3)
-    prepared = np.ascontiguousarray(numbers.transpose(axes))
-    with written(classifier.model) as path:
-        session = open_session(path, "disable_all")
-    names = [str(classifier.scores.name)], str(classifier.input.name)
-    found = np.concatenate([session.run(names[0], {names[1]: one[None]})[0] for one in prepared])
-    logits, probabilities = runner.run(images)
-    packed = logits if kind == "logits" else probabilities
-    scale = float(np.abs(packed).max())
+    logits, probabilities = packed
+    scores = logits if kind == "logits" else probabilities
+    scale = float(np.abs(scores).max())
     noise = largest_difference(logits, truth) / float(np.abs(truth).max())
-    error = largest_difference(packed, found.reshape(packed.shape))
+    error = largest_difference(scores, came.reshape(scores.shape))
     allowed = rounding_allowance(noise * scale, scale)
     if not error <= allowed:
         raise VerificationError(

@@ -10,6 +10,7 @@ them in that unit: 255 times theirs is the same.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,31 @@ def from_preprocessor(path: Path) -> Pipeline:
         interpolation=_resampling(path, table.get("resample", 2)),
         mean=_pixels(path, "image_mean", table, 0.0),
         deviation=_pixels(path, "image_std", table, 1.0),
+    )
+
+
+def from_timm(config: Mapping[str, Any]) -> Pipeline:
+    """Return what a timm network's `pretrained_cfg` says of its evaluation.
+
+    Raises:
+        ExportError: it crops in a way that cannot be done exactly.
+    """
+    _, *sizes = config["input_size"]
+    size = (int(sizes[0]), int(sizes[1]))
+    to = [math.floor(side / config.get("crop_pct", 0.875)) for side in size]
+    mode = config.get("crop_mode", "center")
+    if mode not in ("center", "squash") or (mode == "center" and size[0] != size[1]):
+        raise ExportError(
+            f"timm's crop_mode = {mode} of {size[0]} by {size[1]} pixels is not known; give "
+            "--size and --resize"
+        )
+    return Pipeline(
+        size=size,
+        resize="shortest-side" if mode == "center" else "exact",
+        resize_to=(to[0],) if mode == "center" else (to[0], to[1]),
+        interpolation=interpolation_of(str(config["interpolation"])),
+        mean=tuple(FULL * value for value in config["mean"]),
+        deviation=tuple(FULL * value for value in config["std"]),
     )
 
 

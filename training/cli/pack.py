@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated
 
 import typer
 
 from models.bundle import Bundle
-from training.errors import ExportError
-from training.release.packing.classifier import Scores
-from training.release.packing.pack import Packing
+from training.release.packing.asking import packing_of
 from training.release.packing.pack import pack as pack_file
-from training.release.packing.pipeline import (
-    ChannelOrder,
-    Layout,
-    Pipeline,
-    from_preprocessor,
-    interpolation_of,
-    numbers_of,
-    read_labels,
-    sizes_of,
-)
 
 
 def pack(
@@ -68,42 +55,18 @@ def pack(
 
     Exit code 2 for bad input, 3 when a proof fails: nothing is written then.
     """
-    base = Pipeline() if preprocessor is None else from_preprocessor(preprocessor)
-    changed: dict[str, object] = {
-        "size": _pair(sizes_of("--size", size)) if size else None,
-        "resize_to": sizes_of("--resize", resize) if resize else None,
-        "interpolation": interpolation_of(interpolation) if interpolation else None,
-        "channels": _one_of("--channels", channels, ChannelOrder),
-        "mean": numbers_of("--mean", mean) if mean else None,
-        "deviation": numbers_of("--std", std) if std else None,
-        "layout": _one_of("--layout", layout, Layout),
+    pixels = {
+        "size": size,
+        "resize": resize,
+        "interpolation": interpolation,
+        "channels": channels,
+        "mean": mean,
+        "std": std,
+        "layout": layout,
     }
-    given: dict[str, Any] = {key: value for key, value in changed.items() if value is not None}
-    if resize:
-        given["resize"] = None  # the rule is that of the numbers
-    pipeline = replace(base, **given)
-    asked = Packing(
-        name=name,
-        version=version,
-        labels=read_labels(labels),
-        pipeline=pipeline,
-        scores=cast("Scores | None", _one_of("--scores", scores, Scores)),
-        output=output_name,
-        title=title,
-        licence=licence,
-    )
+    said = {"scores": scores, "output": output_name, "title": title, "licence": licence}
+    asked = packing_of(name, version, labels, preprocessor, pixels, said)
     _print(pack_file(model, asked, output, rounds))
-
-
-def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
-    return sizes[0], sizes[-1]
-
-
-def _one_of(option: str, value: str | None, choices: object) -> str | None:
-    known = get_args(choices)
-    if value is not None and value not in known:
-        raise ExportError(f"{option} {value}: take one of {', '.join(known)}")
-    return value
 
 
 def _print(artifact: Bundle) -> None:

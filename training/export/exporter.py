@@ -84,6 +84,38 @@ def export_onnx(network: nn.Module, image_shape: tuple[int, ...]) -> onnx.ModelP
     return model
 
 
+def export_classifier(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    """Return the graph of anybody's classifier as it stands, batch norms too, with a free batch.
+
+    example (N, C, H, W) -> scores (N, classes). Layers keep their names.
+
+    Raises:
+        ExportError: it is in training mode, or torch cannot export it.
+    """
+    if network.training:
+        raise ExportError("the network is in training mode; call eval() before packing it")
+    try:
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                optimize=False,
+                opset_version=OPSET,
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises what the network's code raises
+        reason = str(error).partition("\n")[0]
+        raise ExportError(
+            f"torch cannot export {type(network).__name__} ({reason}); export it to ONNX yourself, "
+            "and pack the file"
+        ) from error
+    assert program is not None, "the dynamo exporter returns a program"
+    return onnx_ir.to_proto(_named_by_layers(_clean(program.model), prefix=""))
+
+
 def _clean(model: onnx_ir.Model) -> onnx_ir.Model:
     """Remove what tracing left behind, and the paths and stack traces it wrote down."""
     fold_constants(model)
@@ -99,13 +131,13 @@ def _clean(model: onnx_ir.Model) -> onnx_ir.Model:
     return cleaning(model).model
 
 
-def _named_by_layers(model: onnx_ir.Model) -> onnx_ir.Model:
+def _named_by_layers(model: onnx_ir.Model, prefix: str = PREFIX) -> onnx_ir.Model:
     """Name each node that has parameters as the network names the layer, `conv1` or `conv1_bn`."""
     taken: set[str] = set()
     for node in model.graph:
         names = (value.name or "" for value in node.inputs if value is not None)
-        parameter = next((name for name in names if name.startswith(PREFIX)), None)
-        layer = parameter and parameter.removeprefix(PREFIX).rpartition(".")[0]
+        parameter = next((name for name in names if name.startswith(prefix) and "." in name), None)
+        layer = parameter and parameter.removeprefix(prefix).rpartition(".")[0]
         if layer and layer not in taken:
             taken.add(layer)
             node.name = layer

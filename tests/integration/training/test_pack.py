@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import foldnorm
 from models.bundle import BundleError, load_bundle
 from models.manifest import ImageSpec
 from service.registry.local_model import load_local_model
@@ -361,3 +363,64 @@ def test_the_command_needs_no_torch_and_ends_with_one_line(tmp_path: Path) -> No
     assert again.returncode == 2
     assert again.stderr.startswith("foldnorm: ")
     assert len(again.stderr.splitlines()) == 1
+
+
+class Network(torch.nn.Module):
+    """A network as timm makes them, which says what it wants of pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.bn = torch.nn.BatchNorm2d(8)
+        self.head = torch.nn.Linear(8, 5)
+        self.pretrained_cfg = {
+            "input_size": (3, 12, 12),
+            "crop_pct": 0.875,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.4, 0.3),
+            "std": (0.25, 0.25, 0.5),
+        }
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.bn(self.conv(x)).relu().mean((2, 3)))
+
+
+def trained() -> Network:
+    torch.manual_seed(0)
+    network = Network()
+    network.bn.running_mean.normal_()
+    network.bn.running_var.uniform_(0.5, 2)
+    torch.nn.init.normal_(network.bn.weight)
+    return network.eval()
+
+
+def test_a_torch_network_is_packed_in_one_call(tmp_path: Path) -> None:
+    network = trained()
+    artifact = foldnorm.pack(
+        network, torch.rand(2, 3, 12, 12), name="net", labels=LABELS, output=tmp_path, rounds=1
+    )
+    images = np.random.default_rng(3).integers(0, 256, (4, 12, 12, 3), np.uint8)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255
+    mean, deviation = (torch.tensor(network.pretrained_cfg[key]) for key in ("mean", "std"))
+    with torch.inference_mode():
+        expected = network.double()(
+            (pixels - mean.view(1, 3, 1, 1)) / deviation.view(1, 3, 1, 1)
+        ).numpy()
+    logits, _ = GraphRunner(artifact.read_graph("folded")).run(images)
+    assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
+    (layer,) = artifact.manifest.fold.layers
+    assert (layer.norm, layer.into) == ("bn", "conv")
+    assert artifact.manifest.input.resize_to == (13,)
+    assert artifact.manifest.input.interpolation == "bicubic"
+
+
+def test_what_python_is_asked_for_wrongly_is_said(tmp_path: Path) -> None:
+    given = {"name": "net", "labels": LABELS, "output": tmp_path, "rounds": 1}
+    with pytest.raises(TypeError, match="give an example"):
+        foldnorm.pack(trained(), **given)
+    with pytest.raises(TypeError, match="no keyword 'colour'"):
+        foldnorm.pack(trained(), torch.rand(2, 3, 12, 12), colour="BGR", **given)
+    with pytest.raises(ExportError, match=r"call eval\(\)"):
+        foldnorm.pack(trained().train(), torch.rand(2, 3, 12, 12), **given)
+    with pytest.raises(ExportError, match="--scores both"):
+        foldnorm.pack(trained(), torch.rand(2, 3, 12, 12), scores="both", **given)

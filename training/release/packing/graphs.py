@@ -74,13 +74,14 @@ def pack_graphs(
     exact = in_float64(original)
     references = [Reference(exact), Reference(fold_model(exact).model)]
 
-    def four(given: NDArray[np.uint8]) -> FourLogits:
+    def four_ways(given: NDArray[np.uint8]) -> FourLogits:
         truth, algebra = (_in_chunks(one, given) for one in references)
-        return FourLogits(truth, algebra, *(one.logits(given) for one in runners))
+        unfolded, folded = (one.logits(given) for one in runners)
+        return FourLogits(truth, algebra, unfolded, folded)
 
     adversarial = adversarial_images(images.shape[1:])
     chosen = np.linspace(0, len(adversarial) - 1, ADVERSARIAL).astype(int)
-    proof = prove(four(images), four(adversarial[chosen]))
+    proof = prove(four_ways(images), four_ways(adversarial[chosen]))
     if not proof.holds:
         raise VerificationError(
             f"{classifier.source}: the proof of the fold fails, nothing is packed: {proof}"

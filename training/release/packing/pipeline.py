@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,13 +175,18 @@ def _pixels(path: Path, key: str, table: Mapping[str, Any], default: float) -> t
     return tuple(factor * number for number in numbers)
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the classes' names by index: a line each, a JSON list, or a table by index.
+def read_labels(given: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
+    """Return the classes' names by index: as given, or of a file.
+
+    A file has a line for each, or is JSON: a list, or a table by index, as `id2label`.
 
     Raises:
-        ExportError: it cannot be read, a line is empty, or an index is missing.
+        ExportError: it cannot be read, a name is empty, or an index is missing.
     """
-    if path.suffix == ".json":
+    path = Path(given) if isinstance(given, str | os.PathLike) else Path("labels")
+    if not isinstance(given, str | os.PathLike):
+        labels = list(given)
+    elif path.suffix == ".json":
         table = _json(path)
         found = table.get("id2label", table) if isinstance(table, dict) else table
         if isinstance(found, dict):
@@ -225,7 +231,7 @@ def numbers_of(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise ExportError(f"{option} {text}: give one number, or several as 1,2,3") from None
+        raise ExportError(f"--{option} {text}: give one number, or several as 1,2,3") from None
 
 
 def sizes_of(option: str, text: str) -> tuple[int, ...]:
@@ -237,7 +243,7 @@ def sizes_of(option: str, text: str) -> tuple[int, ...]:
     numbers = numbers_of(option, text)
     sizes = tuple(int(number) for number in numbers)
     if len(sizes) > 2 or any(size != n or size < 1 for size, n in zip(sizes, numbers, strict=True)):
-        raise ExportError(f"{option} {text}: give pixels, one number or height,width")
+        raise ExportError(f"--{option} {text}: give pixels, one number or height,width")
     return sizes
 
 

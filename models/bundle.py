@@ -35,6 +35,7 @@ from models.manifest import (
     FileRecord,
     GraphRecord,
     Manifest,
+    Resize,
     Variant,
 )
 from models.records import RecordError, record_from_dict
@@ -54,6 +55,7 @@ __all__ = [
 MANIFEST_FILE = "manifest.json"
 NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION_PATTERN = re.compile(r"\d+\.\d+\.\d+")
+RESIZE_NUMBERS: dict[Resize, int] = {"central-crop": 0, "shortest-side": 1, "exact": 2}
 FILE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -233,10 +235,17 @@ def _check_tensors(manifest: Manifest, source: Path) -> None:
     spec, classes = manifest.input, len(manifest.labels)
     sizes = spec.shape[1:]
     sound = all(isinstance(size, int) and size > 0 for size in sizes)
-    if spec.dtype != "uint8" or len(sizes) != 3 or not sound or sizes[2] != 3:
+    channels = 1 if spec.colour_order == "grey" else 3
+    if spec.dtype != "uint8" or len(sizes) != 3 or not sound or sizes[2] != channels:
         raise BundleError(
             f"{source}: the input is {spec.dtype} {list(spec.shape)}; images are uint8 "
-            "[N, height, width, 3], export the artifact again"
+            f"[N, height, width, {channels}], make the artifact again"
+        )
+    numbers = RESIZE_NUMBERS[spec.resize]
+    if len(spec.resize_to) != numbers or not all(size > 0 for size in spec.resize_to):
+        raise BundleError(
+            f"{source}: resize_to = {list(spec.resize_to)}, and the rule {spec.resize} has "
+            f"{numbers} sizes above 0; make the artifact again"
         )
     outputs = {output.name: (output.dtype, output.shape[1:]) for output in manifest.outputs}
     for name in SCORE_NAMES:

@@ -45,8 +45,9 @@ class TensorSpec:
 class ImageSpec(TensorSpec):
     """The input of a graph, (N, H, W, C) uint8, and how a picture becomes one row of it.
 
-    A manifest that says neither means what the only rules so far are: RGB, and the largest central
-    part of the picture's own proportions, resampled to H by W.
+    C is 3, or 1 for `grey`. `models.preprocessing` has the rules; of `resize_to` central-crop has
+    no number, shortest-side one, exact two, height and width. Transparency is laid on white, or
+    ignored as most training pipelines do. A manifest that says nothing means Foldnorm's own rule.
     """
 
     colour_order: ColourOrder = "RGB"

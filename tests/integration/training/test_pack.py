@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
 import foldnorm
 from models.bundle import BundleError, load_bundle
@@ -21,11 +22,13 @@ from models.manifest import ImageSpec
 from service.registry.local_model import load_local_model
 from service.settings import load_settings
 from tests.onnx_models import Builder
-from training.cli.app import app  # noqa: F401 - the command imports as users have it
-from training.errors import ExportError, FoldError
+from training.cli.app import app
+from training.errors import ExportError, FoldError, TrainingError, VerificationError
 from training.evaluation.onnx_runner import GraphRunner, open_session
+from training.release.folder import file_record
 from training.release.packing.pack import Packing, pack
 from training.release.packing.pipeline import Pipeline, from_preprocessor, from_timm, read_labels
+from training.release.packing.proof import check_packed
 
 LABELS = tuple("abcde")
 SIZE = (12, 16)
@@ -424,3 +427,33 @@ def test_what_python_is_asked_for_wrongly_is_said(tmp_path: Path) -> None:
         foldnorm.pack(trained().train(), torch.rand(2, 3, 12, 12), **given)
     with pytest.raises(ExportError, match="--scores both"):
         foldnorm.pack(trained(), torch.rand(2, 3, 12, 12), scores="both", **given)
+
+
+def test_a_packed_artifact_is_verified_without_data_and_a_changed_one_is_not(
+    tmp_path: Path,
+) -> None:
+    artifact = packed(tmp_path, classifier().proto())
+    assert check_packed(artifact).holds
+    images, logits = artifact.read_golden().images, artifact.read_golden().logits
+    np.savez(artifact.path / "golden.npz", images=images, logits=logits * 1.001)
+    golden = replace(
+        artifact.manifest.golden, sha256=file_record(artifact.path / "golden.npz").sha256
+    )
+    other = replace(artifact, manifest=replace(artifact.manifest, golden=golden))
+    with pytest.raises(VerificationError, match="golden logits are off by"):
+        check_packed(other)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "quantize", "verify", "report", "train"])
+def test_commands_that_need_a_training_say_that_there_was_none(
+    tmp_path: Path, command: str
+) -> None:
+    artifact = str(packed(tmp_path, classifier().proto()).path)
+    data = ["--data-dir", str(tmp_path)]
+    arguments = {
+        "train": ["keras-bn", "--initialize-from", artifact, *data],
+        "report": [artifact],
+    }.get(command, [artifact, *data])
+    result = CliRunner().invoke(app, [command, *arguments])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, SystemExit | BundleError | TrainingError)

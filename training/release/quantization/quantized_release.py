@@ -31,7 +31,7 @@ from models.manifest import (
 )
 from training.client.load.machine import processor_flags
 from training.data.cifar10 import Split
-from training.errors import VerificationError
+from training.errors import ExportError, VerificationError
 from training.evaluation.environment import describe_environment, vector_instructions
 from training.evaluation.graph_statistics import node_counts
 from training.evaluation.latency import ROUNDS, measure_latency
@@ -70,11 +70,17 @@ def release_quantized(
 
     Raises:
         BundleError: a file of the artifact is not the released one.
-        ExportError: the artifact of that version exists already.
+        ExportError: the artifact of that version exists already, or the images are of another size.
         VerificationError: the int8 graph loses too much accuracy; nothing is written.
     """
     artifact.verify()
     target = free_place(folder, artifact.name, target_version)
+    wanted, found = artifact.manifest.input.image_shape, train.images.shape[1:]
+    if found != wanted:
+        raise ExportError(
+            f"{artifact.path.name} takes images {wanted}, and those of the dataset are {found}; "
+            "quantize it on images of its own"
+        )
     source = artifact.read_graph(artifact.served_variant)
     chosen = calibration_choice(train.images, calibration_images, seed)
     content = quantize(onnx.load_from_string(source), chosen).SerializeToString()

@@ -9,6 +9,7 @@ import typer
 
 from models.bundle import Bundle
 from training.cli.commands import missing_package
+from training.release.fold_proof import CONSTANT
 from training.release.packing.asking import packing_of
 from training.release.packing.pack import pack as pack_file
 from training.release.packing.pipeline import read_labels
@@ -101,8 +102,11 @@ def _print(artifact: Bundle) -> None:
     typer.echo(f"scores  {manifest.packed.scores}, {len(manifest.labels):,} classes")
     if manifest.fold:
         layers = manifest.fold.layers
-        folded = sum(layer.into is not None for layer in layers)
-        typer.echo(f"folded  {folded} of {len(layers)} batch norms; the proof holds")
+        norms = [layer for layer in layers if not layer.norm.endswith(CONSTANT)]
+        gone = sum(layer.into is not None for layer in norms)
+        others = sum(layer.into is not None for layer in layers) - gone
+        constants = f" and {others} constant{'s' * (others > 1)}" if others else ""
+        typer.echo(f"folded  {gone} of {len(norms)} batch norms{constants}; the proof holds")
     else:
         left = served.nodes.get("BatchNormalization", 0)
         typer.echo(f"folded  nothing: {left} batch norms in the graph, none that can go")

@@ -93,3 +93,17 @@ def test_a_computed_number_that_is_compared_with_is_tried() -> None:
     text = "{ n = Cast<to = 7>(c) m = Identity(n) e = Equal(r, m) y = Not(e) }"
     model = network(f"(int64[1] r) => (bool[1] y) {text}", {"c": np.array([16000], np.int32)})
     assert 16000.0 in compared_values(model)
+
+
+def test_where_the_reference_returns_something_else_onnxruntime_alone_is_compared() -> None:
+    """It keeps an optional tensor as a list; a traceback before."""
+    text = (
+        "(float[N,3] x) => (float[N,2] y) { m = MatMul(x, w) "
+        "p = BatchNormalization(m, gamma, beta, mean, var) o = Optional(p) "
+        "y = OptionalGetElement(o) }"
+    )
+    model = network(text, layer(3, 2) | norm(2), opset=18)
+    verdict = prove_fold(model, fold_model(model))
+    assert verdict.outcome == "holds"
+    assert verdict.algebra is None
+    assert "axes" in " ".join(verdict.notes)

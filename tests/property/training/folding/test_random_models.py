@@ -19,7 +19,7 @@ from tests.random_models.norms import SPELLED
 from tests.random_models.scope import GONE
 from training.folding.onnx_fold import OnnxFold, Options, fold_file, fold_proto
 
-EXAMPLES = int(os.environ.get("FOLDNORM_RANDOM_MODELS", "16"))  # 2,000 by hand, in ten minutes
+EXAMPLES = int(os.environ.get("FOLDNORM_RANDOM_MODELS", "12"))  # 2,000 by hand, in ten minutes
 UNPROVED = Options(proof=False)
 ARITHMETIC = ("BatchNormalization", "Add", "Sub", "Mul", "Div")
 

@@ -286,6 +286,20 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -
         pack(huge, asked(), tmp_path / "artifacts")
 
 
+def test_weights_of_three_gigabytes_in_another_file_are_refused(tmp_path: Path) -> None:
+    proto = classifier().proto()
+    large = proto.graph.initializer.add(
+        name="large", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL
+    )
+    large.dims.append(3 << 28)
+    for key, value in (("location", "net.data"), ("length", str(3 << 30))):
+        large.external_data.add(key=key, value=value)
+    with (tmp_path / "net.data").open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(ExportError, match=r"3,221,\d+,\d+ bytes with its weights.*at most"):
+        packed(tmp_path, proto)
+
+
 def test_an_artifact_that_is_there_is_never_written_to(tmp_path: Path) -> None:
     packed(tmp_path, classifier().proto())
     with pytest.raises(ExportError, match="raise --version"):

@@ -49,9 +49,21 @@ def _use(manifest: Manifest) -> str:
         f"Input `{manifest.input.name}`: {manifest.input.dtype} `[{shape}]`, RGB, 0 to 255; "
         f"the graph scales it. Outputs {outputs}: float32 `[N, {len(manifest.labels)}]`. "
         f"Classes in order: {labels}.\n\n"
-        f"Trained on CIFAR-10 photographs of {height} by {width} pixels; it names one of the ten "
-        "classes for "
+        f"Trained on {_images(manifest)} of {height} by {width} pixels; it names one of the "
+        f"{'ten' if len(manifest.labels) == 10 else len(manifest.labels)} classes for "
         "anything it is shown, and was measured on nothing else."
+    )
+
+
+def _images(manifest: Manifest) -> str:
+    """Return what a network was trained on, for a sentence."""
+    folder = manifest.provenance.images
+    if folder is None:
+        return "CIFAR-10 photographs"
+    how = f"drawn by seed {folder.test_seed}" if folder.split == "drawn" else "as given"
+    return (
+        f"{sum(folder.train.values()):,} images of the folder `{folder.name}` and tested on "
+        f"{sum(folder.test.values()):,} others (split {how}), all resized to images"
     )
 
 

@@ -175,10 +175,17 @@ def _pair(first: Bundle, second: Bundle) -> PairComparison:
 
 def _same_test_set(first: Bundle, second: Bundle) -> bool:
     left, right = (
-        (bundle.manifest.metrics.test.images, bundle.manifest.provenance.data_md5.get(TEST_FILE))
-        for bundle in (first, second)
+        (bundle.manifest.metrics.test.images, _test_hash(bundle)) for bundle in (first, second)
     )
     return left == right and left[1] is not None
+
+
+def _test_hash(bundle: Bundle) -> str | None:
+    """Return the hash of the images that an artifact was measured on, in whichever set."""
+    provenance = bundle.manifest.provenance
+    if provenance.images:
+        return f"{provenance.images.test_sha256} {provenance.images.test_seed}"  # and their order
+    return provenance.data_md5.get(TEST_FILE)
 
 
 def _paired_test(left: TestMetrics, right: TestMetrics) -> PairedTest:

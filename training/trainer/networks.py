@@ -113,10 +113,8 @@ def check_fits(recipe: Recipe, image_shape: tuple[int, ...], labels: Sequence[st
     for key, smaller in stages.items():
         try:
             class_count(recipe, (smaller, smaller, image_shape[2]))
-        except (
-            RuntimeError,
-            RecipeError,
-        ) as exc:  # a dense layer that counts on the images' own size
+        # A dense layer that counts on the images' own size.
+        except (RuntimeError, RecipeError) as exc:
             raise RecipeError(
                 f"recipe {recipe.name!r}: {key} = {smaller} must be {side}, since its network "
                 "takes no smaller images; leave the curriculum out, or take another network"

@@ -4,6 +4,7 @@
     fold_onnx   an ONNX model                 pip install 'foldnorm[fold]'
     verify      two ONNX models; an artifact  pip install 'foldnorm[fold]'; 'foldnorm[train]'
     doctor      any network's batch norms     pip install 'foldnorm[fold]'; 'foldnorm[train]'
+    pack        any classifier of images      pip install 'foldnorm[fold]'; 'foldnorm[train]'
     load        a model that predicts         pip install foldnorm
 
 Importing this module loads the standard library only; a function imports what it needs when it is
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # slow to import, and most of it is not in the base install
     import onnx_ir
     import torch
 
+    from models.bundle import Bundle
     from service.registry.local_model import LocalModel
     from training.folding.doctor.diagnosis import Diagnosis
     from training.folding.onnx_fold import OnnxFold
@@ -33,7 +35,7 @@ if TYPE_CHECKING:  # slow to import, and most of it is not in the base install
     from training.folding.torch_proof import ProvedNetwork
     from training.release.artifact_check import ArtifactVerdict
 
-__all__ = ["doctor", "fold", "fold_onnx", "load", "verify"]
+__all__ = ["doctor", "fold", "fold_onnx", "load", "pack", "verify"]
 
 StrPath = str | os.PathLike[str]
 HOME = Path(__file__).resolve().parent
@@ -211,6 +213,67 @@ def doctor(model: StrPath, data_dir: StrPath | None = None) -> Diagnosis:
         from training.folding.doctor.examination import diagnose
     with _imports("doctor", "train"):  # torch, where the path turns out to need it
         return diagnose(Path(model), _optional(data_dir))
+
+
+def pack(
+    model: StrPath | torch.nn.Module,
+    example: torch.Tensor | None = None,
+    *,
+    name: str,
+    labels: StrPath | Sequence[str],
+    output: StrPath = "artifacts",
+    version: str = "1.0.0",
+    title: str | None = None,
+    licence: str | None = None,
+    preprocessor: StrPath | None = None,
+    scores: str | None = None,
+    output_name: str | None = None,
+    rounds: int | None = None,
+    **pixels: object,
+) -> Bundle:
+    """Make an artifact of an image classifier: preprocessing in the graph, folded, all proved.
+
+    What becomes of a picture is said by `pixels`: `size`, `resize`, `interpolation`, `channels`,
+    `mean`, `std` and `layout`, as the options of `foldnorm pack`. A network of timm says it itself.
+
+    Args:
+        model: an ONNX file, or a torch network in inference mode.
+        example: for a torch network: any valid input (N, C, H, W), on the CPU.
+        name: of the artifact, as it is served.
+        labels: the classes by index, or a file of them.
+        output: the folder that will hold NAME-VERSION.
+        version: of the artifact.
+        title: one line for people.
+        licence: of the weights.
+        preprocessor: a transformers `preprocessor_config.json`.
+        scores: "logits" or "probabilities", where the last node does not tell.
+        output_name: the scores, where an ONNX file has several outputs.
+        rounds: of the run times; about a minute's by default.
+        pixels: what becomes of a picture.
+
+    Raises:
+        TypeError: a torch network without an example, or an unknown keyword.
+        MissingExtraError: onnx, or for a torch network torch, is not installed.
+        ShadowedPackageError: another `training` or `models` hides Foldnorm's.
+        training.errors.TrainingError: the network is no classifier of images, what is said
+            contradicts it, or the artifact exists already.
+        training.errors.VerificationError: a proof fails; nothing was written.
+    """
+    with _imports("pack", "fold", "training", "models"):
+        from training.release.packing.asking import packing_of
+        from training.release.packing.pack import pack as pack_file
+    said = {"scores": scores, "output": output_name, "title": title, "licence": licence}
+    if isinstance(model, str | os.PathLike):
+        asked = packing_of(name, version, labels, _optional(preprocessor), pixels, said)
+        return pack_file(Path(model), asked, Path(output), rounds)
+    if example is None:
+        raise TypeError("give an example with a torch network: any valid input (N, C, H, W)")
+    with _imports("pack", "train"):
+        from training.release.packing.torch_network import pack_network, pipeline_of
+    asked = packing_of(
+        name, version, labels, _optional(preprocessor), pixels, said, base=pipeline_of(model)
+    )
+    return pack_network(model, example, asked, Path(output), rounds)
 
 
 def load(model: StrPath, *, artifacts: StrPath | None = None) -> LocalModel:

@@ -5,8 +5,8 @@
       model.onnx            what is served
       model.unfolded.onnx   networks with batch norm: the same before folding
       model.int8.onnx       quantized artifacts: what is served, in integers
-      history.jsonl         its learning curve (`models.history`)
-      golden.npz            a few real images and their logits in float64 from the unfolded network
+      history.jsonl         its learning curve (`models.history`), where Foldnorm trained it
+      golden.npz            a few images and their logits in float64 from the unfolded network
       golden.int8.npz       quantized artifacts: the int8 graph's own logits of the same images
       README.md             the model card, for people
 
@@ -31,21 +31,32 @@ from models.history import EpochRecord, read_history
 from models.manifest import (
     SCHEMA_VERSION,
     SCORE_NAMES,
+    BundleError,
     FileRecord,
     GraphRecord,
     Manifest,
+    Resize,
     Variant,
 )
 from models.records import RecordError, record_from_dict
 
+__all__ = [
+    "MANIFEST_FILE",
+    "NAME_PATTERN",
+    "VERSION_PATTERN",
+    "Bundle",
+    "BundleError",
+    "Golden",
+    "load_bundle",
+    "load_catalogue",
+    "scan_catalogue",
+]
+
 MANIFEST_FILE = "manifest.json"
 NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION_PATTERN = re.compile(r"\d+\.\d+\.\d+")
+RESIZE_NUMBERS: dict[Resize, int] = {"central-crop": 0, "shortest-side": 1, "exact": 2}
 FILE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-
-
-class BundleError(Exception):
-    """An artifact is missing, damaged or of an unknown schema; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +129,13 @@ class Bundle:
         return Golden(images, logits.astype(np.float64), report.effect.emulation_difference)
 
     def read_history(self) -> list[EpochRecord]:
-        """Return the learning curve after checking the file's hash.
+        """Return the learning curve after checking the file's hash; none of a packed network.
 
         Raises:
             BundleError: the file is missing, not the released one, or no learning curve.
         """
+        if self.manifest.history is None:
+            return []
         self._read(self.manifest.history)
         try:
             return read_history(self.path / self.manifest.history.file)
@@ -191,6 +204,11 @@ def load_bundle(path: Path) -> Bundle:
         manifest = record_from_dict(Manifest, table, str(source))
     except RecordError as exc:
         raise BundleError(str(exc)) from exc
+    if (manifest.provenance is None) == (manifest.packed is None):
+        raise BundleError(
+            f"{source} must say either how the network was trained (provenance) or what was packed "
+            "(packed), and not both; make the artifact again"
+        )
     _check_names(manifest, source)
     _check_tensors(manifest, source)
     if ("int8" in manifest.graphs) != (manifest.quantization is not None):
@@ -217,10 +235,17 @@ def _check_tensors(manifest: Manifest, source: Path) -> None:
     spec, classes = manifest.input, len(manifest.labels)
     sizes = spec.shape[1:]
     sound = all(isinstance(size, int) and size > 0 for size in sizes)
-    if spec.dtype != "uint8" or len(sizes) != 3 or not sound or sizes[2] != 3:
+    channels = 1 if spec.colour_order == "grey" else 3
+    if spec.dtype != "uint8" or len(sizes) != 3 or not sound or sizes[2] != channels:
         raise BundleError(
             f"{source}: the input is {spec.dtype} {list(spec.shape)}; images are uint8 "
-            "[N, height, width, 3], export the artifact again"
+            f"[N, height, width, {channels}], make the artifact again"
+        )
+    numbers = RESIZE_NUMBERS[spec.resize]
+    if len(spec.resize_to) != numbers or not all(size > 0 for size in spec.resize_to):
+        raise BundleError(
+            f"{source}: resize_to = {list(spec.resize_to)}, and the rule {spec.resize} has "
+            f"{numbers} sizes above 0; make the artifact again"
         )
     outputs = {output.name: (output.dtype, output.shape[1:]) for output in manifest.outputs}
     for name in SCORE_NAMES:
@@ -235,7 +260,9 @@ def _check_tensors(manifest: Manifest, source: Path) -> None:
 def _file_records(manifest: Manifest) -> list[GraphRecord | FileRecord]:
     """Return the record of every file that the manifest names."""
     records: list[GraphRecord | FileRecord] = list(manifest.graphs.values())
-    records += [manifest.golden, manifest.history]
+    records.append(manifest.golden)
+    if manifest.history is not None:
+        records.append(manifest.history)
     if manifest.quantization is not None:
         records.append(manifest.quantization.golden)
     return records

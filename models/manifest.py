@@ -1,4 +1,4 @@
-"""The manifest of an artifact: everything that is known of a trained network, as records.
+"""The manifest of an artifact: everything that is known of a network, as records.
 
 `manifest.json` holds exactly these fields; those with a default may be missing. A graph is named by
 its variant: `folded` and `unfolded` for a network with batch norm, `plain` for one without, and
@@ -19,7 +19,17 @@ SCHEMA_VERSION = 1
 
 Variant = Literal["folded", "unfolded", "plain", "int8"]
 
+ColourOrder = Literal["RGB", "grey"]
+Resize = Literal["central-crop", "shortest-side", "exact"]
+Interpolation = Literal["lanczos", "bicubic", "bilinear", "nearest", "box", "hamming"]
+Transparency = Literal["white", "ignored"]
+
+INPUT_NAME = "image"  # of every graph that is served
 SCORE_NAMES = ("logits", "probabilities")  # the outputs of every graph that is served
+
+
+class BundleError(Exception):
+    """An artifact is missing, damaged or of an unknown schema, or has not what is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +45,16 @@ class TensorSpec:
 class ImageSpec(TensorSpec):
     """The input of a graph, (N, H, W, C) uint8, and how a picture becomes one row of it.
 
-    A manifest that says neither means what the only rules so far are: RGB, and the largest central
-    part of the picture's own proportions, resampled to H by W.
+    C is 3, or 1 for `grey`. `models.preprocessing` has the rules; of `resize_to` central-crop has
+    no number, shortest-side one, exact two, height and width. Transparency is laid on white, or
+    ignored as most training pipelines do. A manifest that says nothing means Foldnorm's own rule.
     """
 
-    colour_order: Literal["RGB"] = "RGB"
-    resize: Literal["central-crop"] = "central-crop"
+    colour_order: ColourOrder = "RGB"
+    resize: Resize = "central-crop"
+    resize_to: tuple[int, ...] = ()
+    interpolation: Interpolation = "lanczos"
+    transparency: Transparency = "white"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -269,10 +283,13 @@ class BestEpoch:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The headline is the last epoch, single view; the best one stands beside it."""
+    """The headline is the last epoch, single view; the best one stands beside it.
+
+    There is none where Foldnorm did not train the network.
+    """
 
     test: TestMetrics
-    best_epoch: BestEpoch
+    best_epoch: BestEpoch | None = None
     test_time_augmentation: AugmentedMetrics | None = None
 
 
@@ -331,8 +348,27 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class PackedFrom:
+    """The network of others that was packed (`foldnorm pack`), and how."""
+
+    file: str  # its name, or what made it
+    sha256: str  # of the ONNX file, as it came
+    size_bytes: int
+    producer: str  # of the file, as it says
+    licence: str | None
+    pixels: str  # what the graph does with an image before the network, in words
+    scores: str  # where the logits were found
+    golden: str  # what the golden images are
+    environment: dict[str, Any]  # commit, versions and hardware of the measurements
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """The contract between training and serving."""
+    """The contract between training and serving.
+
+    What only training knows is missing where Foldnorm did not train the network: `history`,
+    `provenance`, and `metrics` until they are measured. Then `packed` says where it came from.
+    """
 
     schema_version: int
     name: str
@@ -343,9 +379,38 @@ class Manifest:
     outputs: tuple[TensorSpec, ...]
     graphs: dict[Variant, GraphRecord]
     golden: FileRecord
-    history: FileRecord
-    fold: FoldReport | None
-    metrics: Metrics
-    provenance: Provenance
+    history: FileRecord | None = None
+    fold: FoldReport | None = None
+    metrics: Metrics | None = None
+    provenance: Provenance | None = None
     quantization: QuantizationReport | None = None
     temperature: TemperatureReport | None = None
+    packed: PackedFrom | None = None
+
+    @property
+    def trained(self) -> Provenance:
+        """How the network was trained.
+
+        Raises:
+            BundleError: Foldnorm did not train it.
+        """
+        if self.provenance is None:
+            raise BundleError(
+                f"{self.name} {self.version} was packed and not trained by Foldnorm: no recipe and "
+                "no run is known of it; name an artifact that 'foldnorm export' made"
+            )
+        return self.provenance
+
+    @property
+    def measured(self) -> Metrics:
+        """What it was measured to be.
+
+        Raises:
+            BundleError: it was not measured.
+        """
+        if self.metrics is None:
+            raise BundleError(
+                f"{self.name} {self.version} was packed without labelled images, so no accuracy is "
+                "known; pack it again with --data FOLDER"
+            )
+        return self.metrics

@@ -63,9 +63,13 @@ class Catalogue:
         return self._by_name[name]
 
     def find_all(self, names: str | None) -> tuple[ServedModel, ...]:
-        """Return the models of comma-separated names, each once; for none the newest of all."""
+        """Return the models of comma-separated names, each once.
+
+        For none the newest of all that know the default model's classes.
+        """
         if names is None:
-            return self.newest
+            labels = self.default.labels
+            return tuple(model for model in self.newest if model.labels == labels)
         found = [self.find(name.strip()) for name in names.split(",")]
         return tuple(dict.fromkeys(found))
 

@@ -14,8 +14,8 @@ from models.bundle import load_catalogue
 from service.inference.startup_checks import MAX_SUMMED_PRODUCTS
 from training.data.cifar10 import load_test_split
 from training.errors import GraphError
+from training.evaluation.graph_statistics import node_counts
 from training.evaluation.onnx_runner import GraphRunner
-from training.export.graph_statistics import node_counts
 from training.folding.proof.tolerances import rounding_allowance
 from training.recipes.recipe import available_recipes, load_recipe
 from training.release.model_card import CARD_FILE, model_card

@@ -56,7 +56,7 @@ def calibrate(
 
 
 def _print_report(artifact: Bundle) -> None:
-    report, after = artifact.manifest.temperature, artifact.manifest.metrics.test
+    report, after = artifact.manifest.temperature, artifact.manifest.measured.test
     assert report is not None, "a calibrated release has a report"
     before = report.test_before
     table = Table("", "before", "after", title=f"temperature {report.temperature:.3f}")

@@ -23,6 +23,7 @@ EXTRAS = {
     "runs": "train",
     "study": "train",  # its report needs study, its --ray needs ray
     "export": "train",
+    "pack": "fold",
     "fold": "fold",
     "doctor": "fold",
     "quantize": "train",

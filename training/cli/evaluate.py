@@ -83,12 +83,12 @@ def _stated_metrics(artifact: Bundle, variant: Variant) -> TestMetrics | None:
     report = artifact.manifest.quantization
     if variant == "int8" and report is not None:
         return report.effect.test
-    return artifact.manifest.metrics.test if variant == artifact.served_variant else None
+    return artifact.manifest.measured.test if variant == artifact.served_variant else None
 
 
 def _stated_views(artifact: Bundle, variant: Variant) -> AugmentedMetrics | None:
     served = variant == artifact.served_variant
-    return artifact.manifest.metrics.test_time_augmentation if served else None
+    return artifact.manifest.measured.test_time_augmentation if served else None
 
 
 def _variant(name: str | None) -> Variant | None:

@@ -41,5 +41,5 @@ def export(
     recipe = recipe_from_dict(checkpoint.recipe, "the checkpoint's recipe")
     dataset = open_dataset(data_dir, recipe.data)
     artifact = release(checkpoint, version, dataset.load_test(images_of(checkpoint)), output)
-    test = artifact.manifest.metrics.test
+    test = artifact.manifest.measured.test
     typer.echo(f"wrote {artifact.path}: {test.accuracy:.2%} of {test.images:,} test images")

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from models.bundle import load_bundle
+from models.bundle import Bundle, load_bundle
 from training.cli.commands import missing_package, sizes_by_name
 from training.errors import UntestedError, VerificationError
 from training.folding.fold_report import verdict_report, verdict_table
 from training.folding.onnx_frontend import read_model
 from training.folding.proof import Verdict, compare_models
+from training.release.packing.proof import check_packed
 
 SCHEMA = 1
 
@@ -47,8 +48,9 @@ def verify(
     """Prove two ONNX files the same but for rounding, or an artifact's graphs on the test set.
 
     Of an artifact: torch = unfolded = folded; an int8 graph is checked to be their rounding, and
-    measured again. Exit code 0 if the proof holds, 3 if it fails, 4 if nothing could be tested, 2
-    for bad input.
+    measured again. One that was packed is proved on seeded inputs, without --data-dir.
+
+    Exit code 0 if the proof holds, 3 if it fails, 4 if nothing could be tested, 2 for bad input.
     """
     if other is None:
         if data is not None or size:
@@ -71,6 +73,10 @@ def _verify_artifact(
 ) -> None:
     if artifact.suffix == ".onnx" and not artifact.is_dir():
         raise typer.BadParameter(f"{artifact} is one model; name a second one to compare it with")
+    released = load_bundle(artifact)
+    if released.manifest.packed is not None:
+        _verify_packed(released, data_dir, as_json=as_json)
+        return
     if data_dir is None:
         raise typer.BadParameter("an artifact is proved on the test set: Missing option --data-dir")
     try:
@@ -83,7 +89,6 @@ def _verify_artifact(
         raise missing_package("verify", error, "train") from error
     if threads:
         torch.set_num_threads(threads)
-    released = load_bundle(artifact)
     verdict = check_artifact(released, load_test_split(data_dir))
     if as_json:
         document = {
@@ -100,6 +105,17 @@ def _verify_artifact(
         console.print(f"verdict: {'the proof holds' if verdict.holds else 'THE PROOF FAILS'}")
     if not verdict.holds:
         raise VerificationError(f"{artifact}: the proof fails; do not serve this artifact")
+
+
+def _verify_packed(artifact: Bundle, data_dir: Path | None, *, as_json: bool) -> None:
+    if data_dir is not None:
+        raise typer.BadParameter(
+            f"{artifact.name} was packed, and is proved on seeded inputs: leave --data-dir out"
+        )
+    graphs = artifact.manifest.graphs
+    one, other = graphs.get("unfolded"), graphs[artifact.served_variant]
+    files = (artifact.path / (one or other).file, artifact.path / other.file)
+    _report_files(*files, check_packed(artifact), as_json=as_json)
 
 
 def _report_files(model: Path, other: Path, verdict: Verdict, *, as_json: bool) -> None:

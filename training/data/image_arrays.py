@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +16,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from models.manifest import ImageSpec
-from models.preprocessing import PictureError, decode_image
+from models.preprocessing import FORMATS, preprocess
 from training.client.load.machine import free_memory_bytes, usable_cpus
 from training.data.cifar10 import Split
 from training.data.image_folder import ImageFile
@@ -74,7 +78,8 @@ def decode_files(
     labels = np.array([file.label for file in files], np.int64)
     read = np.ones(len(files), dtype=bool)
     lines, skipped = [], []
-    with ThreadPoolExecutor(usable_cpus() or 1) as threads:
+    with warnings.catch_warnings(), ThreadPoolExecutor(usable_cpus() or 1) as threads:
+        warnings.simplefilter("ignore")  # Pillow's, of odd metadata; what it cannot read it raises
         for start in range(0, len(files), FILES_AT_ONCE):
             rows = range(start, min(start + FILES_AT_ONCE, len(files)))
             decode = partial(_decode_file, spec=spec, images=images)
@@ -109,7 +114,27 @@ def _decode_file(
     if not content:
         return DataError(f"{path} is empty (0 bytes)")
     try:
-        images[row] = decode_image(content, spec, MAX_PIXELS)
-    except PictureError as exc:
-        return DataError(f"{path}: {exc}")
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels <= MAX_PIXELS:
+                images[row] = preprocess(image, spec)
+    except Exception as exc:  # a damaged file makes Pillow raise nearly anything
+        return DataError(_not_decoded(path, content, exc))
+    if pixels > MAX_PIXELS:
+        return DataError(
+            f"{path} has {pixels:,} pixels; at most {MAX_PIXELS:,} are decoded, make it smaller"
+        )
     return hashlib.sha256(content).hexdigest()
+
+
+def _not_decoded(path: Path, content: bytes, error: Exception) -> str:
+    """Return why a file is no image, and what it is where Pillow knows it."""
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        found = str(error).partition(" exceeds")[0]  # Pillow names a limit of its own
+        return f"{path}: {found}; at most {MAX_PIXELS:,} are decoded, make it smaller"
+    if not isinstance(error, UnidentifiedImageError):
+        return f"{path} is damaged ({type(error).__name__}: {error})"
+    taken = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]} are taken"
+    with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as image:
+        return f"{path} is of the type {image.format}, and {taken}: convert it"
+    return f"{path} is no image that is known; {taken}"

@@ -6,19 +6,25 @@ import platform
 import subprocess
 from collections.abc import Collection
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+import onnxruntime
 
 from training.client.load.machine import processor_name, usable_cpus
+
+if TYPE_CHECKING:  # what packs an ONNX file has no torch
+    import torch
 
 INTEGER_INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni")
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Return commit, versions and hardware as plain JSON values."""
+    import torch
+
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": source_commit(),
@@ -33,10 +39,34 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def describe_onnx_environment() -> dict[str, Any]:
+    """Return commit, versions and hardware, as plain JSON values, where torch has no part."""
+    packages = ("onnx", "onnx-ir", "numpy", "pillow")
+    versions = {name: metadata.version(name) for name in packages}
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": source_commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **versions,
+            "onnxruntime": onnxruntime.__version__,  # of either of its two packages
+        },
+        "device": "cpu",
+        "hardware": _processor(),
+        "threads": 1,
+    }
+
+
 def hardware_name(device: torch.device) -> str:
     """Return the GPU's name, or the processor's with the number of cores this process may use."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    return _processor()
+
+
+def _processor() -> str:
     return f"{processor_name()}, {usable_cpus()} cores"
 
 

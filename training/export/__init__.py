@@ -1,4 +1,4 @@
-"""From a torch network to the ONNX graph that is served, and what can be counted on it.
+"""From a torch network to the ONNX graph that is served.
 
 Knows no run and no artifact: `training.release` makes those.
 """

@@ -22,9 +22,10 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 from torch import nn
 
+from models.manifest import INPUT_NAME, SCORE_NAMES
 from models.networks import AirNet, KerasCnn
 from training.errors import ExportError
-from training.export.served_network import INPUT_NAME, OUTPUT_NAMES, ServedNetwork
+from training.export.served_network import ServedNetwork
 
 OPSET = 20
 PREFIX = "network."  # of the parameters' names, as `ServedNetwork` holds the network
@@ -87,7 +88,7 @@ def export_onnx(network: nn.Module, image_shape: tuple[int, ...]) -> onnx.ModelP
                 optimize=False,
                 opset_version=OPSET,
                 input_names=[INPUT_NAME],
-                output_names=list(OUTPUT_NAMES),
+                output_names=list(SCORE_NAMES),
                 dynamic_shapes={"image": {0: torch.export.Dim("N")}},
                 external_data=False,
                 verbose=False,
@@ -95,7 +96,10 @@ def export_onnx(network: nn.Module, image_shape: tuple[int, ...]) -> onnx.ModelP
     except Exception as exc:  # whatever torch.export says of a stranger's forward
         if isinstance(network, OUR_NETWORKS):
             raise
-        raise ExportError(_not_exportable(network, exc)) from exc
+        raise ExportError(
+            f"torch cannot export {type(network).__name__} with a free batch size "
+            f"({_first_cause(exc)}); let its forward depend on no value and on no batch size"
+        ) from exc
     assert program is not None, "the dynamo exporter returns a program"
     model = onnx_ir.to_proto(_named_by_layers(_clean(program.model)))
     model.producer_name, model.producer_version = "foldnorm", ""
@@ -107,17 +111,43 @@ def export_onnx(network: nn.Module, image_shape: tuple[int, ...]) -> onnx.ModelP
     return model
 
 
-def _not_exportable(network: nn.Module, error: Exception) -> str:
-    """Return why torch cannot export a network; the innermost cause says it best."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    first = next((line for line in str(cause).splitlines() if line.strip()), "no reason given")
-    return (
-        f"torch cannot export {type(network).__name__} to ONNX with a free batch size "
-        f"({type(cause).__name__}: {first.strip()}); let its forward depend on no value and no "
-        "batch size"
-    )
+def export_classifier(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    """Return the graph of anybody's classifier as it stands, batch norms too, with a free batch.
+
+    example (N, C, H, W) -> scores (N, classes). Layers keep their names.
+
+    Raises:
+        ExportError: it is in training mode, or torch cannot export it.
+    """
+    if network.training:
+        raise ExportError("the network is in training mode; call eval() before packing it")
+    try:
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                optimize=False,
+                opset_version=OPSET,
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises what the network's code raises
+        raise ExportError(
+            f"torch cannot export {type(network).__name__} ({_first_cause(error)}); export it to ONNX yourself, "
+            "and pack the file"
+        ) from error
+    assert program is not None, "the dynamo exporter returns a program"
+    return onnx_ir.to_proto(_named_by_layers(_clean(program.model), prefix=""))
+
+
+def _first_cause(error: BaseException) -> str:
+    """Return in one line what an export failed of: the innermost cause says it best."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first.strip()}"
 
 
 def _clean(model: onnx_ir.Model) -> onnx_ir.Model:
@@ -135,13 +165,13 @@ def _clean(model: onnx_ir.Model) -> onnx_ir.Model:
     return cleaning(model).model
 
 
-def _named_by_layers(model: onnx_ir.Model) -> onnx_ir.Model:
+def _named_by_layers(model: onnx_ir.Model, prefix: str = PREFIX) -> onnx_ir.Model:
     """Name each node that has parameters as the network names the layer, `conv1` or `conv1_bn`."""
     taken: set[str] = set()
     for node in model.graph:
         names = (value.name or "" for value in node.inputs if value is not None)
-        parameter = next((name for name in names if name.startswith(PREFIX)), None)
-        layer = parameter and parameter.removeprefix(PREFIX).rpartition(".")[0]
+        parameter = next((name for name in names if name.startswith(prefix) and "." in name), None)
+        layer = parameter and parameter.removeprefix(prefix).rpartition(".")[0]
         if layer and layer not in taken:
             taken.add(layer)
             node.name = layer

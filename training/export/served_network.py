@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-INPUT_NAME = "image"
-OUTPUT_NAMES = ("logits", "probabilities")
-
 
 class ServedNetwork(nn.Module):
     """Preprocessing, network and softmax in one graph, so that serving cannot skew from training.

@@ -39,10 +39,10 @@ from training.release.folder import (
     HISTORY_FILE,
     file_record,
     free_place,
+    graph_records,
     new_folder,
     write_manifest,
 )
-from training.release.manifest import graph_records
 from training.release.model_card import write_model_card
 from training.release.release import export_graphs, verify_artifact_graphs, write_files
 from training.trainer.run.checkpoint import Checkpoint
@@ -108,7 +108,7 @@ def release_calibrated(
             history=file_record(temporary / HISTORY_FILE),
             fold=FoldReport(graphs.layers, verification.fold) if verification.fold else None,
             metrics=replace(
-                manifest.metrics,
+                manifest.measured,
                 test=measure(after, test.labels, manifest.labels),
                 test_time_augmentation=measure_augmented(runner, test),
             ),
@@ -158,7 +158,7 @@ def _require_sibling(artifact: Bundle, recipe: Recipe, sibling: Checkpoint) -> N
             f"the run of {recipe.name} began with {describe_origin(sibling.origin)}, which may "
             "have been trained on the images that it holds out; train one from random weights"
         )
-    source = recipe_from_dict(artifact.manifest.provenance.recipe, artifact.path.name)
+    source = recipe_from_dict(artifact.manifest.trained.recipe, artifact.path.name)
     wanted, found = (_decisive(one) for one in (source, recipe))
     for key, value in wanted.items():
         if found[key] != value:

@@ -1,10 +1,13 @@
-"""The verdict on a fold as the manifest states it: on the test images and on adversarial ones."""
+"""The verdict on a fold as the manifest states it: on images, and on adversarial ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from models.manifest import FoldProof
+from models.manifest import FoldedLayer, FoldProof
+from training.folding.engine.report_row import Row
 from training.folding.proof.tolerances import (
     FourLogits,
     label_changes,
@@ -33,4 +36,19 @@ def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
         label_changes=changes,
         unexplained_label_changes=unexplained,
         holds=max(test.error_ratio(), adversarial.error_ratio()) <= 1 and unexplained == 0,
+    )
+
+
+def folded_layers(rows: Iterable[Row]) -> tuple[FoldedLayer, ...]:
+    """Return what became of each batch norm."""
+    return tuple(
+        FoldedLayer(
+            norm=row.norm.name,
+            channels=row.norm.channels,
+            into=", ".join(row.into) or None,
+            reason=row.reason,
+            largest_scale=row.largest_scale,
+        )
+        for row in rows
+        if row.is_norm
     )

@@ -9,14 +9,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import onnx
+
 from models.bundle import MANIFEST_FILE, VERSION_PATTERN
-from models.manifest import FileRecord, Manifest, Variant
+from models.manifest import FileRecord, GraphRecord, Latency, Manifest, Variant
 from training.errors import ExportError
+from training.evaluation.graph_statistics import multiply_accumulates, node_counts, parameter_count
 
 GRAPH_FILES: dict[Variant, str] = {
     "folded": "model.onnx",
@@ -71,6 +74,25 @@ def new_folder(target: Path) -> Iterator[Path]:
 def file_record(path: Path) -> FileRecord:
     """Return the name and hash of a written file."""
     return FileRecord(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def graph_records(
+    models: Mapping[Variant, onnx.ModelProto], latency: Mapping[Variant, tuple[Latency, ...]]
+) -> dict[Variant, GraphRecord]:
+    """Return what is stated of each graph's file."""
+    return {
+        variant: GraphRecord(
+            file=GRAPH_FILES[variant],
+            sha256=hashlib.sha256(content := model.SerializeToString()).hexdigest(),
+            size_bytes=len(content),
+            opset=model.opset_import[0].version,
+            nodes=node_counts(model),
+            parameters=parameter_count(model),
+            macs=multiply_accumulates(model),
+            latency=latency[variant],
+        )
+        for variant, model in models.items()
+    }
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

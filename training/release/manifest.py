@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
-from collections.abc import Mapping
 
-import onnx
 import torch
 
 from models.history import EpochRecord
 from models.manifest import (
+    INPUT_NAME,
     SCHEMA_VERSION,
+    SCORE_NAMES,
     BestEpoch,
     FileRecord,
     FoldReport,
@@ -19,7 +18,6 @@ from models.manifest import (
     ImageFolder,
     ImageSpec,
     InitialWeights,
-    Latency,
     Manifest,
     Metrics,
     Provenance,
@@ -32,10 +30,7 @@ from training.evaluation.environment import describe_environment
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
 from training.evaluation.test_time_augmentation import measure_augmented
-from training.export.graph_statistics import multiply_accumulates, node_counts, parameter_count
-from training.export.served_network import INPUT_NAME, OUTPUT_NAMES
 from training.recipes import Recipe
-from training.release.folder import GRAPH_FILES
 from training.trainer.run.checkpoint import Checkpoint
 
 PENDING = FileRecord("", "")  # of a file that is not written yet
@@ -65,7 +60,7 @@ def build_manifest(
         title=recipe.title,
         labels=labels,
         input=ImageSpec(INPUT_NAME, "uint8", ("N", *test.images.shape[1:])),
-        outputs=tuple(TensorSpec(name, "float32", ("N", len(labels))) for name in OUTPUT_NAMES),
+        outputs=tuple(TensorSpec(name, "float32", ("N", len(labels))) for name in SCORE_NAMES),
         graphs=graphs,
         golden=PENDING,
         history=PENDING,
@@ -88,25 +83,6 @@ def labels_of(checkpoint: Checkpoint) -> tuple[str, ...]:
     """Return the names of a run's classes."""
     images = images_of(checkpoint)
     return tuple(images.train) if images else LABELS
-
-
-def graph_records(
-    models: Mapping[Variant, onnx.ModelProto], latency: Mapping[Variant, tuple[Latency, ...]]
-) -> dict[Variant, GraphRecord]:
-    """Return what is stated of each graph's file."""
-    return {
-        variant: GraphRecord(
-            file=GRAPH_FILES[variant],
-            sha256=hashlib.sha256(content := model.SerializeToString()).hexdigest(),
-            size_bytes=len(content),
-            opset=model.opset_import[0].version,
-            nodes=node_counts(model),
-            parameters=parameter_count(model),
-            macs=multiply_accumulates(model),
-            latency=latency[variant],
-        )
-        for variant, model in models.items()
-    }
 
 
 def _provenance(checkpoint: Checkpoint, history: list[EpochRecord]) -> Provenance:

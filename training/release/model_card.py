@@ -6,14 +6,18 @@ from typing import Any
 
 from models.bundle import Bundle
 from models.manifest import (
+    BestEpoch,
     FoldReport,
     InitialWeights,
     Manifest,
+    Metrics,
+    PackedFrom,
     QuantizationReport,
     TemperatureReport,
 )
 
 CARD_FILE = "README.md"
+MAX_LABELS = 20  # that the card names
 
 
 def write_model_card(artifact: Bundle) -> None:
@@ -23,13 +27,11 @@ def write_model_card(artifact: Bundle) -> None:
 
 def model_card(manifest: Manifest) -> str:
     """Return the card as Markdown."""
-    sections = [
-        f"# {manifest.name} {manifest.version}\n\n{manifest.title}.",
-        _use(manifest),
-        _accuracy(manifest),
-        _graphs(manifest),
-        _training(manifest),
-    ]
+    sections = [f"# {manifest.name} {manifest.version}\n\n{manifest.title}.", _use(manifest)]
+    if manifest.metrics:
+        sections.append(_accuracy(manifest, manifest.metrics))
+    sections.append(_graphs(manifest))
+    sections.append(_origin(manifest.packed) if manifest.packed else _training(manifest))
     if manifest.fold:
         sections.append(_fold(manifest.fold))
     if manifest.temperature:
@@ -40,25 +42,44 @@ def model_card(manifest: Manifest) -> str:
 
 
 def _use(manifest: Manifest) -> str:
-    labels = ", ".join(manifest.labels)
     shape = ", ".join(map(str, manifest.input.shape))
-    _, height, width, _ = manifest.input.shape
     outputs = " and ".join(f"`{output.name}`" for output in manifest.outputs)
     return (
         "## Use\n\n"
         f"Input `{manifest.input.name}`: {manifest.input.dtype} `[{shape}]`, RGB, 0 to 255; "
         f"the graph scales it. Outputs {outputs}: float32 `[N, {len(manifest.labels)}]`. "
-        f"Classes in order: {labels}.\n\n"
-        f"Trained on {_images(manifest)} of {height} by {width} pixels; it names one of the "
-        f"{'ten' if len(manifest.labels) == 10 else len(manifest.labels)} classes for "
-        "anything it is shown, and was measured on nothing else."
+        f"{_classes(manifest.labels)}\n\n{_shown(manifest)}"
+    )
+
+
+def _classes(labels: tuple[str, ...]) -> str:
+    if len(labels) > MAX_LABELS:
+        return f"{len(labels):,} classes; the manifest names them."
+    return f"Classes in order: {', '.join(labels)}."
+
+
+def _shown(manifest: Manifest) -> str:
+    """Return what pictures become, and what the network was made for."""
+    spec = manifest.input
+    height, width, _ = spec.image_shape
+    if not manifest.packed:
+        number = "ten" if len(manifest.labels) == 10 else f"{len(manifest.labels):,}"
+        return (
+            f"Trained on {_images(manifest)} of {height} by {width} pixels; it names one of the "
+            f"{number} classes for anything it is shown, and was measured on nothing else."
+        )
+    return (
+        f"A picture is turned upright and resized by the rule {spec.resize} "
+        f"({', '.join(map(str, spec.resize_to))}; {spec.interpolation}), then its central {height} "
+        f"by {width} pixels are cut out. The network names one of its classes for anything it is "
+        "shown."
     )
 
 
 def _images(manifest: Manifest) -> str:
     """Return what a network was trained on, for a sentence."""
-    folder = manifest.provenance.images
-    if folder is None:
+    folder = manifest.provenance and manifest.provenance.images
+    if not folder:
         return "CIFAR-10 photographs"
     how = f"drawn by seed {folder.test_seed}" if folder.split == "drawn" else "as given"
     return (
@@ -67,44 +88,55 @@ def _images(manifest: Manifest) -> str:
     )
 
 
-def _accuracy(manifest: Manifest) -> str:
-    test, best = manifest.metrics.test, manifest.metrics.best_epoch
+def _accuracy(manifest: Manifest, metrics: Metrics) -> str:
+    test, best = metrics.test, metrics.best_epoch
     low, high = test.accuracy_interval_95
     rows = "\n".join(f"| {name} | {share:.1%} |" for name, share in test.per_class_accuracy.items())
     return (
         "## Accuracy\n\n"
-        f"**{test.accuracy:.2%}** of the {test.images:,} test images, single view, after "
+        f"**{test.accuracy:.2%}** of the {test.images:,} test images, single view"
         f"{_last_epoch(manifest)} (95 % interval {low:.2%} to {high:.2%}). "
-        f"Loss {test.loss:.4f}, expected calibration error {test.expected_calibration_error:.4f}. "
-        f"The epoch that did best on the test set was {best.epoch} with {best.test_accuracy:.2%}; "
-        "it was picked by looking at that set, so it estimates nothing.\n\n"
-        f"{_below_headline(manifest)}"
+        f"Loss {test.loss:.4f}, expected calibration error {test.expected_calibration_error:.4f}."
+        f"{_best_epoch(best)}\n\n"
+        f"{_below_headline(manifest, metrics)}"
         f"| class | accuracy |\n|---|---|\n{rows}"
     )
 
 
 def _last_epoch(manifest: Manifest) -> str:
-    """Return which epoch's weights these are."""
+    """Return which epoch's weights these are, where Foldnorm trained them."""
     made = manifest.provenance
+    if not made:
+        return ""
     if not made.selected:
-        return f"the last of {made.epochs} epochs"
+        return f", after the last of {made.epochs} epochs"
     return (
-        f"epoch {made.selected.epoch}, selected for its {made.selected.accuracy:.2%} of "
+        f", after epoch {made.selected.epoch}, selected for its {made.selected.accuracy:.2%} of "
         f"{made.selected.images:,} training images that were held out"
     )
 
 
-def _below_headline(manifest: Manifest) -> str:
+def _best_epoch(best: BestEpoch | None) -> str:
+    if not best:
+        return ""
+    return (
+        f" The epoch that did best on the test set was {best.epoch} with {best.test_accuracy:.2%}; "
+        "it was picked by looking at that set, so it estimates nothing."
+    )
+
+
+def _below_headline(manifest: Manifest, metrics: Metrics) -> str:
     """Return what stands below the headline: test-time augmentation, and the norms as trained."""
     text = ""
-    views = manifest.metrics.test_time_augmentation
+    views = metrics.test_time_augmentation
     if views:
         low, high = views.accuracy_interval_95
         text += (
             f"With test-time augmentation, which the service does not do: {views.accuracy:.2%} "
             f"({low:.2%} to {high:.2%}) over {views.views} views of each image, {views.method}.\n\n"
         )
-    before = manifest.provenance.accuracy_before_recalibration
+    made = manifest.provenance
+    before = made.accuracy_before_recalibration if made else None
     if before is not None:
         text += (
             "The statistics of the batch norms were computed anew on the training images without "
@@ -137,15 +169,27 @@ def _graphs(manifest: Manifest) -> str:
 
 def _hardware(manifest: Manifest) -> str:
     """Return where the run times were measured: an int8 graph's later than the others'."""
-    machine = str(manifest.provenance.export["hardware"])
+    made = manifest.packed.environment if manifest.packed else manifest.trained.export
+    machine = str(made["hardware"])
     report = manifest.quantization
     if report is None or report.environment["hardware"] == machine:
         return machine
     return f"{machine} (int8: {report.environment['hardware']})"
 
 
+def _origin(packed: PackedFrom) -> str:
+    """Return where a network came from that Foldnorm did not train."""
+    return (
+        "## Origin\n\n"
+        f"Packed from `{packed.file}` ({packed.size_bytes:,} bytes, SHA-256 `{packed.sha256}`), "
+        f"written by {packed.producer}; licence: {packed.licence or 'not stated'}. In the graph, "
+        f"before the network: {packed.pixels}. Scores: {packed.scores}. Golden batch: "
+        f"{packed.golden}."
+    )
+
+
 def _training(manifest: Manifest) -> str:
-    provenance = manifest.provenance
+    provenance = manifest.trained
     recipe = provenance.recipe
     session = provenance.sessions[-1]
     versions = ", ".join(f"{name} {version}" for name, version in session["versions"].items())

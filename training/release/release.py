@@ -20,21 +20,22 @@ from models.history import EpochRecord, write_history
 from models.manifest import FoldedLayer, FoldReport, Variant
 from training.data.cifar10 import Split
 from training.errors import ExportError, VerificationError
+from training.evaluation.graph_statistics import node_counts
 from training.evaluation.latency import ROUNDS, measure_latency
 from training.export.exporter import export_onnx
-from training.export.graph_statistics import node_counts
-from training.folding.engine.report_row import Row
 from training.folding.onnx_frontend import fold_model
+from training.release.fold_proof import folded_layers
 from training.release.folder import (
     GOLDEN_FILE,
     GRAPH_FILES,
     HISTORY_FILE,
     file_record,
     free_place,
+    graph_records,
     new_folder,
     write_manifest,
 )
-from training.release.manifest import build_manifest, graph_records, labels_of
+from training.release.manifest import build_manifest, labels_of
 from training.release.model_card import write_model_card
 from training.release.verification import Verification, exact_logits, verify_graphs
 from training.trainer.networks import check_fits
@@ -117,18 +118,8 @@ def export_graphs(network: nn.Module, image_shape: tuple[int, ...]) -> Graphs:
     if not node_counts(exported).get("BatchNormalization"):
         return Graphs({"plain": exported}, ())
     folded = fold_model(onnx_ir.from_proto(exported))
-    layers = tuple(_folded_layer(row) for row in folded.rows if row.is_norm)
+    layers = folded_layers(folded.rows)
     return Graphs({"folded": onnx_ir.to_proto(folded.model), "unfolded": exported}, layers)
-
-
-def _folded_layer(row: Row) -> FoldedLayer:
-    return FoldedLayer(
-        norm=row.norm.name,
-        channels=row.norm.channels,
-        into=", ".join(row.into) or None,
-        reason=row.reason,
-        largest_scale=row.largest_scale,
-    )
 
 
 def verify_artifact_graphs(

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.manifest import FoldProof
+from models.manifest import INPUT_NAME, FoldProof
 from training.evaluation.onnx_runner import BATCH_SIZE, GraphRunner
-from training.export.served_network import INPUT_NAME, ServedNetwork
+from training.export.served_network import ServedNetwork
 from training.folding.onnx_frontend import fold_model
 from training.folding.proof.inputs.adversarial import adversarial_images
 from training.folding.proof.running.precision import in_float64

@@ -19,7 +19,7 @@ from service.api.problems import problem_responses
 from service.api.state import service_state
 from service.api.v1.evaluation import EvaluationComparison, Evaluations
 from service.api.v1.predictions import comparisons, predictions
-from service.api.v1.query import predict_query
+from service.api.v1.query import TOP_K, predict_query
 from service.api.v1.schemas import CompareAnswer, CompareTiming, ModelIdentity, ModelPredictions
 from service.api.v1.upload import BODY_SCHEMA, ERRORS, elapsed_ms
 from service.errors import DrainingError, MalformedRequestError
@@ -36,9 +36,10 @@ router = APIRouter(tags=["compare"])
 async def compare(
     request: Request,
     models: Annotated[
-        str | None, Query(description="Comma-separated names; unset, every model.")
+        str | None,
+        Query(description="Comma-separated names; unset, every model of the default's classes."),
     ] = None,
-    top_k: Annotated[int, Query(description="How many labels per image and model.")] = 5,
+    _top_k: Annotated[int | None, Query(alias="top_k", description=TOP_K)] = None,
     _timeout_ms: Annotated[
         int | None,
         Query(
@@ -57,7 +58,7 @@ async def compare(
     query = predict_query(request.scope["query_string"])
     served = service.catalogue.find_all(models)
     check_comparable(served)
-    query.checked_top_k(len(served[0].labels))
+    top_k = [query.checked_top_k(len(model.labels)) for model in served]
     with service.admission.work():
         async with deadline(query.limit_ms(service.settings.deadline_ms)):
             files = await read_images(request, service.limits)
@@ -71,11 +72,11 @@ async def compare(
         models=[
             ModelPredictions(
                 model=ModelIdentity(name=model.name, version=model.version, variant=model.variant),
-                predictions=predictions(rounds[-1].scores, model.labels, top_k),
+                predictions=predictions(rounds[-1].scores, model.labels, shown),
             )
-            for model, rounds in zip(served, results, strict=True)
+            for model, rounds, shown in zip(served, results, top_k, strict=True)
         ],
-        images=comparisons([rounds[-1].scores for rounds in results]),
+        images=comparisons([rounds[-1].scores for rounds in results], alike=same_labels(served)),
         timing_ms=CompareTiming(
             decode=decode_ms,
             run={
@@ -131,14 +132,15 @@ def check_comparable(models: Sequence[ServedModel]) -> None:
     """Refuse a comparison that would say nothing.
 
     Raises:
-        MalformedRequestError: fewer than two models, or models of different classes.
+        MalformedRequestError: fewer than two models.
     """
     if len(models) < 2:
         names = ", ".join(model.name for model in models)
-        raise MalformedRequestError(f"comparing takes at least 2 models, not only {names}")
-    for model in models[1:]:
-        if model.labels != models[0].labels:
-            raise MalformedRequestError(
-                f"{models[0].name} and {model.name} know different classes; compare models of "
-                "the same data"
-            )
+        raise MalformedRequestError(
+            f"comparing takes at least 2 models, not only {names}; name several in models="
+        )
+
+
+def same_labels(models: Sequence[ServedModel]) -> bool:
+    """Return whether the models know the same classes, in one order."""
+    return len({model.labels for model in models}) == 1

@@ -20,6 +20,7 @@ from models.manifest import (
     BestEpoch,
     FoldReport,
     GraphRecord,
+    Provenance,
     QuantizationReport,
     SelectedEpoch,
     TemperatureReport,
@@ -54,7 +55,10 @@ class ModelEvaluation(BaseModel):
     name: str
     version: str
     title: str
-    test: TestMetrics = Field(description="Single view; of the last epoch, or the selected one.")
+    test: TestMetrics | None = Field(
+        description="Single view; of the last epoch, or the selected one. Null where nothing was "
+        "measured."
+    )
     selected: SelectedEpoch | None = Field(
         description="The epoch that was taken for its accuracy on training images that were held "
         "out; null where it is the last one."
@@ -62,10 +66,13 @@ class ModelEvaluation(BaseModel):
     test_time_augmentation: AugmentedMetrics | None = Field(
         description="Over several views of each image, as the service does not look at them."
     )
-    best_epoch: BestEpoch = Field(description="Selected on the test set: it estimates nothing.")
+    best_epoch: BestEpoch | None = Field(
+        description="Selected on the test set: it estimates nothing. Null where Foldnorm did not "
+        "train the network; then the history is empty."
+    )
     epochs_to: list[EpochsTo]
     history: list[EpochRecord]
-    training: TrainingCost
+    training: TrainingCost | None
     graphs: dict[Variant, GraphRecord] = Field(
         description="Per variant: parameters, MACs, size, operators, and run time alone in "
         "onnxruntime at both extremes of its optimization."
@@ -94,7 +101,9 @@ class PairComparison(BaseModel):
 
     first: str
     second: str
-    accuracy_difference: float = Field(description="Second minus first, as a share.")
+    accuracy_difference: float | None = Field(
+        description="Second minus first, as a share; null where one was not measured."
+    )
     mcnemar: PairedTest | None = Field(
         description="Null where the two were not, or not provably, measured on the same images."
     )
@@ -132,29 +141,32 @@ def compare_evaluations(bundles: Sequence[Bundle]) -> EvaluationComparison:
 def _evaluation(bundle: Bundle) -> ModelEvaluation:
     manifest = bundle.manifest
     history = bundle.read_history()
-    provenance = manifest.provenance
+    metrics, provenance = manifest.metrics, manifest.provenance
     return ModelEvaluation(
         name=manifest.name,
         version=manifest.version,
         title=manifest.title,
-        test=manifest.metrics.test,
-        selected=provenance.selected,
-        test_time_augmentation=manifest.metrics.test_time_augmentation,
-        best_epoch=manifest.metrics.best_epoch,
+        test=metrics and metrics.test,
+        selected=provenance and provenance.selected,
+        test_time_augmentation=metrics and metrics.test_time_augmentation,
+        best_epoch=metrics and metrics.best_epoch,
         epochs_to=[_epochs_to(history, threshold) for threshold in THRESHOLDS],
         history=history,
-        training=TrainingCost(
-            epochs=provenance.epochs,
-            median_epoch_seconds=provenance.median_epoch_seconds,
-            total_seconds=provenance.total_seconds,
-            hardware=", ".join(
-                dict.fromkeys(str(s.get("hardware", "unknown")) for s in provenance.sessions)
-            ),
-        ),
+        training=provenance and _training_cost(provenance),
         graphs=manifest.graphs,
         fold=manifest.fold,
         temperature=manifest.temperature,
         quantization=manifest.quantization,
+    )
+
+
+def _training_cost(provenance: Provenance) -> TrainingCost:
+    machines = (str(session.get("hardware", "unknown")) for session in provenance.sessions)
+    return TrainingCost(
+        epochs=provenance.epochs,
+        median_epoch_seconds=provenance.median_epoch_seconds,
+        total_seconds=provenance.total_seconds,
+        hardware=", ".join(dict.fromkeys(machines)),
     )
 
 
@@ -164,28 +176,30 @@ def _epochs_to(history: Sequence[EpochRecord], threshold: float) -> EpochsTo:
 
 
 def _pair(first: Bundle, second: Bundle) -> PairComparison:
-    left, right = first.manifest.metrics.test, second.manifest.metrics.test
+    left, right = (bundle.manifest.metrics for bundle in (first, second))
+    both = (left.test, right.test) if left and right else None
     return PairComparison(
         first=f"{first.name}@{first.version}",
         second=f"{second.name}@{second.version}",
-        accuracy_difference=right.accuracy - left.accuracy,
-        mcnemar=_paired_test(left, right) if _same_test_set(first, second) else None,
+        accuracy_difference=both and both[1].accuracy - both[0].accuracy,
+        mcnemar=_paired_test(*both) if both and _same_test_set(first, second) else None,
     )
 
 
 def _same_test_set(first: Bundle, second: Bundle) -> bool:
-    left, right = (
-        (bundle.manifest.metrics.test.images, _test_hash(bundle)) for bundle in (first, second)
-    )
-    return left == right and left[1] is not None
+    left, right = (_test_set(bundle) for bundle in (first, second))
+    return left is not None and left == right
 
 
-def _test_hash(bundle: Bundle) -> str | None:
-    """Return the hash of the images that an artifact was measured on, in whichever set."""
-    provenance = bundle.manifest.provenance
-    if provenance.images:
-        return f"{provenance.images.test_sha256} {provenance.images.test_seed}"  # and their order
-    return provenance.data_md5.get(TEST_FILE)
+def _test_set(bundle: Bundle) -> tuple[int, str] | None:
+    """Return what tells a test set from others: how many images, and the hash of its files."""
+    metrics, provenance = bundle.manifest.metrics, bundle.manifest.provenance
+    if not metrics or not provenance:
+        return None
+    digest = provenance.data_md5.get(TEST_FILE)
+    if folder := provenance.images:
+        digest = f"{folder.test_sha256} in the order of {folder.test_seed}"
+    return (metrics.test.images, digest) if digest else None
 
 
 def _paired_test(left: TestMetrics, right: TestMetrics) -> PairedTest:

@@ -28,7 +28,7 @@ async def list_models(request: Request) -> ModelList:
                 variant=model.variant,
                 title=manifest.title,
                 default=model is service.catalogue.default,
-                test_accuracy=manifest.metrics.test.accuracy,
+                test_accuracy=manifest.metrics.test.accuracy if manifest.metrics else None,
                 parameters=graph.parameters,
                 size_bytes=graph.size_bytes,
             )
@@ -55,6 +55,7 @@ async def model_card(request: Request, name: str) -> ModelCard:
         fold=manifest.fold,
         metrics=manifest.metrics,
         provenance=manifest.provenance,
+        packed=manifest.packed,
         proof=model.proof,
     )
 

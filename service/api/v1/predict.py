@@ -16,7 +16,7 @@ from service.api.middleware.fast_route import FastRoute
 from service.api.problems import problem_responses
 from service.api.state import service_state
 from service.api.v1.predictions import prediction_rows
-from service.api.v1.query import predict_query
+from service.api.v1.query import TOP_K, predict_query
 from service.api.v1.schemas import PredictAnswer
 from service.api.v1.upload import BODY_SCHEMA, ERRORS, elapsed_ms
 
@@ -34,7 +34,7 @@ async def predict(
     _model: Annotated[
         str | None, Query(alias="model", description="Name, or name@version.")
     ] = None,
-    _top_k: Annotated[int, Query(alias="top_k", description="How many labels per image.")] = 5,
+    _top_k: Annotated[int | None, Query(alias="top_k", description=TOP_K)] = None,
     _timeout_ms: Annotated[
         int | None,
         Query(

@@ -33,8 +33,14 @@ def predictions(scores: Scores, labels: Sequence[str], top_k: int) -> list[Predi
     return [Prediction.model_validate(row) for row in prediction_rows(scores, labels, top_k)]
 
 
-def comparisons(all_scores: Sequence[Scores]) -> list[ImageComparison]:
-    """Return for each image how far the models' answers to it differ."""
+def comparisons(all_scores: Sequence[Scores], *, alike: bool) -> list[ImageComparison]:
+    """Return for each image how far the models' answers to it differ.
+
+    `alike` says whether they know the same classes: otherwise nothing can be said.
+    """
+    if not alike:
+        nothing = ImageComparison(agree=None, js_divergence=None, max_logit_difference=None)
+        return [nothing] * len(all_scores[0].logits)
     logits = np.stack([scores.logits for scores in all_scores])  # (models, N, classes)
     probabilities = np.stack([scores.probabilities for scores in all_scores])
     winners = logits.argmax(axis=2)

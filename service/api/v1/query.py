@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from service.errors import MalformedRequestError
 
 DEFAULT_TOP_K = 5
+TOP_K = f"How many labels per image and model; unset, {DEFAULT_TOP_K}, or all of fewer."
 MAX_SHOWN = 60
 
 
@@ -17,15 +18,17 @@ class PredictQuery:
     """The checked query of an image route."""
 
     model: str | None = None
-    top_k: int = DEFAULT_TOP_K
+    top_k: int | None = None  # None: DEFAULT_TOP_K, or all there are
     timeout_ms: int | None = None
 
     def checked_top_k(self, classes: int) -> int:
-        """Return how many labels are asked for.
+        """Return how many labels are asked for of a model of so many classes.
 
         Raises:
             MalformedRequestError: not between 1 and the number of classes.
         """
+        if self.top_k is None:
+            return min(DEFAULT_TOP_K, classes)
         if not 1 <= self.top_k <= classes:
             raise MalformedRequestError(
                 f"top_k={self.top_k} is out of range; the model knows {classes} classes, ask for "
@@ -53,7 +56,7 @@ def predict_query(query_string: bytes) -> PredictQuery:
         )
     return PredictQuery(
         model=found.get("model"),
-        top_k=_integer(found, "top_k") if "top_k" in found else DEFAULT_TOP_K,
+        top_k=_integer(found, "top_k") if "top_k" in found else None,
         timeout_ms=timeout_ms,
     )
 

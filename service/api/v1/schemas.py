@@ -10,6 +10,7 @@ from models.manifest import (
     GraphRecord,
     ImageSpec,
     Metrics,
+    PackedFrom,
     Provenance,
     TensorSpec,
     Variant,
@@ -74,11 +75,14 @@ class ModelPredictions(Answer):
 class ImageComparison(Answer):
     """How far the models differ on one image."""
 
-    agree: bool = Field(description="Whether all models put the same class first.")
-    js_divergence: float = Field(
+    agree: bool | None = Field(
+        description="Whether all models put the same class first; null, as the others, where "
+        "they know different classes."
+    )
+    js_divergence: float | None = Field(
         description="Jensen-Shannon divergence of the probabilities in bits, 0 to log2(models)."
     )
-    max_logit_difference: float = Field(
+    max_logit_difference: float | None = Field(
         description="Largest difference between two models in one class's logit."
     )
 
@@ -105,7 +109,7 @@ class ModelEntry(ModelIdentity):
 
     title: str
     default: bool = Field(description="Whether it answers when a request names no model.")
-    test_accuracy: float
+    test_accuracy: float | None = Field(description="Null where it was not measured.")
     parameters: int
     size_bytes: int
 
@@ -127,8 +131,9 @@ class ModelCard(ModelIdentity):
     outputs: tuple[TensorSpec, ...]
     graph: GraphRecord
     fold: FoldReport | None
-    metrics: Metrics
-    provenance: Provenance
+    metrics: Metrics | None = Field(description="Null where nothing was measured.")
+    provenance: Provenance | None = Field(description="Null where Foldnorm did not train it.")
+    packed: PackedFrom | None = Field(description="Where it came from then.")
     proof: StartupProof
 
 

@@ -116,14 +116,32 @@ def test_models_of_the_same_labels_are_compared_each_at_its_own_size(client: App
     assert trees["index"] == unfolded["index"]
 
 
-def test_models_of_other_labels_are_not_compared(client: AppClient) -> None:
+def test_models_of_other_labels_stand_side_by_side_and_nothing_is_said_of_both(
+    client: AppClient,
+) -> None:
     answer = client.post(
         "/v1/compare?models=trees,tiny-bn",
         content=png(PIXELS[0]),
         headers={"content-type": "image/png"},
-    )
-    assert answer.status_code == 400
-    assert "know different classes" in answer.json()["detail"]
+    ).json()
+    trees, _ = (one["predictions"][0] for one in answer["models"])
+    check(trees, PIXELS[0])
+    nothing = {"agree": None, "js_divergence": None, "max_logit_difference": None}
+    assert answer["images"] == [nothing]
+
+
+def test_without_names_those_of_the_default_s_labels_are_compared(client: AppClient) -> None:
+    answer = client.post(
+        "/v1/compare", content=png(PIXELS[0]), headers={"content-type": "image/png"}
+    ).json()
+    labels = {
+        model["name"]: client.get(f"/v1/models/{model['name']}").json()["labels"]
+        for model in client.get("/v1/models").json()["models"]
+    }
+    default = next(m["name"] for m in client.get("/v1/models").json()["models"] if m["default"])
+    asked = {one["model"]["name"] for one in answer["models"]}
+    assert asked == {name for name, known in labels.items() if known == labels[default]}
+    assert asked < set(labels)
 
 
 def test_the_second_protocol_states_and_takes_its_shape(client: AppClient) -> None:

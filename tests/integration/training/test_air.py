@@ -11,8 +11,8 @@ import torch
 from tests.small_runs import Observer
 from training.data.cifar10 import Split
 from training.data.device_split import DeviceSplit
+from training.evaluation.graph_statistics import node_counts
 from training.export.exporter import export_onnx
-from training.export.graph_statistics import node_counts
 from training.folding.onnx_frontend import fold_model
 from training.recipes.recipe import NetworkRecipe, load_recipe
 from training.release.verification import verify_graphs

@@ -31,11 +31,11 @@ from models.manifest import (
 )
 from training.client.load.machine import processor_flags
 from training.data.cifar10 import Split
-from training.errors import VerificationError
+from training.errors import ExportError, VerificationError
 from training.evaluation.environment import describe_environment, vector_instructions
+from training.evaluation.graph_statistics import node_counts
 from training.evaluation.latency import ROUNDS, measure_latency
 from training.evaluation.onnx_runner import GraphRunner
-from training.export.graph_statistics import node_counts
 from training.release.folder import (
     GRAPH_FILES,
     INT8_GOLDEN_FILE,
@@ -70,11 +70,17 @@ def release_quantized(
 
     Raises:
         BundleError: a file of the artifact is not the released one.
-        ExportError: the artifact of that version exists already.
+        ExportError: the artifact of that version exists already, or the images are of another size.
         VerificationError: the int8 graph loses too much accuracy; nothing is written.
     """
     artifact.verify()
     target = free_place(folder, artifact.name, target_version)
+    wanted, found = artifact.manifest.input.image_shape, train.images.shape[1:]
+    if found != wanted:
+        raise ExportError(
+            f"{artifact.path.name} takes images {wanted}, and those of the dataset are {found}; "
+            "quantize it on images of its own"
+        )
     source = artifact.read_graph(artifact.served_variant)
     chosen = calibration_choice(train.images, calibration_images, seed)
     content = quantize(onnx.load_from_string(source), chosen).SerializeToString()
@@ -144,7 +150,8 @@ def _copy_files(artifact: Bundle, folder: Path) -> None:
     """Copy what stays the same; an older int8 graph and its golden logits stay behind."""
     manifest = artifact.manifest
     files = [graph.file for variant, graph in manifest.graphs.items() if variant != "int8"]
-    for file in (*files, manifest.golden.file, manifest.history.file):
+    others = [record.file for record in (manifest.golden, manifest.history) if record]
+    for file in (*files, *others):
         shutil.copyfile(artifact.path / file, folder / file)
 
 

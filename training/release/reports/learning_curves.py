@@ -28,7 +28,7 @@ class LearningCurve:
 def curve_of_artifact(artifact: Bundle) -> LearningCurve:
     """Return the learning curve of an artifact, named with its version."""
     label = f"{artifact.name} {artifact.version}"
-    smoothing = artifact.manifest.provenance.recipe.get("label_smoothing", 0)
+    smoothing = artifact.manifest.trained.recipe.get("label_smoothing", 0)
     return LearningCurve(label, label, tuple(artifact.read_history()), plain_loss=not smoothing)
 
 

@@ -17,21 +17,21 @@ def results_table(artifacts: Sequence[Bundle]) -> str:
         ("95 % interval", _interval),
         *_view_rows(artifacts),
         *_int8_rows(artifacts),
-        ("epochs trained", lambda artifact: str(artifact.manifest.provenance.epochs)),
+        ("epochs trained", lambda artifact: str(artifact.manifest.trained.epochs)),
         ("best epoch, *selected on the test set*", _best),
         *(
             (f"epochs to {threshold:.0%}", lambda artifact, t=threshold: _epochs_to(artifact, t))
             for threshold in THRESHOLDS
         ),
-        ("test loss", lambda artifact: f"{artifact.manifest.metrics.test.loss:.4f}"),
+        ("test loss", lambda artifact: f"{artifact.manifest.measured.test.loss:.4f}"),
         (
             "expected calibration error",
-            lambda artifact: f"{artifact.manifest.metrics.test.expected_calibration_error:.4f}",
+            lambda artifact: f"{artifact.manifest.measured.test.expected_calibration_error:.4f}",
         ),
         *_temperature_rows(artifacts),
         (
             "seconds an epoch, median",
-            lambda artifact: f"{artifact.manifest.provenance.median_epoch_seconds:.1f}",
+            lambda artifact: f"{artifact.manifest.trained.median_epoch_seconds:.1f}",
         ),
         ("parameters served", lambda artifact: f"{_served(artifact).parameters:,}"),
         ("batch norms in the graph as trained", _batch_norms),
@@ -51,13 +51,13 @@ def results_table(artifacts: Sequence[Bundle]) -> str:
 
 def _view_rows(artifacts: Sequence[Bundle]) -> list[tuple[str, Callable[[Bundle], str]]]:
     """Return what test-time augmentation gives, if it was measured of any artifact."""
-    if not any(artifact.manifest.metrics.test_time_augmentation for artifact in artifacts):
+    if not any(artifact.manifest.measured.test_time_augmentation for artifact in artifacts):
         return []
     return [("with test-time augmentation, *not served*", _augmented_accuracy)]
 
 
 def _augmented_accuracy(artifact: Bundle) -> str:
-    views = artifact.manifest.metrics.test_time_augmentation
+    views = artifact.manifest.measured.test_time_augmentation
     return f"{views.accuracy:.2%} ({views.views} views)" if views else ""
 
 
@@ -106,17 +106,17 @@ def _temperature(artifact: Bundle) -> str:
 
 
 def _accuracy(artifact: Bundle) -> str:
-    return f"**{artifact.manifest.metrics.test.accuracy:.2%}**"
+    return f"**{artifact.manifest.measured.test.accuracy:.2%}**"
 
 
 def _interval(artifact: Bundle) -> str:
-    low, high = artifact.manifest.metrics.test.accuracy_interval_95
+    low, high = artifact.manifest.measured.test.accuracy_interval_95
     return f"{low:.2%} to {high:.2%}"
 
 
 def _best(artifact: Bundle) -> str:
-    best = artifact.manifest.metrics.best_epoch
-    return f"{best.test_accuracy:.2%} (epoch {best.epoch})"
+    best = artifact.manifest.measured.best_epoch
+    return f"{best.test_accuracy:.2%} (epoch {best.epoch})" if best else ""
 
 
 def _epochs_to(artifact: Bundle, threshold: float) -> str:

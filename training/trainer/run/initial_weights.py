@@ -48,7 +48,7 @@ def read_initial_weights(path: Path) -> InitialWeights:
     """
     if (path / MANIFEST_FILE).is_file():
         artifact = load_bundle(path)
-        made = artifact.manifest.provenance
+        made = artifact.manifest.trained
         weights = dict(network_from_artifact(artifact).state_dict())
         return InitialWeights(path.resolve().name, artifact.name, made.seed, made.epochs, weights)
     file = path / checkpoint.FILE_NAME if path.is_dir() else path

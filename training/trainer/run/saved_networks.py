@@ -35,9 +35,7 @@ def network_from_artifact(artifact: Bundle) -> torch.nn.Module:
 
     variant: Variant = "unfolded" if "unfolded" in artifact.manifest.graphs else "plain"
     weights = network_weights(onnx.load_from_string(artifact.read_graph(variant)))
-    recipe = recipe_from_dict(
-        artifact.manifest.provenance.recipe, f"recipe of {artifact.path.name}"
-    )
+    recipe = recipe_from_dict(artifact.manifest.trained.recipe, f"recipe of {artifact.path.name}")
     network = network_of(recipe)
     try:
         # The graph has no use for the batch counters, which take no part in inference.

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.images.decode import DRAFT_GAP, EncodedImage
+from models.preprocessing import DRAFT_GAP
+from service.images.decode import EncodedImage
 from service.settings import Limits
 from tests.images import SPEC, decode_image
 from tests.orientations import TURNS

@@ -36,17 +36,19 @@ def test_logits_decide_where_probabilities_round_to_the_same() -> None:
 
 
 def test_the_same_answer_twice_is_no_divergence() -> None:
-    (one,) = comparisons([scores([1.0, 2.0, 3.0])] * 2)
+    (one,) = comparisons([scores([1.0, 2.0, 3.0])] * 2, alike=True)
     assert (one.agree, one.js_divergence, one.max_logit_difference) == (True, 0.0, 0.0)
 
 
 def test_opposite_answers_diverge_by_one_bit() -> None:
-    (one,) = comparisons([scores([200.0, 0.0, 0.0]), scores([0.0, 200.0, 0.0])])
+    (one,) = comparisons([scores([200.0, 0.0, 0.0]), scores([0.0, 200.0, 0.0])], alike=True)
     assert (one.agree, one.js_divergence, one.max_logit_difference) == (False, 1.0, 200.0)
 
 
 def test_the_largest_difference_is_between_any_two_models() -> None:
-    (one,) = comparisons([scores([1.0, 0.0, 0.0]), scores([3.0, 0.0, 0.0]), scores([2.0, 0, 0])])
+    (one,) = comparisons(
+        [scores([1.0, 0.0, 0.0]), scores([3.0, 0.0, 0.0]), scores([2.0, 0, 0])], alike=True
+    )
     assert one.max_logit_difference == 2.0
     assert one.agree
 

@@ -15,17 +15,17 @@ from service.errors import MalformedRequestError
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (b"", PredictQuery(None, 5, None)),
-        (b"model=tiny-bn%401.0.0", PredictQuery("tiny-bn@1.0.0", 5, None)),
+        (b"", PredictQuery(None, None, None)),
+        (b"model=tiny-bn%401.0.0", PredictQuery("tiny-bn@1.0.0", None, None)),
         (b"top_k=3&timeout_ms=250", PredictQuery(None, 3, 250)),
         (b"top_k=-2", PredictQuery(None, -2, None)),
         (b"top_k=%2B2", PredictQuery(None, 2, None)),
         (b"top_k=007", PredictQuery(None, 7, None)),
-        (b"model=", PredictQuery("", 5, None)),
-        (b"models=a,b&other=1", PredictQuery(None, 5, None)),
+        (b"model=", PredictQuery("", None, None)),
+        (b"models=a,b&other=1", PredictQuery(None, None, None)),
         (b"top_k=1&top_k=2", PredictQuery(None, 2, None)),
-        (b"timeout_ms=999999999", PredictQuery(None, 5, 999_999_999)),
-        (b"model=\xff", PredictQuery("\ufffd", 5, None)),
+        (b"timeout_ms=999999999", PredictQuery(None, None, 999_999_999)),
+        (b"model=\xff", PredictQuery("\ufffd", None, None)),
     ],
 )
 def test_a_query_is_read(query: bytes, expected: PredictQuery) -> None:

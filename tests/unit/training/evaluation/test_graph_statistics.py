@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from training.export.graph_statistics import multiply_accumulates, node_counts, parameter_count
+from training.evaluation.graph_statistics import multiply_accumulates, node_counts, parameter_count
 
 
 @pytest.fixture

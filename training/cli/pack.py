@@ -1,0 +1,87 @@
+"""`foldnorm pack`: anybody's image classifier becomes an artifact that is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.bundle import Bundle
+from training.release.packing.asking import packing_of
+from training.release.packing.pack import pack as pack_file
+
+
+def pack(
+    model: Annotated[Path, typer.Argument(help="An ONNX file of an image classifier.")],
+    name: Annotated[str, typer.Option(help="Of the artifact, as it is served.")],
+    labels: Annotated[
+        Path, typer.Option(help="The classes: a line each, or JSON, as config.json's id2label.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder that will hold NAME-VERSION.")
+    ] = Path("artifacts"),
+    version: Annotated[str, typer.Option(help="Of the artifact.")] = "1.0.0",
+    title: Annotated[str | None, typer.Option(help="One line for people.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the weights.")] = None,
+    preprocessor: Annotated[
+        Path | None, typer.Option(help="A transformers preprocessor_config.json.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Of the network's images: 224, or height,width.")
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(help="Before the crop: 256 is the shorter side, height,width exactly that."),
+    ] = None,
+    interpolation: Annotated[str | None, typer.Option(help="Such as bilinear or bicubic.")] = None,
+    channels: Annotated[str | None, typer.Option(help="RGB, BGR or grey.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Taken from pixels, 0 to 255: one number or three.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="That pixels are divided by then.")] = None,
+    layout: Annotated[str | None, typer.Option(help="NCHW or NHWC, if unclear.")] = None,
+    scores: Annotated[
+        str | None, typer.Option(help="logits or probabilities; seen from the last node.")
+    ] = None,
+    output_name: Annotated[
+        str | None, typer.Option(help="The scores, where the file has several outputs.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Of the run times; default: about a minute.")
+    ] = None,
+) -> None:
+    """Make an artifact of MODEL: preprocessing in the graph, batch norms folded, all of it proved.
+
+    Exit code 2 for bad input, 3 when a proof fails: nothing is written then.
+    """
+    pixels = {
+        "size": size,
+        "resize": resize,
+        "interpolation": interpolation,
+        "channels": channels,
+        "mean": mean,
+        "std": std,
+        "layout": layout,
+    }
+    said = {"scores": scores, "output": output_name, "title": title, "licence": licence}
+    asked = packing_of(name, version, labels, preprocessor, pixels, said)
+    _print(pack_file(model, asked, output, rounds))
+
+
+def _print(artifact: Bundle) -> None:
+    manifest = artifact.manifest
+    assert manifest.packed is not None, "it was just packed"
+    served = manifest.graphs[artifact.served_variant]
+    typer.echo(f"pixels  {manifest.packed.pixels}")
+    typer.echo(f"scores  {manifest.packed.scores}, {len(manifest.labels):,} classes")
+    if manifest.fold:
+        layers = manifest.fold.layers
+        folded = sum(layer.into is not None for layer in layers)
+        typer.echo(f"folded  {folded} of {len(layers)} batch norms; the proof holds")
+    else:
+        left = served.nodes.get("BatchNormalization", 0)
+        typer.echo(f"folded  nothing: {left} batch norms in the graph, none that can go")
+    typer.echo(
+        f"wrote {artifact.path}; serve it: foldnorm-serve --artifacts {artifact.path.parent}"
+    )

@@ -64,24 +64,25 @@ def pack_graphs(
     proto = served_graph(classifier, pipeline, classes, kind)
     original = read_proto(proto)
     runner = _checked_runner(classifier, proto, images, scores)
-    truth = _in_chunks(Reference(original), images)
+    reference = Reference(original)
+    truth = _in_chunks(reference, images)
     _check_packing(classifier, kind, runner.run(images), came, truth)
     folded = fold_model(original)
     if folded.unchanged:
         return PackedGraphs({"plain": proto}, images, truth, None)
     served = ir.to_proto(folded.model)
+    algebra = Reference(fold_model(in_float64(original)).model)
     runners = [runner, GraphRunner(served.SerializeToString(), "enable_all")]
-    exact = in_float64(original)
-    references = [Reference(exact), Reference(fold_model(exact).model)]
 
-    def four_ways(given: NDArray[np.uint8]) -> FourLogits:
-        truth, algebra = (_in_chunks(one, given) for one in references)
-        unfolded, folded = (one.logits(given) for one in runners)
-        return FourLogits(truth, algebra, unfolded, folded)
+    def four_ways(given: NDArray[np.uint8], exact: NDArray[np.float64]) -> FourLogits:
+        unfolded, served_logits = (one.logits(given) for one in runners)
+        return FourLogits(exact, _in_chunks(algebra, given), unfolded, served_logits)
 
     adversarial = adversarial_images(images.shape[1:])
-    chosen = np.linspace(0, len(adversarial) - 1, ADVERSARIAL).astype(int)
-    proof = prove(four_ways(images), four_ways(adversarial[chosen]))
+    adversarial = adversarial[np.linspace(0, len(adversarial) - 1, ADVERSARIAL).astype(int)]
+    proof = prove(
+        four_ways(images, truth), four_ways(adversarial, _in_chunks(reference, adversarial))
+    )
     if not proof.holds:
         raise VerificationError(
             f"{classifier.source}: the proof of the fold fails, nothing is packed: {proof}"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.manifest import ImageFolder, ImageSpec
+from models.manifest import ImageFolder, ImageSpec, Manifest
+from models.records import record_from_dict
 from training.data import cifar10
 from training.data.cifar10 import Split
 from training.data.image_arrays import DecodedFiles, decode_files, require_memory
@@ -161,7 +162,38 @@ class OwnImages:
         return tuple(remarks)
 
 
-def open_dataset(data_dir: Path, recipe: DataRecipe) -> Cifar10 | OwnImages:
+Dataset = Cifar10 | OwnImages
+
+
+def images_of(manifest: Manifest, data_dir: Path) -> tuple[Split, Split]:
+    """Return the training and the test images of an artifact, read anew from the folder.
+
+    Raises:
+        DataError: the folder does not hold them.
+    """
+    dataset, expected = _dataset_of(manifest, data_dir)
+    test = dataset.load_test(expected)  # refuses other images than its own
+    return dataset.load().train, test
+
+
+def tested_images_of(manifest: Manifest, data_dir: Path) -> Split:
+    """Return the images that an artifact was tested on, read anew from the folder.
+
+    Raises:
+        DataError: the folder does not hold them.
+    """
+    dataset, expected = _dataset_of(manifest, data_dir)
+    return dataset.load_test(expected)
+
+
+def _dataset_of(manifest: Manifest, data_dir: Path) -> tuple[Dataset, ImageFolder | None]:
+    made = manifest.provenance
+    table = made.recipe.get("data", {}) if made else {}  # the first recipes had no such table
+    recipe = record_from_dict(DataRecipe, table, f"the recipe of {manifest.name}")
+    return open_dataset(data_dir, recipe), made.images if made else None
+
+
+def open_dataset(data_dir: Path, recipe: DataRecipe) -> Dataset:
     """Return the dataset of a folder: CIFAR-10 where there are its files, or one's own images.
 
     A folder that is not there, or holds no folder, is left to CIFAR-10's own error.
@@ -174,14 +206,16 @@ def open_dataset(data_dir: Path, recipe: DataRecipe) -> Cifar10 | OwnImages:
         raise DataError(
             f"{data_dir} is a file; name the folder that holds {cifar10.FOLDER}/, or {LAYOUT}"
         )
-    if _holds_cifar10(data_dir) or not _holds_folders(data_dir):
-        if recipe.size != cifar10.SIDE:
-            raise RecipeError(
-                f"data.size = {recipe.size} must be {cifar10.SIDE} for CIFAR-10, whose images have "
-                f"{cifar10.SIDE} by {cifar10.SIDE} pixels; leave it out"
-            )
-        return Cifar10(data_dir)
-    return OwnImages(list_images(data_dir, recipe), recipe)
+    if not _holds_cifar10(data_dir):
+        if not _holds_folders(data_dir):
+            return Cifar10(data_dir)
+        return OwnImages(list_images(data_dir, recipe), recipe)
+    if recipe.size != cifar10.SIDE:
+        raise RecipeError(
+            f"data.size = {recipe.size} must be {cifar10.SIDE} for CIFAR-10, whose images have "
+            f"{cifar10.SIDE} by {cifar10.SIDE} pixels; leave it out"
+        )
+    return Cifar10(data_dir)
 
 
 def _holds_cifar10(folder: Path) -> bool:

@@ -135,8 +135,8 @@ def export_classifier(network: nn.Module, example: torch.Tensor) -> onnx.ModelPr
             )
     except Exception as error:  # the exporter raises what the network's code raises
         raise ExportError(
-            f"torch cannot export {type(network).__name__} ({_first_cause(error)}); export it to ONNX yourself, "
-            "and pack the file"
+            f"torch cannot export {type(network).__name__} ({_first_cause(error)}); export it to "
+            "ONNX yourself, and pack the file"
         ) from error
     assert program is not None, "the dynamo exporter returns a program"
     return onnx_ir.to_proto(_named_by_layers(_clean(program.model), prefix=""))

@@ -10,7 +10,7 @@ import torch
 import typer
 
 from models.history import EpochRecord
-from training.data.dataset import Cifar10, OwnImages, open_dataset
+from training.data.dataset import Dataset, open_dataset
 from training.data.device_split import RunData
 from training.errors import CheckpointError, DivergedError, SaveError
 from training.evaluation.environment import describe_environment
@@ -55,9 +55,7 @@ class TrainingSession:
         recipe = fitted(self.recipe, dataset.image_shape, dataset.labels)
         return replace(self, recipe=recipe)._train_seeds(seeds, dataset, run_dir)
 
-    def _train_seeds(
-        self, seeds: range, dataset: Cifar10 | OwnImages, run_dir: Path | None
-    ) -> list[RunResult]:
+    def _train_seeds(self, seeds: range, dataset: Dataset, run_dir: Path | None) -> list[RunResult]:
         check_fits(self.recipe, dataset.image_shape, dataset.labels)
         folders = {
             seed: RunDirectory(run_dir or Path("runs") / f"{self.recipe.name}-seed{seed}")

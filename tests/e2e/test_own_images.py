@@ -11,7 +11,7 @@ from benchmarks.digits import FOLDNORM, run_path, write_digits
 from models.bundle import load_bundle
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "own-network.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "own-architecture.md").read_text(encoding="utf-8")
 MINUTES = 5
 
 

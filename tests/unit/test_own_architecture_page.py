@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "own-network.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "own-architecture.md").read_text(encoding="utf-8")
 
 
 def test_the_example_is_about_thirty_lines():

@@ -331,9 +331,10 @@ def _one_line(command: str, exit_code: int) -> Iterator[None]:
 def _verify_artifact(artifact: Path, data_dir: Path) -> ArtifactVerdict:
     with _imports("verify", "train", "training", "models"):
         from models.bundle import load_bundle
-        from training.data.cifar10 import load_test_split
+        from training.data.dataset import tested_images_of
         from training.release.artifact_check import check_artifact
-    return check_artifact(load_bundle(artifact), load_test_split(data_dir))
+    released = load_bundle(artifact)
+    return check_artifact(released, tested_images_of(released.manifest, data_dir))
 
 
 def _read_onnx(model: StrPath | onnx.ModelProto) -> onnx_ir.Model:

@@ -314,6 +314,21 @@ class SelectedEpoch:
 
 
 @dataclass(frozen=True)
+class ImageFolder:
+    """The folder of one's own images that a run was trained and tested on."""
+
+    name: str
+    split: Literal["given", "drawn"]
+    test_share: float  # of each class, where the split was drawn
+    test_seed: int  # of the split and of the order
+    train: dict[str, int]  # images of each class, in the order of the labels
+    test: dict[str, int]
+    train_sha256: str  # of the names and contents of the files, in any order
+    test_sha256: str
+    skipped: int  # damaged files
+
+
+@dataclass(frozen=True)
 class Provenance:
     """How the weights came to be."""
 
@@ -329,6 +344,7 @@ class Provenance:
     accuracy_before_recalibration: float | None = None
     initial_weights: InitialWeights | None = None
     selected: SelectedEpoch | None = None  # None where they are the last epoch's
+    images: ImageFolder | None = None  # None where they are CIFAR-10, as `data_md5` says
 
 
 @dataclass(frozen=True)

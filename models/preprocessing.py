@@ -24,6 +24,7 @@ from PIL import ExifTags, Image
 
 from models.manifest import ImageSpec, Interpolation
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # of the files that are opened
 DRAFT_GAP = 4  # times the size that a draft keeps at least, for the filter to work on
 MAX_PROPORTION = 64  # of the longer side to the shorter
 # Where Pillow looks for an orientation; most images have none of them and spare the search.

@@ -15,9 +15,8 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
-from models.networks import AirNet
+from models.networks import AirNet, build_network
 from training.trainer.methods.patch_whitening import whitening_filters
-from training.trainer.networks import network_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,7 @@ class TutorialLoop:
 
     def __init__(self, recipe: Recipe, train: Split, batch_size: int, loader_workers: int) -> None:
         """Build the recipe's network, whitened where it is to be, and the loader."""
-        self.network = network_of(recipe)
+        self.network = build_network(recipe.network.architecture, recipe.network.options)
         self.network.initialize(torch.Generator().manual_seed(recipe.seed))
         if isinstance(self.network, AirNet):
             images = torch.from_numpy(train.images).permute(0, 3, 1, 2)

@@ -31,6 +31,7 @@ KERAS_BN_MOMENTUM = 0.01
 KERAS_BN_EPS = 1e-3
 KERAS_DROPOUT = (0.25, 0.25, 0.5)  # after each pool, and before the last layer
 GROUPS = 8
+SIDES = (10, 256)  # a smaller image leaves nothing to flatten
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -44,7 +45,7 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
 
 
 class KerasCnn(nn.Sequential):
-    """Map images (N, 3, 32, 32) float32 in [0, 1] to logits (N, 10) float32.
+    """Map images (N, 3, 32, 32) float32 in [0, 1] to logits (N, 10) float32, or other sizes.
 
     The layers carry the names `conv1` … `conv4`, `dense1`, `dense2`; the batch norm of `conv1` is
     `conv1_bn`, its activation `conv1_relu`, and so on.
@@ -62,6 +63,8 @@ class KerasCnn(nn.Sequential):
         bias: whether convolutions and dense layers have biases.
         initial_scale: factor on the initial kernels.
         batch_norm: short for `norm` and `norm_on_logits` together, as in Keras' pair.
+        num_classes: how many logits there are.
+        side: height and width of the images, in pixels: `dense1` counts on it.
 
     """
 
@@ -81,6 +84,7 @@ class KerasCnn(nn.Sequential):
         initial_scale: float = 1.0,
         batch_norm: bool | None = None,
         num_classes: int = 10,
+        side: int = 32,
     ) -> None:
         if batch_norm is not None:
             _check_flag("batch_norm", batch_norm)
@@ -98,6 +102,7 @@ class KerasCnn(nn.Sequential):
         check_number("initial_scale", initial_scale, 1e-6, 1e6)
         check_count("groups", groups, 1, 512)
         check_count("num_classes", num_classes, *CLASSES)
+        check_count("side", side, *SIDES)
         if norm == "none" and norm_on_logits:
             raise TypeError('norm_on_logits = true needs a norm; write norm = "batch", for example')
         self.norm = norm
@@ -109,10 +114,12 @@ class KerasCnn(nn.Sequential):
         self.dropout_rates = _dropout_rates(dropout)
         self.bias = bias
         self.initial_scale = initial_scale
-        super().__init__(OrderedDict(self._layers(num_classes)))
+        super().__init__(OrderedDict(self._layers(num_classes, side)))
 
-    def _layers(self, num_classes: int) -> list[tuple[str, nn.Module]]:
+    def _layers(self, num_classes: int, side: int) -> list[tuple[str, nn.Module]]:
         bias, rates = self.bias, self.dropout_rates
+        last = ((side - 2) // 2 - 2) // 2  # 6 of 32: the side of the map that is flattened
+        features = 64 * last**2
         return [
             *self._hidden("conv1", nn.Conv2d(3, 32, 3, padding=1, bias=bias)),  # (N, 32, 32, 32)
             *self._hidden("conv2", nn.Conv2d(32, 32, 3, bias=bias)),  # (N, 32, 30, 30)
@@ -123,7 +130,7 @@ class KerasCnn(nn.Sequential):
             ("pool2", nn.MaxPool2d(2)),  # (N, 64, 6, 6)
             *_dropout("dropout2", rates[1]),
             ("flatten", nn.Flatten()),  # (N, 2304)
-            *self._hidden("dense1", nn.Linear(2304, 512, bias=bias)),
+            *self._hidden("dense1", nn.Linear(features, 512, bias=bias)),
             *_dropout("dropout3", rates[2]),
             *self._logits("dense2", nn.Linear(512, num_classes, bias=bias)),
         ]

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.manifest import ImageSpec
-from models.preprocessing import preprocess
+from models.preprocessing import FORMATS, preprocess
 from service.errors import RequestError, TooManyPixelsError, UndecodableImageError
 from service.settings import Limits
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 
 class EncodedImage:

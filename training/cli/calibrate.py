@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import Bundle, load_bundle
-from training.data.cifar10 import load_cifar10
+from training.data.dataset import images_of
 from training.evaluation.latency import ROUNDS
 from training.release.calibrated_release import release_calibrated
 from training.release.folder import next_version
@@ -24,7 +24,7 @@ def calibrate(
         list[Path],
         typer.Option(help="The folder of a run of the same recipe with data.held_out; repeatable."),
     ],
-    data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder that the artifact was trained on.")],
     version: Annotated[
         str | None, typer.Option(help="Version of the new artifact; default: the next minor one.")
     ] = None,
@@ -41,7 +41,7 @@ def calibrate(
     """
     released = load_bundle(artifact)
     checkpoints = [load_checkpoint(RunDirectory(run).checkpoint_file) for run in sibling]
-    train, test = load_cifar10(data_dir)
+    train, test = images_of(released.manifest, data_dir)
     calibrated = release_calibrated(
         released,
         checkpoints,

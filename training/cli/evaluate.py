@@ -14,6 +14,7 @@ from rich.table import Table
 from models.bundle import Bundle, BundleError, load_bundle
 from models.manifest import AugmentedMetrics, TestMetrics, Variant
 from training.data.cifar10 import LABELS, load_test_split
+from training.data.dataset import tested_images_of
 from training.errors import VerificationError
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
@@ -22,7 +23,7 @@ from training.evaluation.test_time_augmentation import measure_augmented
 
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="The artifact's folder, or an .onnx file.")],
-    data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder that the artifact was trained on.")],
     variant: Annotated[
         str | None, typer.Option(help=f"{', '.join(get_args(Variant))}; default: as served.")
     ] = None,
@@ -40,14 +41,16 @@ def evaluate(
         raise typer.BadParameter("an .onnx file has no variants; name the artifact's folder")
     if artifact.suffix == ".onnx":
         content, stated, stated_views = _read(artifact), None, None
+        labels: tuple[str, ...] = LABELS
+        test = load_test_split(data_dir)
     else:
         released = load_bundle(artifact)
         chosen = _variant(variant) or released.served_variant
         content = released.read_graph(chosen)
         stated, stated_views = _stated_metrics(released, chosen), _stated_views(released, chosen)
-    test = load_test_split(data_dir)
+        labels, test = released.manifest.labels, tested_images_of(released.manifest, data_dir)
     runner = GraphRunner(content, threads=threads)
-    measured = measure(runner.logits(test.images), test.labels, LABELS)
+    measured = measure(runner.logits(test.images), test.labels, labels)
     views = measure_augmented(runner, test) if six_views else None
     if as_json:
         augmented = {"test_time_augmentation": asdict(views)} if views else {}

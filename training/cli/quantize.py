@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import Bundle, load_bundle
-from training.data.cifar10 import load_cifar10
+from training.data.dataset import images_of
 from training.evaluation.latency import ROUNDS
 from training.release.folder import next_version
 from training.release.quantization.quantized_release import (
@@ -22,7 +22,7 @@ from training.release.quantization.quantized_release import (
 
 def quantize(
     artifact: Annotated[Path, typer.Argument(help="The artifact's folder.")],
-    data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder that the artifact was trained on.")],
     version: Annotated[
         str | None, typer.Option(help="Version of the new artifact; default: the next minor one.")
     ] = None,
@@ -41,7 +41,7 @@ def quantize(
     Run times are measured on one thread: leave the machine idle meanwhile.
     """
     released = load_bundle(artifact)
-    train, test = load_cifar10(data_dir)
+    train, test = images_of(released.manifest, data_dir)
     quantized = release_quantized(
         released,
         train,

@@ -14,6 +14,7 @@ from models.networks import default_options
 from training.errors import RecipeError
 from training.recipes import available_recipes, load_recipe, override
 from training.trainer.networks import network_of
+from training.trainer.own_network import names_own_network
 
 
 def recipes(
@@ -30,8 +31,12 @@ def recipes(
         raise RecipeError("--set needs a recipe to change; write foldnorm recipes RECIPE --set …")
     if name:
         recipe = override(load_recipe(name), assignments or [])
-        network_of(recipe)  # refuses what its network does not take
+        own = names_own_network(recipe.network.architecture)
+        if not own:
+            network_of(recipe)  # refuses what its network does not take
         typer.echo(tomli_w.dumps(recipe.to_toml()), nl=False)
+        if own:  # what it takes is its own affair
+            return
         typer.echo(f"\n# Left at their defaults, of {recipe.network.architecture}:")
         for option, value in default_options(recipe.network.architecture).items():
             if option not in recipe.network.options and value is not None:

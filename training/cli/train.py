@@ -28,7 +28,10 @@ def train(
     recipe_name: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A recipe that ships, or a .toml file.")
     ],
-    data_dir: Annotated[Path, typer.Option(help="Folder that holds cifar-10-batches-py/.")],
+    data_dir: Annotated[
+        Path,
+        typer.Option(help="Folder that holds cifar-10-batches-py/, or own images by class."),
+    ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Instead of the recipe's; repeatable."),

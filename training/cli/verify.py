@@ -28,7 +28,7 @@ def verify(
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="For an artifact: the folder that holds cifar-10-batches-py/."),
+        typer.Option(help="For an artifact: the folder that it was trained on."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="For an artifact: CPU threads; default all.")
@@ -82,14 +82,14 @@ def _verify_artifact(
     try:
         import torch
 
-        from training.data.cifar10 import load_test_split
+        from training.data.dataset import tested_images_of
         from training.release.artifact_check import check_artifact
         from training.release.reports import verdict_table as artifact_tables
     except ModuleNotFoundError as error:
         raise missing_package("verify", error, "train") from error
     if threads:
         torch.set_num_threads(threads)
-    verdict = check_artifact(released, load_test_split(data_dir))
+    verdict = check_artifact(released, tested_images_of(released.manifest, data_dir))
     if as_json:
         document = {
             **asdict(verdict.verification),

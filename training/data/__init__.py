@@ -1,4 +1,5 @@
 """The dataset and what is drawn from it: files, splits, seeds, crops and augmentation.
 
-The one place in `training` that knows CIFAR-10's sizes and labels. No network is known here.
+CIFAR-10, whose sizes and labels only this room knows, or a folder of one's own images: `dataset`
+says which. No network is known here.
 """

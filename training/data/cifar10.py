@@ -112,7 +112,7 @@ def find_folder(data_dir: Path) -> Path:
             return folder
     raise DataError(
         f"no {FOLDER}/ in {data_dir}; run 'foldnorm fetch --data-dir {data_dir}' to download "
-        "CIFAR-10, or name the folder that holds it"
+        "CIFAR-10, or name the folder that holds it, or one of your own images, a folder a class"
     )
 
 

@@ -23,6 +23,7 @@ from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 from torch import nn
 
 from models.manifest import INPUT_NAME, SCORE_NAMES
+from models.networks import AirNet, KerasCnn
 from training.errors import ExportError
 from training.export.served_network import ServedNetwork
 
@@ -48,6 +49,18 @@ EXPECTED_OPERATORS = frozenset(
     }
 )
 
+OUR_NETWORKS = (AirNet, KerasCnn)
+RANDOM_OPERATORS = frozenset(
+    {
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
+)
+
 
 def export_onnx(network: nn.Module, image_shape: tuple[int, ...]) -> onnx.ModelProto:
     """Return the graph from image bytes to probabilities, with a free batch size.
@@ -56,31 +69,45 @@ def export_onnx(network: nn.Module, image_shape: tuple[int, ...]) -> onnx.ModelP
 
     `image_shape` is (H, W, C), which stands in the graph.
 
+    A network of one's own may have any operator of ONNX whose answer is always the same.
+
     Raises:
-        ExportError: the graph has other operators than it should, or is in training mode.
+        ExportError: torch cannot export it, the graph has other operators than it should, or it is
+            in training mode.
     """
     if network.training:
         raise ExportError("the network is in training mode; call eval() before exporting it")
     served = ServedNetwork(network).eval()
     example = torch.zeros(2, *image_shape, dtype=torch.uint8)
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            served,
-            (example,),
-            dynamo=True,
-            optimize=False,
-            opset_version=OPSET,
-            input_names=[INPUT_NAME],
-            output_names=list(SCORE_NAMES),
-            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
-            external_data=False,
-            verbose=False,
-        )
+    try:
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                served,
+                (example,),
+                dynamo=True,
+                optimize=False,
+                opset_version=OPSET,
+                input_names=[INPUT_NAME],
+                output_names=list(SCORE_NAMES),
+                dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as exc:  # whatever torch.export says of a stranger's forward
+        if isinstance(network, OUR_NETWORKS):
+            raise
+        raise ExportError(
+            f"torch cannot export {type(network).__name__} with a free batch size "
+            f"({_first_cause(exc)}); let its forward depend on no value and on no batch size"
+        ) from exc
     assert program is not None, "the dynamo exporter returns a program"
     model = onnx_ir.to_proto(_named_by_layers(_clean(program.model)))
     model.producer_name, model.producer_version = "foldnorm", ""
     onnx.checker.check_model(model, full_check=True)
-    _check_operators(model)
+    if isinstance(network, OUR_NETWORKS):
+        _check_operators(model)
+    else:
+        _check_deterministic(model, network)
     return model
 
 
@@ -107,13 +134,20 @@ def export_classifier(network: nn.Module, example: torch.Tensor) -> onnx.ModelPr
                 verbose=False,
             )
     except Exception as error:  # the exporter raises what the network's code raises
-        reason = str(error).partition("\n")[0]
         raise ExportError(
-            f"torch cannot export {type(network).__name__} ({reason}); export it to ONNX yourself, "
-            "and pack the file"
+            f"torch cannot export {type(network).__name__} ({_first_cause(error)}); export it to "
+            "ONNX yourself, and pack the file"
         ) from error
     assert program is not None, "the dynamo exporter returns a program"
     return onnx_ir.to_proto(_named_by_layers(_clean(program.model), prefix=""))
+
+
+def _first_cause(error: BaseException) -> str:
+    """Return in one line what an export failed of: the innermost cause says it best."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first.strip()}"
 
 
 def _clean(model: onnx_ir.Model) -> onnx_ir.Model:
@@ -151,6 +185,17 @@ def _check_operators(model: onnx.ModelProto) -> None:
             f"the exported graph holds {', '.join(unexpected)}, which this network does not need; "
             "the installed torch or onnxscript exports it differently, use the pinned versions"
         )
+
+
+def _check_deterministic(model: onnx.ModelProto, network: nn.Module) -> None:
+    """Refuse what a network of one's own may not hold: noise, and operators of nobody's."""
+    for node in model.graph.node:
+        if node.op_type in RANDOM_OPERATORS or node.domain not in ("", "ai.onnx"):
+            what = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+            raise ExportError(
+                f"the exported graph of {type(network).__name__} holds {what}, with which no "
+                "answer can be proved; leave it out in inference mode"
+            )
 
 
 @contextmanager

@@ -36,7 +36,7 @@ Precision = Literal["float32", "bfloat16", "auto"]
 
 @dataclass(frozen=True)
 class NetworkRecipe:
-    """Which definition of `models.networks`, and its options."""
+    """Which definition of `models.networks`, or `my_package.nets:build`, and its options."""
 
     architecture: str
     options: dict[str, bool | int | float | str | tuple[int, ...] | tuple[float, ...]] = field(
@@ -101,12 +101,20 @@ class AveragingRecipe:
 class DataRecipe:
     """Which training images, and in which order.
 
+    A folder of one's own images has them resized to `size` by `size` pixels, as serving does.
+    Where it states no split, `test_share` of each class is tested on, drawn by `test_seed`;
+    `damaged` files are refused, or skipped and counted. CIFAR-10 needs none of these.
+
     First `held_out` images, the same number of each class, are set aside by `split_seed`: they are
     measured after every epoch and never trained on. Of the others `images` are trained on, again
     the same number of each class; 0 is all of them. `test_images` measures on the first of the
     test images alone, for a try: no result.
     """
 
+    size: Annotated[int, Range(8, 1_024, example=32)] = 32  # pixels
+    test_share: InnerShare = 0.2
+    test_seed: Seed = 0
+    damaged: Literal["refuse", "skip"] = "refuse"
     images: Annotated[int, Range(0, 50_000, example=10_000)] = 0
     held_out: Annotated[int, Range(0, 49_990, example=5_000)] = 0
     split_seed: Seed = 0

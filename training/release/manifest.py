@@ -15,6 +15,7 @@ from models.manifest import (
     FileRecord,
     FoldReport,
     GraphRecord,
+    ImageFolder,
     ImageSpec,
     InitialWeights,
     Manifest,
@@ -51,20 +52,21 @@ def build_manifest(
     runner = GraphRunner(served)
     history = [EpochRecord(**row) for row in checkpoint.history]
     best = max(history, key=lambda record: record.test_accuracy)
+    labels = labels_of(checkpoint)
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=recipe.name,
         version=version,
         title=recipe.title,
-        labels=LABELS,
+        labels=labels,
         input=ImageSpec(INPUT_NAME, "uint8", ("N", *test.images.shape[1:])),
-        outputs=tuple(TensorSpec(name, "float32", ("N", len(LABELS))) for name in SCORE_NAMES),
+        outputs=tuple(TensorSpec(name, "float32", ("N", len(labels))) for name in SCORE_NAMES),
         graphs=graphs,
         golden=PENDING,
         history=PENDING,
         fold=fold,
         metrics=Metrics(
-            test=measure(runner.logits(test.images), test.labels, LABELS),
+            test=measure(runner.logits(test.images), test.labels, labels),
             best_epoch=BestEpoch(best.epoch, best.test_accuracy),
             test_time_augmentation=measure_augmented(runner, test),
         ),
@@ -72,14 +74,26 @@ def build_manifest(
     )
 
 
+def images_of(checkpoint: Checkpoint) -> ImageFolder | None:
+    """Return which folder of images a run was trained on; None of CIFAR-10."""
+    return ImageFolder(**checkpoint.images) if checkpoint.images else None
+
+
+def labels_of(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Return the names of a run's classes."""
+    images = images_of(checkpoint)
+    return tuple(images.train) if images else LABELS
+
+
 def _provenance(checkpoint: Checkpoint, history: list[EpochRecord]) -> Provenance:
     seconds = [record.train_seconds for record in history]
     result = checkpoint.outcome or {}
+    images = images_of(checkpoint)
     return Provenance(
         recipe=checkpoint.recipe,
         seed=checkpoint.seed,
         epochs=len(history),
-        data_md5=PUBLISHED_MD5,
+        data_md5={} if images else PUBLISHED_MD5,
         sessions=tuple(checkpoint.sessions),
         median_epoch_seconds=round(statistics.median(seconds), 3),
         total_seconds=round(sum(seconds), 3),
@@ -87,4 +101,5 @@ def _provenance(checkpoint: Checkpoint, history: list[EpochRecord]) -> Provenanc
         accuracy_before_recalibration=result.get("accuracy_before_recalibration"),
         initial_weights=InitialWeights(**checkpoint.origin) if checkpoint.origin else None,
         selected=SelectedEpoch(**checkpoint.selected) if checkpoint.selected else None,
+        images=images,
     )

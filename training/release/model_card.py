@@ -63,15 +63,28 @@ def _shown(manifest: Manifest) -> str:
     spec = manifest.input
     height, width, _ = spec.image_shape
     if not manifest.packed:
+        number = "ten" if len(manifest.labels) == 10 else f"{len(manifest.labels):,}"
         return (
-            f"Trained on CIFAR-10 photographs of {height} by {width} pixels; it names one of the "
-            "ten classes for anything it is shown, and was measured on nothing else."
+            f"Trained on {_images(manifest)} of {height} by {width} pixels; it names one of the "
+            f"{number} classes for anything it is shown, and was measured on nothing else."
         )
     return (
         f"A picture is turned upright and resized by the rule {spec.resize} "
         f"({', '.join(map(str, spec.resize_to))}; {spec.interpolation}), then its central {height} "
         f"by {width} pixels are cut out. The network names one of its classes for anything it is "
         "shown."
+    )
+
+
+def _images(manifest: Manifest) -> str:
+    """Return what a network was trained on, for a sentence."""
+    folder = manifest.provenance and manifest.provenance.images
+    if not folder:
+        return "CIFAR-10 photographs"
+    how = f"drawn by seed {folder.test_seed}" if folder.split == "drawn" else "as given"
+    return (
+        f"{sum(folder.train.values()):,} images of the folder `{folder.name}` and tested on "
+        f"{sum(folder.test.values()):,} others (split {how}), all resized to images"
     )
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir
+from numpy.typing import NDArray
 from torch import nn
 
 from models.bundle import Bundle, load_bundle
 from models.history import EpochRecord, write_history
 from models.manifest import FoldedLayer, FoldReport, Variant
-from training.data.cifar10 import LABELS, Split
+from training.data.cifar10 import Split
 from training.errors import ExportError, VerificationError
 from training.evaluation.graph_statistics import node_counts
 from training.evaluation.latency import ROUNDS, measure_latency
@@ -34,12 +35,14 @@ from training.release.folder import (
     new_folder,
     write_manifest,
 )
-from training.release.manifest import build_manifest
+from training.release.manifest import build_manifest, labels_of
 from training.release.model_card import write_model_card
 from training.release.verification import Verification, exact_logits, verify_graphs
 from training.trainer.networks import check_fits
 from training.trainer.run.checkpoint import Checkpoint
 from training.trainer.run.saved_networks import network_from_checkpoint
+
+GOLDEN_IMAGES = 10
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def release(
     """
     _check_releasable(checkpoint)
     network, recipe = network_from_checkpoint(checkpoint)
-    check_fits(recipe, test.images.shape[1:], LABELS)
+    check_fits(recipe, test.images.shape[1:], labels_of(checkpoint))
     target = free_place(folder, recipe.name, version)
     graphs = export_graphs(network, test.images.shape[1:])
     verification = verify_artifact_graphs(network, graphs.contents, test)
@@ -145,7 +148,18 @@ def write_files(
     for variant, content in graphs.contents.items():
         (folder / GRAPH_FILES[variant]).write_bytes(content)
     write_history(history, folder / HISTORY_FILE)
-    # The golden batch: the first test image of each class, (classes, H, W, C) uint8.
-    images = test.images[[np.flatnonzero(test.labels == k)[0] for k in range(len(LABELS))]]
-    logits = exact_logits(network, images)  # (classes, classes) float64
+    images = test.images[golden_rows(test.labels)]  # (n, H, W, C) uint8
+    logits = exact_logits(network, images)  # (n, classes) float64
     np.savez_compressed(folder / GOLDEN_FILE, images=images, logits=logits)
+
+
+def golden_rows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which test images the golden batch holds, of labels (N,): at most `GOLDEN_IMAGES`.
+
+    The first image of each class, class by class, then the second of each, and so on.
+    """
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], labels[order])
+    turn = np.arange(len(labels)) - starts  # how many of its class come before it
+    rows: NDArray[np.int64] = order[np.argsort(turn, kind="stable")][:GOLDEN_IMAGES]
+    return rows

@@ -3,24 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
+from torch import nn
 
-from models.networks import Network, build_network
+from models.networks import AirNet, KerasCnn, build_network, default_options
+from training.data.seeds import Stream, stream_generator, stream_seed
 from training.errors import RecipeError
 from training.recipes import Recipe
+from training.trainer.own_network import (
+    build_own_network,
+    names_own_network,
+    own_class_count,
+    own_options,
+)
 
 
-def network_of(recipe: Recipe) -> Network:
+def network_of(recipe: Recipe) -> nn.Module:
     """Return the recipe's network, freshly constructed.
 
     Raises:
         RecipeError: there is no such architecture, or it has no such option.
     """
+    architecture, options = recipe.network.architecture, recipe.network.options
     try:
-        return build_network(recipe.network.architecture, recipe.network.options)
-    except ValueError as exc:
+        if names_own_network(architecture):
+            return build_own_network(architecture, options)
+        return build_network(architecture, options)
+    except (ValueError, RecipeError) as exc:
         raise RecipeError(f"recipe {recipe.name!r}: {exc}") from exc
+
+
+def initial_network(recipe: Recipe, seed: int) -> nn.Module:
+    """Return the recipe's network with the seed's random weights.
+
+    Raises:
+        RecipeError: as of `network_of`.
+    """
+    if names_own_network(recipe.network.architecture):
+        torch.manual_seed(stream_seed(seed, Stream.INITIALIZATION))
+        return network_of(recipe)
+    network = network_of(recipe)
+    assert isinstance(network, AirNet | KerasCnn), "the networks that ship initialize themselves"
+    network.initialize(stream_generator(seed, Stream.INITIALIZATION))
+    return network
+
+
+def fitted(recipe: Recipe, image_shape: tuple[int, ...], labels: Sequence[str]) -> Recipe:
+    """Return the recipe with the options that follow from a dataset, where it leaves them out.
+
+    These are the number of classes and the size of the images (H, W, C). A network that ships and
+    suits the dataset by its defaults, as CIFAR-10 is suited, leaves the recipe as it is.
+
+    Raises:
+        RecipeError: there is no such network.
+    """
+    architecture, chosen = recipe.network.architecture, recipe.network.options
+    options: dict[str, int | tuple[int, ...]]
+    if names_own_network(architecture):
+        options = own_options(architecture, len(labels), image_shape)
+    else:
+        network_of(recipe)  # refuses an unknown architecture
+        defaults = default_options(architecture)
+        known = {"num_classes": len(labels), "side": image_shape[0]}
+        options = {
+            key: value for key, value in known.items() if key in defaults and defaults[key] != value
+        }
+    left_out = {key: value for key, value in options.items() if key not in chosen}
+    if not left_out:
+        return recipe
+    return replace(recipe, network=replace(recipe.network, options={**chosen, **left_out}))
 
 
 def check_fits(recipe: Recipe, image_shape: tuple[int, ...], labels: Sequence[str]) -> None:
@@ -44,7 +97,13 @@ def check_fits(recipe: Recipe, image_shape: tuple[int, ...], labels: Sequence[st
                 f"recipe {recipe.name!r}: {key} = {value} must be at most {most}, since the images "
                 f"have {height} by {width} pixels; write a smaller one"
             )
-    classes = class_count(recipe, image_shape)
+    try:
+        classes = class_count(recipe, image_shape)
+    except RuntimeError as exc:  # a pool that has nothing left
+        raise RecipeError(
+            f"recipe {recipe.name!r}: its network takes no images of {height} by {width} pixels "
+            f"({str(exc).splitlines()[0]}); choose a larger data.size, or another network"
+        ) from exc
     if classes != len(labels):
         raise RecipeError(
             f"recipe {recipe.name!r}: its network has {classes} classes, and the dataset has "
@@ -54,7 +113,8 @@ def check_fits(recipe: Recipe, image_shape: tuple[int, ...], labels: Sequence[st
     for key, smaller in stages.items():
         try:
             class_count(recipe, (smaller, smaller, image_shape[2]))
-        except RuntimeError as exc:  # a dense layer that counts on the images' own size
+        # A dense layer that counts on the images' own size.
+        except (RuntimeError, RecipeError) as exc:
             raise RecipeError(
                 f"recipe {recipe.name!r}: {key} = {smaller} must be {side}, since its network "
                 "takes no smaller images; leave the curriculum out, or take another network"
@@ -63,6 +123,9 @@ def check_fits(recipe: Recipe, image_shape: tuple[int, ...], labels: Sequence[st
 
 def class_count(recipe: Recipe, image_shape: tuple[int, ...]) -> int:
     """Return how many logits the recipe's network gives for an image (H, W, C)."""
+    architecture = recipe.network.architecture
+    if names_own_network(architecture):
+        return own_class_count(network_of(recipe), architecture, image_shape)
     height, width, channels = image_shape
     with torch.device("meta"):  # only shapes are computed
         network = network_of(recipe).eval()

@@ -192,10 +192,14 @@ def _same_test_set(first: Bundle, second: Bundle) -> bool:
 
 
 def _test_set(bundle: Bundle) -> tuple[int, str] | None:
-    """Return what tells a test set from others: how many images, and the hash of its file."""
+    """Return what tells a test set from others: how many images, and the hash of its files."""
     metrics, provenance = bundle.manifest.metrics, bundle.manifest.provenance
-    digest = provenance and provenance.data_md5.get(TEST_FILE)
-    return (metrics.test.images, digest) if metrics and digest else None
+    if not metrics or not provenance:
+        return None
+    digest = provenance.data_md5.get(TEST_FILE)
+    if folder := provenance.images:
+        digest = f"{folder.test_sha256} in the order of {folder.test_seed}"
+    return (metrics.test.images, digest) if digest else None
 
 
 def _paired_test(left: TestMetrics, right: TestMetrics) -> PairedTest:

@@ -282,7 +282,7 @@ def test_weights_of_another_network_are_noticed(artifact, tmp_path):
 
 def evaluated(artifact, sample, monkeypatch, capsys, *options):
     """Return what `foldnorm evaluate` says as JSON, of the sample instead of the test set."""
-    monkeypatch.setattr("training.cli.evaluate.load_test_split", lambda _data_dir: sample)
+    monkeypatch.setattr("training.data.cifar10.load_test_split", lambda _data_dir: sample)
     command = ["foldnorm", "evaluate", str(artifact.path), "--data-dir", "x", "--json", *options]
     monkeypatch.setattr("sys.argv", command)
     with pytest.raises(SystemExit) as ended:

@@ -40,6 +40,39 @@ def processor_flags() -> frozenset[str]:
     return frozenset((_cpuinfo("flags") or "").split())
 
 
+def free_memory_bytes(root: Path = Path("/")) -> int | None:
+    """Return how much memory this process may still take; None where the system does not say.
+
+    That is what Linux has available, or less where the control group allows less.
+    """
+    available = _numbers(root / "proc/meminfo").get("MemAvailable:")
+    if available is None:
+        return None
+    group = root / "sys/fs/cgroup"
+    most, used = (_number(group / name) for name in ("memory.max", "memory.current"))
+    if most is None or used is None:
+        return available * 1024
+    cached = _numbers(group / "memory.stat").get("inactive_file", 0)  # given back when asked for
+    return min(available * 1024, max(0, most - used + cached))
+
+
+def _numbers(file: Path) -> dict[str, int]:
+    """Return the number that each line of a file gives for its first word."""
+    try:
+        lines = [line.split() for line in file.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return {}
+    return {line[0]: int(line[1]) for line in lines if len(line) > 1 and line[1].isdecimal()}
+
+
+def _number(file: Path) -> int | None:
+    try:
+        text = file.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
+
+
 def _cpuinfo(key: str) -> str | None:
     """Return what Linux says of the first processor; None elsewhere."""
     file = Path("/proc/cpuinfo")

@@ -60,6 +60,7 @@ class Checkpoint:
     probing: dict[str, Any] | None = None  # what the probes have measured
     origin: dict[str, Any] | None = None  # of the first weights, where they were not random
     selected: dict[str, Any] | None = None  # why this epoch was kept beside the last
+    images: dict[str, Any] | None = None  # the folder it was trained on; None of CIFAR-10
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -124,6 +125,29 @@ def require_same_run(checkpoint: Checkpoint, recipe: Recipe, seed: int, device_t
                 f"the checkpoint is of another run: its {key} is {found.get(key)!r}, "
                 f"here it is {wanted.get(key)!r}; use another --run-dir or the same {key}"
             )
+
+
+def require_same_images(checkpoint: Checkpoint, images: dict[str, Any] | None) -> None:
+    """Refuse to go on with other images than those that a run was trained on so far.
+
+    `images` is the record of the folder (`models.manifest.ImageFolder`), None of CIFAR-10.
+
+    Raises:
+        CheckpointError: they are others; the folder's name may differ.
+    """
+    before, now = ({**(one or {}), "name": None} for one in (checkpoint.images, images))
+    if before == now:
+        return
+    differing = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+    raise CheckpointError(
+        "the checkpoint's run was trained on other images: "
+        f"{_folder_name(checkpoint.images)} there and {_folder_name(images)} here differ in "
+        f"{differing}; name the folder as it was, or use another --run-dir"
+    )
+
+
+def _folder_name(images: dict[str, Any] | None) -> str:
+    return f"the folder {images['name']!r}" if images else "CIFAR-10"
 
 
 def _check_sums(path: Path) -> None:

@@ -8,14 +8,18 @@ from typing import Any
 import torch
 
 from models.history import EpochRecord
-from training.data.seeds import Stream, stream_generator
 from training.recipes import Recipe
 from training.trainer.evaluate import RunResult
 from training.trainer.methods.optimizers import OptimizerSet
 from training.trainer.methods.weight_averaging import WeightAverage
-from training.trainer.networks import network_of
+from training.trainer.networks import initial_network
 from training.trainer.probes import Probing
-from training.trainer.run.checkpoint import Checkpoint, Progress, require_same_run
+from training.trainer.run.checkpoint import (
+    Checkpoint,
+    Progress,
+    require_same_images,
+    require_same_run,
+)
 from training.trainer.run.epoch_draws import EpochDraws
 from training.trainer.run.initial_weights import InitialWeights, load_initial, same_origin
 
@@ -31,9 +35,7 @@ class RunState:
         self.seed = seed
         self.device = device
         self.autocast = torch.autocast(device.type, precision, precision != torch.float32)
-        network = network_of(recipe)
-        network.initialize(stream_generator(seed, Stream.INITIALIZATION))
-        self.network = network.to(device)
+        self.network = initial_network(recipe, seed).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = OptimizerSet(self.network, recipe.optimizer)
         self.average: WeightAverage | None = None
@@ -46,6 +48,7 @@ class RunState:
         self.sessions: list[dict[str, Any]] = []
         self.result: RunResult | None = None
         self.origin: dict[str, Any] | None = None  # of weights that were not random at first
+        self.images: dict[str, Any] | None = None  # which it is trained on; None of CIFAR-10
 
     def begin_with(self, initial: InitialWeights) -> None:
         """Take these weights for the random ones; a checkpoint that is restored replaces them.
@@ -95,6 +98,7 @@ class RunState:
             probing=self.probing.state(),
             outcome=asdict(self.result) if self.result else None,
             origin=self.origin,
+            images=self.images,
         )
 
     def best_checkpoint(self) -> Checkpoint | None:
@@ -118,6 +122,7 @@ class RunState:
             CheckpointError: the checkpoint is of another run.
         """
         require_same_run(checkpoint, self.recipe, self.seed, self.device.type)
+        require_same_images(checkpoint, self.images)
         self.origin = same_origin(self.origin, checkpoint.origin)
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 import typer
 
 from models.history import EpochRecord
-from training.data.cifar10 import IMAGE_SHAPE, LABELS, load_cifar10
+from training.data.dataset import Dataset, open_dataset
 from training.data.device_split import RunData
 from training.errors import CheckpointError, DivergedError, SaveError
 from training.evaluation.environment import describe_environment
@@ -19,7 +19,7 @@ from training.trainer.device import precision_warning
 from training.trainer.distributed import Workers
 from training.trainer.evaluate import RunResult
 from training.trainer.loop import StoppedError, TrainingRun
-from training.trainer.networks import check_fits
+from training.trainer.networks import check_fits, fitted
 from training.trainer.run.initial_weights import InitialWeights, describe_origin
 from training.trainer.run.run_directory import RunDirectory
 from training.trainer.session.console import ProgressReport, run_header, run_report, say
@@ -49,9 +49,14 @@ class TrainingSession:
             RecipeError: the recipe does not fit the dataset.
             CheckpointError: a folder holds another run, or none to resume, or the initial weights
                 are of another network.
-            DataError: the dataset is not there.
+            DataError: the dataset is not there, or is not sound.
         """
-        check_fits(self.recipe, IMAGE_SHAPE, LABELS)
+        dataset = open_dataset(data_dir, self.recipe.data)
+        recipe = fitted(self.recipe, dataset.image_shape, dataset.labels)
+        return replace(self, recipe=recipe)._train_seeds(seeds, dataset, run_dir)
+
+    def _train_seeds(self, seeds: range, dataset: Dataset, run_dir: Path | None) -> list[RunResult]:
+        check_fits(self.recipe, dataset.image_shape, dataset.labels)
         folders = {
             seed: RunDirectory(run_dir or Path("runs") / f"{self.recipe.name}-seed{seed}")
             for seed in seeds
@@ -65,8 +70,11 @@ class TrainingSession:
             folder.check(resume=resumes[seed])
         timers = Timers(self.device)
         with timers.measure("build"):
-            splits = load_cifar10(data_dir)
+            loaded = dataset.load()
+        for remark in loaded.remarks if self.workers.leads else ():
+            typer.echo(remark)
         with timers.measure("prepare"):
+            splits = (loaded.train, loaded.test)
             data = RunData.place(splits, self.recipe.data, self.device)
         results = []
         for seed, folder in folders.items():
@@ -79,6 +87,7 @@ class TrainingSession:
                     workers=self.workers,
                     compiled=self.compiled,
                 )
+                run.images = asdict(loaded.record) if loaded.record else None
                 if self.initial:
                     run.begin_with(self.initial)
             with folder.locked() if self.workers.leads else nullcontext():

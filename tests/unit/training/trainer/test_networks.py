@@ -8,7 +8,7 @@ import pytest
 from training.data.cifar10 import IMAGE_SHAPE, LABELS
 from training.errors import RecipeError
 from training.recipes.recipe import AveragingRecipe, ResolutionStage, available_recipes, load_recipe
-from training.trainer.networks import check_batches, check_fits, class_count, network_of
+from training.trainer.networks import check_batches, check_fits, class_count, fitted, network_of
 
 
 @pytest.mark.parametrize("name", available_recipes())
@@ -88,3 +88,37 @@ def test_an_average_that_is_never_taken_is_refused():
         else:
             with pytest.raises(RecipeError, match=r"averaging.every = 31 must be at most 30"):
                 check_batches(averaged, network_of(averaged), [32] * 10, 1)
+
+
+@pytest.mark.parametrize("name", available_recipes())
+def test_a_recipe_for_cifar10_is_left_as_it_is(name):
+    recipe = load_recipe(name)
+    assert fitted(recipe, IMAGE_SHAPE, LABELS) is recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("smoke", {"num_classes": 3}), ("keras-bn", {"num_classes": 3, "side": 20})],
+)
+def test_the_head_follows_the_data(name, options):
+    recipe = replace(load_recipe(name), curriculum=())
+    ready = fitted(recipe, (20, 20, 3), LABELS[:3])
+    assert ready.network.options == {**recipe.network.options, **options}
+    check_fits(ready, (20, 20, 3), LABELS[:3])
+
+
+def test_a_number_of_classes_that_the_recipe_states_is_kept_and_refused():
+    recipe = load_recipe("keras-bn")
+    stated = {**recipe.network.options, "num_classes": 7}
+    recipe = replace(recipe, network=replace(recipe.network, options=stated))
+    with pytest.raises(RecipeError, match="its network has 7 classes, and the dataset has 3"):
+        check_fits(fitted(recipe, IMAGE_SHAPE, LABELS[:3]), IMAGE_SHAPE, LABELS[:3])
+
+
+def test_images_that_leave_nothing_to_pool_are_refused():
+    recipe = replace(load_recipe("smoke"), curriculum=())
+    with pytest.raises(RecipeError, match=r"takes no images of 8 by 8 pixels .*a larger data.size"):
+        check_fits(recipe, (8, 8, 3), LABELS)
+    keras = fitted(load_recipe("keras-bn"), (8, 8, 3), LABELS)
+    with pytest.raises(RecipeError, match="side = 8 must be an integer from 10 to 256"):
+        check_fits(keras, (8, 8, 3), LABELS)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -143,7 +144,7 @@ def main() -> None:
     table: dict[str, Any] = {
         "torchvision": torchvision.__version__,
         "timm": timm.__version__,
-        "pillow": Image.__version__,
+        "pillow": PIL.__version__,
         "pixels": [after(pipelines, one) for one in pictures()],
         "files": {
             name: after(pipelines, Image.open(io.BytesIO(content))) for name, content in files()

@@ -8,16 +8,27 @@ from typing import Annotated
 import typer
 
 from models.bundle import Bundle
+from training.cli.commands import missing_package
+from training.release.fold_proof import CONSTANT
 from training.release.packing.asking import packing_of
 from training.release.packing.pack import pack as pack_file
+from training.release.packing.pipeline import read_labels
 
 
 def pack(
-    model: Annotated[Path, typer.Argument(help="An ONNX file of an image classifier.")],
     name: Annotated[str, typer.Option(help="Of the artifact, as it is served.")],
     labels: Annotated[
         Path, typer.Option(help="The classes: a line each, or JSON, as config.json's id2label.")
     ],
+    model: Annotated[
+        Path | None, typer.Argument(help="An ONNX file of an image classifier.")
+    ] = None,
+    timm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In place of MODEL: a network of timm.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Its weights; without, timm downloads its own.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder that will hold NAME-VERSION.")
     ] = Path("artifacts"),
@@ -53,7 +64,8 @@ def pack(
 ) -> None:
     """Make an artifact of MODEL: preprocessing in the graph, batch norms folded, all of it proved.
 
-    Exit code 2 for bad input, 3 when a proof fails: nothing is written then.
+    What --timm says of pictures need not be given. Exit code 2 for bad input, 3 when a proof fails:
+    nothing is written then.
     """
     pixels = {
         "size": size,
@@ -65,8 +77,21 @@ def pack(
         "layout": layout,
     }
     said = {"scores": scores, "output": output_name, "title": title, "licence": licence}
-    asked = packing_of(name, version, labels, preprocessor, pixels, said)
-    _print(pack_file(model, asked, output, rounds))
+    if (model is None) == (timm is None):
+        raise typer.BadParameter("give either MODEL, an ONNX file, or --timm NAME")
+    if model is not None:
+        asked = packing_of(name, version, labels, preprocessor, pixels, said)
+        _print(pack_file(model, asked, output, rounds))
+        return
+    try:
+        from training.release.packing.timm_network import load_timm
+        from training.release.packing.torch_network import pack_network, pipeline_of
+    except ModuleNotFoundError as error:
+        raise missing_package("pack", error, "train") from error
+    network, example = load_timm(str(timm), checkpoint, len(read_labels(labels)))
+    base = pipeline_of(network)
+    asked = packing_of(name, version, labels, preprocessor, pixels, said, base=base)
+    _print(pack_network(network, example, asked, output, rounds))
 
 
 def _print(artifact: Bundle) -> None:
@@ -77,8 +102,11 @@ def _print(artifact: Bundle) -> None:
     typer.echo(f"scores  {manifest.packed.scores}, {len(manifest.labels):,} classes")
     if manifest.fold:
         layers = manifest.fold.layers
-        folded = sum(layer.into is not None for layer in layers)
-        typer.echo(f"folded  {folded} of {len(layers)} batch norms; the proof holds")
+        norms = [layer for layer in layers if not layer.norm.endswith(CONSTANT)]
+        gone = sum(layer.into is not None for layer in norms)
+        others = sum(layer.into is not None for layer in layers) - gone
+        constants = f" and {others} constant{'s' * (others > 1)}" if others else ""
+        typer.echo(f"folded  {gone} of {len(norms)} batch norms{constants}; the proof holds")
     else:
         left = served.nodes.get("BatchNormalization", 0)
         typer.echo(f"folded  nothing: {left} batch norms in the graph, none that can go")

@@ -15,6 +15,8 @@ from training.folding.proof.tolerances import (
     softmax,
 )
 
+CONSTANT = "(constant)"  # behind the name of a layer that is no batch norm
+
 
 def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
     """Return the verdict on the test images and on adversarial inputs."""
@@ -39,16 +41,16 @@ def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
     )
 
 
-def folded_layers(rows: Iterable[Row]) -> tuple[FoldedLayer, ...]:
-    """Return what became of each batch norm."""
+def folded_layers(rows: Iterable[Row], *, constants: bool = False) -> tuple[FoldedLayer, ...]:
+    """Return what became of each batch norm, and perhaps of constants, which may spell one out."""
     return tuple(
         FoldedLayer(
-            norm=row.norm.name,
+            norm=row.norm.name if row.is_norm else f"{row.norm.name} {CONSTANT}",
             channels=row.norm.channels,
             into=", ".join(row.into) or None,
             reason=row.reason,
             largest_scale=row.largest_scale,
         )
         for row in rows
-        if row.is_norm
+        if row.is_norm or constants
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -360,7 +361,7 @@ def test_the_command_needs_no_torch_and_ends_with_one_line(tmp_path: Path) -> No
     command = [sys.executable, "-c", code, *map(str, flags)]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
-    assert "folded  1 of 1 batch norms; the proof holds" in first.stdout
+    assert "folded  1 of 1 batch norms and 1 constant; the proof holds" in first.stdout
     assert load_bundle(tmp_path / "a" / "net-1.0.0").manifest.input.resize_to == (16,)
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 2
@@ -411,10 +412,43 @@ def test_a_torch_network_is_packed_in_one_call(tmp_path: Path) -> None:
         ).numpy()
     logits, _ = GraphRunner(artifact.read_graph("folded")).run(images)
     assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
-    (layer,) = artifact.manifest.fold.layers
-    assert (layer.norm, layer.into) == ("bn", "conv")
+    layers = {layer.norm: layer.into for layer in artifact.manifest.fold.layers}
+    assert layers["bn"] == "conv"
+    assert all(into == "conv" for into in layers.values())  # the deviation, too
     assert artifact.manifest.input.resize_to == (13,)
     assert artifact.manifest.input.interpolation == "bicubic"
+
+
+def test_a_network_of_timm_s_is_packed_by_name_with_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create_model(name: str, **given: object) -> Network:
+        if name != "small":
+            raise RuntimeError(f"Unknown model ({name})\nmore")
+        assert (given["num_classes"], given["pretrained"]) == (5, False)
+        network = trained()
+        network.load_state_dict(torch.load(str(given["checkpoint_path"])))
+        return network
+
+    monkeypatch.setitem(sys.modules, "timm", types.SimpleNamespace(create_model=create_model))
+    labels, weights = tmp_path / "labels.txt", tmp_path / "small.pth"
+    labels.write_text("\n".join(LABELS))
+    torch.save(trained().state_dict(), weights)
+    given = ["--name", "net", "--labels", str(labels), "-o", str(tmp_path), "--rounds", "1"]
+    known = CliRunner().invoke(
+        app, ["pack", "--timm", "small", "--checkpoint", str(weights), *given]
+    )
+    assert known.exit_code == 0, known.output
+    assert "folded  1 of 1 batch norms" in known.output
+    assert load_bundle(tmp_path / "net-1.0.0").manifest.input.resize_to == (13,)
+    for arguments, message in (
+        (["--timm", "large", "--checkpoint", str(weights)], "Unknown model"),
+        (["--timm", "small", "--checkpoint", str(tmp_path / "no.pth")], "no such file"),
+    ):
+        refused = CliRunner().invoke(app, ["pack", *arguments, *given, "--version", "2.0.0"])
+        assert isinstance(refused.exception, ExportError)
+        assert message in str(refused.exception)
+    assert CliRunner().invoke(app, ["pack", *given]).exit_code == 2
 
 
 def test_what_python_is_asked_for_wrongly_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from training.folding.engine.graph import Affine, KeptNorm
 from training.folding.engine.report_row import Row
 from training.folding.engine.spelled_out import spelled_out
 from training.folding.onnx_frontend.constants import Constants
-from training.folding.onnx_frontend.materialize import materialize
+from training.folding.onnx_frontend.materialize import materialize, materialize_amounts
 from training.folding.onnx_frontend.shapes import infer_shapes
 from training.folding.onnx_frontend.view import View, view_of
 from training.folding.onnx_frontend.weight_norms import compute_norms
@@ -86,6 +86,9 @@ def fold_model(model: ir.Model, *, clones: bool = False, constants: bool = False
     for graph in [*copy.graph.subgraphs(), copy.graph]:
         materialize(graph, Constants(opset))
     common.RemoveUnusedNodesPass()(copy)
+    for output, stated in zip(copy.graph.outputs, model.graph.outputs, strict=True):
+        if stated.shape is not None:
+            output.shape = stated.shape.copy()
     return FoldedModel(copy, tuple(rows), same, tuple(probes), constants, has_norms)
 
 
@@ -102,6 +105,12 @@ def prepared(model: ir.Model, *, constants: bool = False) -> ir.Model:
     common.RemoveUnusedNodesPass()(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     infer_shapes(copy)
+    opset = copy.opset_imports.get("", 1)
+    graphs = [copy.graph, *copy.graph.subgraphs()]
+    found = [materialize_amounts(graph, Constants(opset)) for graph in graphs]
+    if any(found):
+        common.RemoveUnusedNodesPass()(copy)
+        infer_shapes(copy)
     return copy
 
 

@@ -16,6 +16,31 @@ from training.folding.algebra.rounding import rounded
 from training.folding.onnx_frontend.constants import Constants, is_quantized
 
 MAX_BYTES = 1 << 20  # of what is larger than all it is computed from, as a mask is
+RESIZES = ("Resize", "Upsample")  # their amounts may be floating-point numbers
+
+
+def materialize_amounts(graph: ir.Graph, constants: Constants) -> bool:
+    """Do that for amounts alone, on which the sizes of all that follows depend.
+
+    The shapes of other constants are noted where they are not known; returns whether there is any
+    of both.
+    """
+    before = len(graph.initializers)
+    noted = False
+    for value in [value for node in graph for value in node.outputs]:
+        if _is_amount(value, constants):
+            _replace(value, graph, constants)
+        elif value.shape is None and constants.holds(value):
+            noted |= _note_shape(value, constants)
+    return noted or len(graph.initializers) > before
+
+
+def _note_shape(value: ir.Value, constants: Constants) -> bool:
+    try:
+        value.shape = ir.Shape(constants.array(value).shape)
+    except FoldRefused:
+        return False
+    return True
 
 
 def materialize(graph: ir.Graph, constants: Constants) -> None:
@@ -27,6 +52,14 @@ def materialize(graph: ir.Graph, constants: Constants) -> None:
         for value in node.outputs:
             if _is_read(value, constants) and constants.holds(value) and not is_quantized(value):
                 _replace(value, graph, constants)
+
+
+def _is_amount(value: ir.Value, constants: Constants) -> bool:
+    kinds = (ir.DataType.INT64, ir.DataType.INT32)
+    resizes = any(use.node.op_type in RESIZES for use in value.uses())
+    return (
+        (value.dtype in kinds or resizes) and _is_read(value, constants) and constants.holds(value)
+    )
 
 
 def _is_read(value: ir.Value, constants: Constants) -> bool:

@@ -13,7 +13,58 @@ LARGE_BYTES = 1024  # smaller constants may be sizes, which say what others are
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Note sizes and types at the tensors of a model, weights not copied."""
+    """Note sizes and types at the tensors of a model, weights not copied.
+
+    Where ONNX's inference stops, at what a loop carries on, it goes on from what layers return.
+    """
+    _infer(model)
+    while _note_more(model):
+        _infer(model)
+
+
+def _note_more(model: ir.Model) -> bool:
+    """Note the shapes that ONNX's inference does not; return whether there is any."""
+    found = [_note_outputs(node) for graph in model.graphs() for node in graph]
+    return any(found)
+
+
+def _note_outputs(node: ir.Node) -> bool:
+    unknown = [output for output in node.outputs if output.shape is None]
+    if not unknown:
+        return False
+    if node.op_type in ("Conv", "ConvTranspose"):
+        unknown[0].shape = _of_layer(node)
+    elif node.op_type == "Loop":
+        for output in unknown:
+            output.shape = _of_loop(node, output.index() or 0)
+    return any(output.shape is not None for output in unknown)
+
+
+def _of_layer(node: ir.Node) -> ir.Shape | None:
+    """Return the number of axes and of channels that a convolution's weights say."""
+    weight = node.inputs[1]
+    if weight is None or weight.shape is None or len(weight.shape) < 3:
+        return None
+    sizes = [size if isinstance(size, int) else None for size in weight.shape]
+    groups = node.attributes.get_int("group", 1)
+    channels = sizes[0] if node.op_type == "Conv" else sizes[1] and sizes[1] * groups
+    return ir.Shape([None, channels, *(None,) * (len(sizes) - 2)])
+
+
+def _of_loop(node: ir.Node, place: int) -> ir.Shape | None:
+    """Return the sizes that a carried tensor has before, and after each round."""
+    if place + 2 >= len(node.inputs) or "body" not in node.attributes:
+        return None  # it is stacked
+    before, after = node.inputs[place + 2], node.attributes["body"].as_graph().outputs[place + 1]
+    if before is None or before.shape is None or after.shape is None:
+        return None
+    if len(before.shape) != len(after.shape):
+        return None
+    pairs = zip(before.shape, after.shape, strict=True)
+    return ir.Shape([one if isinstance(one, int) and one == two else None for one, two in pairs])
+
+
+def _infer(model: ir.Model) -> None:
     every = dict(model.graph.initializers)
     large = {name: value for name, value in every.items() if _is_large(value)}
     model.graph.initializers.clear()

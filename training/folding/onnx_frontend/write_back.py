@@ -19,6 +19,9 @@ from training.folding.onnx_frontend.readers.differences import restore_differenc
 from training.folding.onnx_frontend.readers.norms import EPSILON
 from training.folding.onnx_frontend.view import View
 
+FIRST_WITH_EXPAND = 8
+FIRST_WITH_AMOUNTS = 11  # as inputs of Pad
+
 
 class Writer:
     """Writes one folded graph back."""
@@ -193,7 +196,7 @@ class Writer:
         before, after = zip(*operation.padding, strict=True)
         pads = np.array([0, 0, *before, 0, 0, *after], np.int64)
         values = rounded(operation.values, kind.numpy())
-        if np.all(values == values[0]):
+        if np.all(values == values[0]) and self._is_written_exactly(values[0]):
             self._view.values[node.output] = nodes.pad(source, pads, values[0], "padded")
             return
         padded = nodes.pad(source, pads, _number(0.0, kind), "padded")
@@ -201,12 +204,17 @@ class Writer:
         sizes = nodes.node("Gather", [nodes.node("Shape", [source], "shape"), spatial], "sizes")
         ones = nodes.constant(np.ones(2, np.int64), "ones")
         shape = nodes.node("Concat", [ones, sizes], "inside_shape", ir.AttrInt64("axis", 0))
-        zero = nodes.constant(_number(0.0, kind), "zero")
-        inside = nodes.node("Expand", [zero, shape], "inside")
+        zero = nodes.constant(np.zeros((1,) * (2 + axes), kind.numpy()), "zero")
+        repeat = "Tile" if self.opset < FIRST_WITH_EXPAND else "Expand"
+        inside = nodes.node(repeat, [zero, shape], "inside")
         mask = nodes.pad(inside, pads, _number(1.0, kind), "mask")
         vector = nodes.constant(values.reshape(1, -1, *(1,) * axes), "values")
         border = nodes.node("Mul", [mask, vector], "values_at_border")
         self._view.values[node.output] = nodes.node("Add", [padded, border], "bordered")
+
+    def _is_written_exactly(self, value: NDArray[Any]) -> bool:
+        """Whether Pad can be given a number: before opset 11 it had it as a float32 attribute."""
+        return self.opset >= FIRST_WITH_AMOUNTS or float(np.float32(value)) == float(value)
 
     def _after(self, source: ir.Value) -> ir.Node:
         """Return the first node that may stand after what a tensor comes from."""
@@ -279,7 +287,7 @@ class _Inserted:
         self, source: ir.Value, pads: NDArray[np.int64], value: NDArray[Any], name: str
     ) -> ir.Value:
         """Return a tensor padded with a constant; amounts were attributes before opset 11."""
-        if self._writer.opset < 11:
+        if self._writer.opset < FIRST_WITH_AMOUNTS:
             attributes = (
                 ir.AttrInt64s("pads", pads.tolist()),
                 ir.AttrFloat32("value", float(value)),

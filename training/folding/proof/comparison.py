@@ -226,7 +226,10 @@ def _reference(model: Callable[[], ir.Model], trial: Trial) -> list[Tensors | Gr
         runs = run_reference(model(), [trial.feeds[place] for place in own])
     except GraphError as error:
         return [error] * len(trial.feeds)
-    known = dict(zip(own, runs, strict=True))
+    known = {
+        place: _of_the_same_axes(run, trial.outputs[place])
+        for place, run in zip(own, runs, strict=True)
+    }
     for place, feed in enumerate(trial.feeds):
         whole = _whole(trial, place)
         if whole is not None:
@@ -237,6 +240,18 @@ def _reference(model: Callable[[], ir.Model], trial: Trial) -> list[Tensors | Gr
                 else {name: one[list(feed.rows)] for name, one in run.items()}
             )
     return [known[place] for place in range(len(trial.feeds))]
+
+
+def _of_the_same_axes(run: Tensors | GraphError, served: Tensors) -> Tensors | GraphError:
+    """Return a run of the reference, or that it is none: it has optional tensors in a list."""
+    if isinstance(run, GraphError):
+        return run
+    axes, wanted = ([one.ndim for one in every.values()] for every in (run, served))
+    if axes != wanted:
+        return GraphError(
+            f"ONNX's reference returns tensors with {axes} axes, and onnxruntime with {wanted}"
+        )
+    return run
 
 
 def _whole(trial: Trial, place: int) -> int | None:

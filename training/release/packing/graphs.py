@@ -87,7 +87,7 @@ def pack_graphs(
         raise VerificationError(
             f"{classifier.source}: the proof of the fold fails, nothing is packed: {proof}"
         )
-    report = FoldReport(folded_layers(folded.rows), proof)
+    report = FoldReport(folded_layers(folded.rows, constants=True), proof)
     return PackedGraphs({"folded": served, "unfolded": proto}, images, truth, report)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common
 
 PREFIX = "foldnorm_entered"
+FREE_INITIALIZERS = 4  # the first version of the format whose bodies may have constants
 FIRST_OPSET_WITH_AXES_AS_INPUT = 18  # of ReduceMax
 
 
@@ -34,6 +35,7 @@ def marked(model: ir.Model) -> Marked | None:
     """Return a copy that marks what it enters; None for a model without control flow."""
     copy = model.clone()
     common.InlinePass()(copy)
+    copy.ir_version = max(copy.ir_version, FREE_INITIALIZERS)
     bodies = list(_bodies(copy.graph))
     if not bodies:
         return None

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from training.errors import GraphError
 from training.evaluation.onnx_runner import Optimization
+from training.folding.algebra.affine import FoldRefused
+from training.folding.onnx_frontend.constants import Constants
 from training.folding.proof.inputs.seeded import (
     GENTLE_KINDS,
     Feed,
@@ -252,26 +254,26 @@ def _feeds_that_enter(
 def compared_values(model: ir.Model) -> list[float]:
     """Return the numbers that a graph compares with, and those next to them."""
     values: dict[float, None] = {0.0: None, 1.0: None}
+    constants = Constants(model.opset_imports.get("", 1))
     graphs = [*model.graphs(), *(function.graph for function in model.functions.values())]
     for node in (node for graph in graphs for node in graph if node.op_type in COMPARISONS):
         for value in node.inputs:
-            constant = None if value is None else _constant(value)
+            constant = None if value is None else _constant(value, constants)
             if constant is not None and constant.size <= MAX_VALUES:
                 for number in constant.astype(np.float64).reshape(-1):
                     values |= dict.fromkeys((float(number), number - 1.0, number + 1.0))
     return [value for value in values if np.isfinite(value)][: 3 * MAX_VALUES]
 
 
-def _constant(value: ir.Value) -> NDArray[Any] | None:
-    """Return an initializer or the value of a Constant, of numbers."""
+def _constant(value: ir.Value, constants: Constants) -> NDArray[Any] | None:
+    """Return what a tensor is in every run, if it is made of numbers."""
     tensor = value.const_value
-    node = value.producer()
-    if tensor is None and node is not None and node.op_type == "Constant":
-        attribute = node.attributes.get("value")
-        tensor = None if attribute is None else attribute.as_tensor()
-        if tensor is None:
-            plain = [one.value for one in node.attributes.values()]
-            return np.asarray(plain[0]) if plain and _is_number(plain[0]) else None
+    if tensor is None and value.producer() is not None and constants.holds(value):
+        try:
+            array = constants.array(value)
+        except FoldRefused:
+            return None
+        return array if _is_number(array) else None
     if tensor is None or tensor.dtype == ir.DataType.STRING:
         return None
     return tensor.numpy()

@@ -16,7 +16,9 @@ def in_float64(model: ir.Model) -> ir.Model:
 def in_precision(model: ir.Model, kind: ir.DataType) -> ir.Model:
     """Return a copy whose float, float16 and bfloat16 weights, inputs and casts are of `kind`."""
     copy = model.clone()
-    for graph in copy.graphs():
+    bodies = [function.graph for function in copy.functions.values()]
+    inner = [graph for body in bodies for graph in (body, *body.subgraphs())]
+    for graph in [*copy.graphs(), *inner]:
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.dtype in FLOATS:
@@ -54,6 +56,10 @@ def _convert_attributes(node: ir.Node, kind: ir.DataType) -> None:
     for name, attribute in list(node.attributes.items()):
         if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in FLOATS:
             node.attributes[name] = ir.AttrTensor(name, _converted(attribute.as_tensor(), kind))
+        elif node.op_type == "Constant" and name in ("value_float", "value_floats"):
+            del node.attributes[name]  # of one type only
+            array = np.asarray(attribute.value, kind.numpy())
+            node.attributes["value"] = ir.AttrTensor("value", ir.tensor(array))
     target = node.attributes.get("to" if node.op_type == "Cast" else "dtype")
     if target is not None and ir.DataType(target.as_int()) in FLOATS:
         node.attributes[target.name] = ir.AttrInt64(target.name, kind.value)

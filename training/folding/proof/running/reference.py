@@ -3,8 +3,9 @@
 
 That one is written to be read. Its convolutions and pools visit every output in turn, so they are
 computed here one kernel position at a time instead, each of them a matrix product or a maximum of
-whole tensors. What these do not cover goes back to ONNX's. Two operators are here since ONNX's
-reference implementation has old forms of them wrong.
+whole tensors. What these do not cover goes back to ONNX's. Four operators are here since ONNX's
+reference implementation has forms of them wrong. It looks for none of these in functions, so those
+are inlined.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from onnx.reference.ops.op_batch_normalization import (
 )
 from onnx.reference.ops.op_conv import Conv as SlowConv
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as SlowConvTranspose
+from onnx.reference.ops.op_loop import Loop as StrictLoop
 from onnx.reference.ops.op_max_pool import MaxPool as SlowMaxPool
 from onnx.reference.ops.op_pad import Pad_18 as SlowPad
+from onnx_ir.passes import common
 
 from training.errors import GraphError
 from training.evaluation.onnx_runner import first_line
@@ -49,6 +52,7 @@ class Reference:
 
     def __init__(self, model: ir.Model) -> None:
         exact = in_float64(model)
+        common.InlinePass()(exact)
         self.outputs = [str(value.name) for value in exact.graph.outputs]
         constants = dict(exact.graph.initializers)
         self._weights = {
@@ -283,7 +287,27 @@ class AveragePool(AveragePool_19):
         return (total / number,)
 
 
-OPERATORS: list[type[OpRun]] = [Conv, ConvTranspose, Pad, BatchNormalization, MaxPool, AveragePool]
+class GlobalMaxPool(OpRun):
+    """The largest input of each channel; ONNX's takes two axes, however many there are."""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+class Loop(StrictLoop):
+    """A loop; ONNX's takes a condition that is not there for one that is false."""
+
+    def _run(
+        self, rounds: Array | None, goes_on: Array | None, *carried: Array, **attributes: Any
+    ) -> tuple[Array, ...]:
+        return super()._run(
+            rounds, np.array(True) if goes_on is None else goes_on, *carried, **attributes
+        )
+
+
+OPERATORS: list[type[OpRun]] = [
+    *(Conv, ConvTranspose, Pad, BatchNormalization, MaxPool, AveragePool, GlobalMaxPool, Loop)
+]
 
 
 def _windows(

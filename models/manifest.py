@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -56,7 +57,7 @@ class ImageSpec(TensorSpec):
     interpolation: Interpolation = "lanczos"
     transparency: Transparency = "white"
 
-    @property
+    @cached_property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one image."""
         height, width, channels = (size for size in self.shape[1:] if isinstance(size, int))

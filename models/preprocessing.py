@@ -4,14 +4,18 @@
     shortest-side    colours ─► the shorter side becomes `resize_to` ─► the central H by W
     exact            colours ─► resampled to `resize_to`, whatever its proportions ─► the same
 
-Pictures are turned upright first, as their EXIF says. Of the last two every size, offset and
-filter is that of torchvision's `Resize` and `CenterCrop` on a Pillow image, black beyond its
-borders. Training pipelines mostly leave EXIF aside: of pictures that have none the pixels are the
-same. By shortest-side, what is more than 64 times as long as wide is first cut to that, about its
-middle: resized whole it would take gigabytes.
+Of the last two every size, offset and filter is that of torchvision's `Resize` and `CenterCrop` on
+a Pillow image, black beyond its borders. They differ from a training pipeline in three things:
 
-The first is the rule of Foldnorm's own networks. A big photo is decoded at a fraction of its size
-for it, since JPEG stores it by frequencies.
+- Pictures are turned upright first, as their EXIF says; most pipelines leave EXIF aside.
+- Grey of 16 bits keeps its high bytes, where Pillow's `convert("RGB")` clips it at 255. Of every
+  other mode the colours are that conversion's, and a grey network's those of `convert("L")`.
+- By shortest-side, what is more than 64 times as long as wide is cut to that about its middle:
+  resized whole it would take gigabytes.
+
+They decode in full. The first is the rule of Foldnorm's own networks, for which a big photo is
+decoded at a fraction of its size, since JPEG stores it by frequencies; on photographs that moves
+single pixels by up to 9 levels of 255 (docs/adr/0015), which is not what a framework gives.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ SWAPPING = (
     Image.Transpose.TRANSVERSE,
     Image.Transpose.ROTATE_90,
 )  # turns that make widths of heights
-BACKGROUND = (255, 255, 255, 255)
+BACKGROUND = (255, 255, 255)
 FILTERS: dict[Interpolation, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,
@@ -94,34 +98,61 @@ def _cut_out(image: Image.Image, spec: ImageSpec) -> Image.Image:
     image.load()
     turn = _turn(image)
     upright = image if turn is None else image.transpose(turn)
-    if spec.resize == "shortest-side":
-        upright = _bounded(upright)
-    coloured = _opaque(_to_colours(upright), spec)
-    size = resized_size(coloured.size, spec)
+    part = _centred(upright, _bounded_size(upright.size, spec))
+    coloured = _opaque(_to_colours(part), spec)
+    size = _resized_size(coloured.size, spec)
     if size != coloured.size:
         coloured = coloured.resize(size, FILTERS[spec.interpolation])
-    left, top = (_before(*sides) for sides in zip(size, (width, height), strict=True))
-    return coloured.crop((left, top, left + width, top + height))  # black where nothing is
+    return _centred(coloured, (width, height))
 
 
-def _bounded(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    across, down = min(width, MAX_PROPORTION * height), min(height, MAX_PROPORTION * width)
-    if (across, down) == image.size:
-        return image
-    left, top = (width - across) // 2, (height - down) // 2
-    return image.crop((left, top, left + across, top + down))
+def pixels_at_once(size: tuple[int, int], spec: ImageSpec) -> int:
+    """Return how many pixels a picture's largest form has: as it came, or resized.
+
+    Args:
+        size: width and height, as the file's header announces them.
+        spec: the rule.
+    """
+    if spec.resize == "central-crop":
+        height, width, _ = spec.image_shape
+    else:
+        width, height = _resized_size(_bounded_size(size, spec), spec)
+    return max(size[0] * size[1], width * height)
 
 
-def resized_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
+def _resized_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     """Return what a picture's width and height become before the crop."""
     if spec.resize == "exact":
         height, width = spec.resize_to
         return width, height
     (short,) = spec.resize_to
-    across, down = size
     longer = int(short * max(size) / min(size))
-    return (short, longer) if across <= down else (longer, short)
+    return (short, longer) if size[0] <= size[1] else (longer, short)
+
+
+def _bounded_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
+    """Return the width and height that are resized: those of the picture, unless it is too thin.
+
+    What goes on either side is a whole, even number of resized pixels, so that every other one
+    stays where it is.
+    """
+    if spec.resize == "exact":
+        return size
+    width, height = size
+    return _bounded_side(width, height), _bounded_side(height, width)
+
+
+def _bounded_side(side: int, other: int) -> int:
+    spare = max(0, side - MAX_PROPORTION * other)
+    return side - spare // (4 * other) * (4 * other)
+
+
+def _centred(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the central part of that width and height, black where there is nothing."""
+    if size == image.size:
+        return image
+    left, top = (_before(*sides) for sides in zip(image.size, size, strict=True))
+    return image.crop((left, top, left + size[0], top + size[1]))
 
 
 def _before(size: int, wanted: int) -> int:
@@ -160,6 +191,8 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
 def _opaque(image: Image.Image, spec: ImageSpec) -> Image.Image:
     """Return the image in the colours that the network takes, without transparency."""
     if image.mode == "RGBA" and spec.transparency == "white":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
+        page = Image.new("RGB", image.size, BACKGROUND)
+        page.paste(image, mask=image)
+        image = page
     image = image if image.mode == "RGB" else image.convert("RGB")
     return image.convert("L") if spec.colour_order == "grey" else image

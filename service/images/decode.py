@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.manifest import ImageSpec
-from models.preprocessing import FORMATS, preprocess
+from models.preprocessing import FORMATS, pixels_at_once, preprocess
 from service.errors import RequestError, TooManyPixelsError, UndecodableImageError
 from service.settings import Limits
 
@@ -38,13 +38,14 @@ class EncodedImage:
             self._image = Image.open(io.BytesIO(content), formats=FORMATS)
             _check_size(self._image, limits)
 
-    @property
-    def pixels(self) -> int:
-        """How many pixels decoding it takes, as the header announces."""
-        return self._image.width * self._image.height
+    def pixels(self, spec: ImageSpec) -> int:
+        """Return how many pixels decoding it for a model takes, as the header announces."""
+        return pixels_at_once(self._image.size, spec)
 
     def decode(self, spec: ImageSpec) -> NDArray[np.uint8]:
-        """Return the pixels as a model takes them, (H, W, 3) uint8 RGB.
+        """Return the pixels as a model takes them, (H, W, C) uint8.
+
+        The image then keeps all of its own pixels for as long as it is referred to.
 
         Raises:
             UndecodableImageError: the file is damaged.

@@ -2,13 +2,15 @@
 
 A thumbnail takes less time than handing it to a thread. A large image would keep the event loop,
 and many of them at once would take memory by the gigabyte: at most `MAX_PIXELS_AT_ONCE` are being
-decoded, or one image alone if it has more.
+decoded, or one image alone if it has more. Large is what an image is, or what the model's rule
+makes of it before the crop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -54,8 +56,8 @@ class Decoder:
             UndecodableImageError: one of them is no image of a type that is taken.
             TooManyPixelsError: one of them announces more pixels than are decoded.
         """
-        encoded = [self._open(content, self._limits) for content in contents]
-        pixels = [image.pixels for image in encoded]
+        encoded = deque(self._open(content, self._limits) for content in contents)
+        pixels = [image.pixels(spec) for image in encoded]
         if sum(pixels) <= PIXELS_ON_LOOP:
             return _stack([image.decode(spec) for image in encoded])
         abandoned = threading.Event()
@@ -76,13 +78,13 @@ class Decoder:
 
 
 def _decode(
-    encoded: Sequence[EncodedImage], spec: ImageSpec, abandoned: threading.Event
+    encoded: deque[EncodedImage], spec: ImageSpec, abandoned: threading.Event
 ) -> NDArray[np.uint8]:
     images = []
-    for image in encoded:
+    while encoded:
         if abandoned.is_set():
             raise DeadlineExceededError("nobody waits for these images any more")
-        images.append(image.decode(spec))
+        images.append(encoded.popleft().decode(spec))  # let go: it keeps its pixels
     return _stack(images)
 
 

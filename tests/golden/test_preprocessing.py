@@ -1,28 +1,43 @@
-"""Pictures are resized and cropped as torchvision does it, to the pixel."""
+"""Pictures are resized and cropped as torchvision and timm do it, to the pixel."""
 
 from __future__ import annotations
 
+import io
 import json
+from itertools import islice
 from typing import Any
 
-import numpy as np
 import PIL
 import pytest
 from PIL import Image
 
 from models.manifest import ImageSpec
 from models.preprocessing import preprocess
-from tests.golden.preprocessing_reference import FILE, PIPELINES, digest, pictures
+from tests.golden.preprocessing_reference import (
+    EVERY,
+    FILE,
+    NETWORKS,
+    PIPELINES,
+    digest,
+    files,
+    pictures,
+)
+from training.release.packing.pipeline import from_timm
 
 REFERENCE: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+same_pillow = pytest.mark.skipif(
+    PIL.__version__.split(".")[0] != REFERENCE["pillow"].split(".")[0],
+    reason="another major version of Pillow may round elsewhere",
+)
 
 
 def spec(pipeline: tuple[Any, ...], transparency: str = "ignored") -> ImageSpec:
-    resize, to, crop, interpolation = pipeline
+    resize, to, crop, interpolation, colours = pipeline
     return ImageSpec(
         "image",
         "uint8",
-        ("N", *crop, 3),
+        ("N", *crop, 1 if colours == "grey" else 3),
+        colour_order=colours,
         resize=resize,
         resize_to=to,
         interpolation=interpolation,
@@ -30,50 +45,61 @@ def spec(pipeline: tuple[Any, ...], transparency: str = "ignored") -> ImageSpec:
     )
 
 
-@pytest.fixture(scope="module")
-def drawn() -> list[Image.Image]:
-    return list(pictures())
-
-
-@pytest.mark.skipif(
-    PIL.__version__.split(".")[0] != REFERENCE["pillow"].split(".")[0],
-    reason="another major version of Pillow may round elsewhere",
-)
-@pytest.mark.parametrize("number", range(len(PIPELINES)), ids=str)
-def test_every_pixel_is_torchvision_s(drawn: list[Image.Image], number: int) -> None:
-    asked = spec(PIPELINES[number])
-    other = [
-        (index, one.mode, one.size)
-        for index, one in enumerate(drawn)
-        if digest(preprocess(one, asked)) != REFERENCE["pixels"][index][number]
+def different(
+    drawn: dict[str, Image.Image], asked: ImageSpec, references: list[str], number: int
+) -> list[str]:
+    """Return which pictures do not become the pixels of a reference's pipeline."""
+    return [
+        name
+        for (name, image), hashes in zip(drawn.items(), references, strict=True)
+        if digest(preprocess(image, asked)) != hashes.split()[number]
     ]
-    assert other == []
 
 
-def test_a_picture_of_extreme_proportions_is_never_whole_in_memory() -> None:
-    thin = Image.new("RGB", (30_000, 1), (9, 8, 7))
-    pixels = preprocess(thin, spec(("shortest-side", (256,), (224, 224), "bilinear")))
-    assert np.array_equal(np.unique(pixels.reshape(-1, 3), axis=0), [[9, 8, 7]])
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, Image.Image]:
+    return {f"{n} {one.mode} {one.size}": one for n, one in enumerate(pictures())}
 
 
-def test_a_photograph_held_upright_is_turned_before_it_is_cut() -> None:
-    asked = spec(("shortest-side", (20,), (16, 16), "bilinear"))
-    upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 25, 3), np.uint8))
-    lying = upright.transpose(Image.Transpose.ROTATE_90)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    lying.info["exif"] = exif.tobytes()
-    lying.getexif()[0x0112] = 6
-    assert np.array_equal(preprocess(lying, asked), preprocess(upright, asked))
+@same_pillow
+@pytest.mark.parametrize("number", range(len(PIPELINES)), ids=str)
+def test_every_pixel_is_torchvision_s(drawn: dict[str, Image.Image], number: int) -> None:
+    assert different(drawn, spec(PIPELINES[number]), REFERENCE["pixels"], number) == []
 
 
-def test_transparency_is_ignored_or_white_and_grey_is_a_channel() -> None:
-    clear = Image.new("RGBA", (16, 16), (10, 20, 30, 0))
-    pipeline = ("exact", (16, 16), (16, 16), "bilinear")
-    assert preprocess(clear, spec(pipeline)).max() == 30
-    assert preprocess(clear, spec(pipeline, "white")).min() == 255
-    grey = ImageSpec(
-        "image", "uint8", ("N", 16, 16, 1), colour_order="grey", resize="exact", resize_to=(16, 16)
-    )
-    red = Image.new("RGB", (32, 32), (255, 0, 0))
-    assert np.unique(preprocess(red, grey)).tolist() == [76]  # 0.299 of 255
+@same_pillow
+@pytest.mark.parametrize("number", range(len(PIPELINES)), ids=str)
+def test_every_pixel_of_a_file_of_any_kind_is_torchvision_s(number: int) -> None:
+    opened = {name: Image.open(io.BytesIO(content)) for name, content in files()}
+    assert list(opened) == list(REFERENCE["files"])
+    references = list(REFERENCE["files"].values())
+    assert different(opened, spec(PIPELINES[number]), references, number) == []
+
+
+@same_pillow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_pixel_is_timm_s_by_the_network_s_configuration(
+    drawn: dict[str, Image.Image], name: str
+) -> None:
+    found = from_timm(REFERENCE["configurations"][name])
+    pipeline = (found.resize, found.resize_to, found.size, found.interpolation, "RGB")
+    some = dict(islice(drawn.items(), 0, None, EVERY))
+    number = NETWORKS.index(name)
+    assert different(some, spec(pipeline), REFERENCE["networks"], number) == []
+
+
+@same_pillow
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("shortest-side", (257,), (224, 224), "bilinear", "RGB"),
+        ("shortest-side", (256,), (224, 224), "hamming", "RGB"),
+        ("exact", (256, 256), (224, 224), "bilinear", "RGB"),
+    ],
+    ids=lambda pipeline: pipeline[0] + pipeline[3],
+)
+def test_another_size_filter_or_rule_would_be_noticed(
+    drawn: dict[str, Image.Image], other: tuple[Any, ...]
+) -> None:
+    some = dict(islice(drawn.items(), 1, 10))
+    assert len(different(some, spec(other), REFERENCE["pixels"][1:10], 0)) == 9

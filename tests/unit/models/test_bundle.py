@@ -289,12 +289,50 @@ def test_the_first_golden_images_keep_their_tolerance(quantized):
         (lambda m: m["input"].update(shape=["N", "H", "W", 3]), "images are uint8 .N, height"),
         (lambda m: m["input"].update(dtype="float32"), "the input is float32"),
         (lambda m: m["input"].update(resize="stretch"), "must be one of central-crop"),
+        (lambda m: m["input"].update(interpolation="area"), "must be one of lanczos"),
+        (lambda m: m["input"].update(transparency="black"), "must be one of white"),
+        (lambda m: m["input"].update(colour_order="BGR"), "must be one of RGB"),
+        (lambda m: m["input"].update(colour_order="grey"), r"images are uint8 .*width, 1\]"),
+        (lambda m: m["input"].update(shape=["N", 32, 32, 1]), r"images are uint8 .*width, 3\]"),
+        (
+            lambda m: m["input"].update(resize_to=[36]),
+            r"resize_to = \[36\], and the rule central-crop has 0 sizes",
+        ),
+        (
+            lambda m: m["input"].update(resize="shortest-side"),
+            r"resize_to = \[\], and the rule shortest-side has 1 sizes",
+        ),
+        (
+            lambda m: m["input"].update(resize="exact", resize_to=[36]),
+            r"resize_to = \[36\], and the rule exact has 2 sizes",
+        ),
+        (
+            lambda m: m["input"].update(resize="exact", resize_to=[36, 0]),
+            r"resize_to = \[36, 0\], .* sizes above 0; make",
+        ),
     ],
 )
 def test_tensors_that_are_no_classifier_of_images_are_refused(path, change, message):
     rewrite(path, change)
     with pytest.raises(BundleError, match=message):
         load_bundle(path)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"resize": "shortest-side", "resize_to": [36], "interpolation": "bicubic"},
+        {"resize": "exact", "resize_to": [20, 40], "transparency": "ignored"},
+        {"colour_order": "grey", "shape": ["N", 28, 30, 1]},
+    ],
+    ids=str,
+)
+def test_a_rule_for_pictures_is_read_as_it_stands(path, rule):
+    rewrite(path, lambda manifest: manifest["input"].update(rule))
+    spec = load_bundle(path).manifest.input
+    assert {key: getattr(spec, key) for key in rule} == {
+        key: tuple(value) if isinstance(value, list) else value for key, value in rule.items()
+    }
 
 
 def test_a_manifest_that_states_no_rule_for_pictures_means_the_first_one(path):

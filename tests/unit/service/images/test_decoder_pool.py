@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -89,6 +91,39 @@ def test_small_images_are_decoded_at_once_and_large_and_many_ones_on_a_thread(
         recorder.threads.clear()
         asyncio.run(decoder.decode(contents, SPEC))
         assert recorder.threads == [thread] * len(contents)
+
+
+def test_small_images_that_grow_are_decoded_on_a_thread(
+    decoder: Decoder, png: Png, recorder: Recorder
+) -> None:
+    """64 images of 2 by 128 pixels, resized to 256 by 16,384 each, kept the loop for 7 seconds."""
+    thin = png(np.zeros((2, 128, 3), np.uint8))
+    shape = ("N", 32, 32, 3)
+    grown = ImageSpec("image", "uint8", shape, resize="shortest-side", resize_to=(36,))
+    asyncio.run(decoder.decode([thin], grown))
+    asyncio.run(decoder.decode([thin], SPEC))
+    assert recorder.threads == ["decode", threading.current_thread().name]
+
+
+def test_the_pixels_of_an_image_are_let_go_before_the_next_is_decoded(
+    png: Png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of 64 flat images of 40 million pixels would take 10 GB otherwise."""
+    decoded: list[weakref.ref[EncodedImage]] = []
+    alive: list[int] = []
+    decode = EncodedImage.decode
+
+    def noted(self: EncodedImage, spec: ImageSpec) -> NDArray[np.uint8]:
+        gc.collect()
+        alive.append(sum(image() is not None for image in decoded))
+        decoded.append(weakref.ref(self))
+        return decode(self, spec)
+
+    monkeypatch.setattr(EncodedImage, "decode", noted)
+    decoder = Decoder(LIMITS, threads=1)
+    asyncio.run(decoder.decode([png(LARGE)] * 4, SPEC))
+    decoder.close()
+    assert alive == [0] * 4
 
 
 async def test_an_abandoned_request_decodes_no_further_image_and_frees_its_pixels(

@@ -128,9 +128,18 @@ def verify_artifact_graphs(
     """Prove that an artifact's graphs are this network.
 
     Raises:
+        ExportError: the network cannot be computed in float64.
         VerificationError: they are not.
     """
     unfolded = contents.get("unfolded") or contents["plain"]
+    try:
+        exact_logits(network, test.images[:1])
+    except Exception as exc:  # whatever a stranger's forward raises
+        raise ExportError(
+            f"{type(network).__name__} cannot be computed in float64, as its proof needs "
+            f"({type(exc).__name__}: {str(exc).splitlines()[0]}); let its forward keep the type of "
+            "its input"
+        ) from exc
     verification = verify_graphs(network, unfolded, contents.get("folded"), test.images)
     if not verification.holds:
         raise VerificationError(f"the proof fails, nothing is released: {verification}")

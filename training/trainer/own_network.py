@@ -25,6 +25,7 @@ from torch import nn
 from training.errors import RecipeError
 
 SEPARATOR = ":"
+NEIGHBOURS = 1e-4  # by which float32 may differ of batches of one and two, as a share
 
 
 def names_own_network(architecture: str) -> bool:
@@ -87,12 +88,14 @@ def own_class_count(network: nn.Module, architecture: str, image_shape: tuple[in
     """Return how many logits such a network gives for an image (H, W, C).
 
     Raises:
-        RecipeError: it takes no such images, or does not return (N, classes) of them.
+        RecipeError: it takes no such images, does not return (N, classes) of them, or its answer to
+            one depends on the others.
     """
     height, width, channels = image_shape
-    images = torch.full((2, channels, height, width), 0.5)
+    images = torch.rand((2, channels, height, width), generator=torch.Generator().manual_seed(0))
     try:
         logits = network.eval()(images)
+        alone = network(images[:1])
     except Exception as exc:  # whatever a stranger's code raises
         raise RecipeError(
             f"{architecture}: its network fails on images {tuple(images.shape)} float32: "
@@ -104,7 +107,16 @@ def own_class_count(network: nn.Module, architecture: str, image_shape: tuple[in
             f"{architecture}: its network returns {shape} for images {tuple(images.shape)}, and "
             "must return logits (N, classes), (2, classes) here"
         )
+    if not torch.allclose(logits[:1], alone, rtol=NEIGHBOURS, atol=NEIGHBOURS * _scale(logits)):
+        raise RecipeError(
+            f"{architecture}: what its network answers to an image depends on the images beside it "
+            "in the batch, or on chance, in inference mode too; let each have an answer of its own"
+        )
     return int(logits.shape[1])
+
+
+def _scale(logits: torch.Tensor) -> float:
+    return float(logits.abs().max())
 
 
 def reason(error: BaseException) -> str:

@@ -16,10 +16,16 @@ from tests.asgi_client import AppClient
 from tests.own_images import write_folder, write_image
 from training.cli.app import app
 from training.data.dataset import open_dataset
-from training.errors import CheckpointError
+from training.errors import CheckpointError, ExportError
 from training.recipes import load_recipe
 from training.recipes.recipe import DataRecipe
-from training.release.release import GOLDEN_IMAGES, golden_rows, release
+from training.release.release import (
+    GOLDEN_IMAGES,
+    export_graphs,
+    golden_rows,
+    release,
+    verify_artifact_graphs,
+)
 from training.trainer.distributed import Workers
 from training.trainer.run.checkpoint import load_checkpoint
 from training.trainer.session.session import TrainingSession
@@ -162,3 +168,31 @@ def test_two_networks_are_paired_on_the_images_that_both_were_tested_on(
     with AppClient(create_app(Settings(artifacts=artifact.path.parent, threads=1))) as client:
         (pair,) = client.get("/v1/compare?models=smoke,other-name").json()["pairs"]
         assert pair["mcnemar"]["images"] == 8
+
+
+class Float32(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1_200, 3)
+
+    def forward(self, images):
+        return self.layer(images.float().flatten(1))
+
+
+def test_a_forward_that_keeps_to_float32_is_named_for_the_proof_is_in_float64(folder):
+    record = open_dataset(folder, DataRecipe(size=20)).load()
+    network = Float32().eval()
+    contents = export_graphs(network, (20, 20, 3)).contents
+    with pytest.raises(ExportError, match="Float32 cannot be computed in float64, as its proof"):
+        verify_artifact_graphs(network, contents, record.test)
+
+
+class Branching(Float32):
+    def forward(self, images):
+        logits = super().forward(images)
+        return logits if logits.sum() > 0 else -logits
+
+
+def test_a_forward_that_depends_on_values_is_no_graph():
+    with pytest.raises(ExportError, match="torch cannot export Branching with a free batch size"):
+        export_graphs(Branching().eval(), (20, 20, 3))

@@ -44,6 +44,21 @@ def half(num_classes):
 def picture(num_classes):
     return nn.Conv2d(3, num_classes, 3)
 
+class Noisy(nn.Linear):
+    def forward(self, images):
+        return super().forward(images.flatten(1)) + torch.rand(1)
+
+def noisy(num_classes):
+    return Noisy(768, num_classes)
+
+class Centred(nn.Linear):
+    def forward(self, images):
+        logits = super().forward(images.flatten(1))
+        return logits - logits.mean(0)
+
+def centred(num_classes):
+    return Centred(768, num_classes)
+
 def other_size(num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(7, num_classes))
 
@@ -99,7 +114,10 @@ def test_the_seed_decides_the_first_weights():
     ("architecture", "message"),
     [
         ("ones_own.nope:build", "there is no module ones_own.nope, that is no ones_own/nope.py in"),
-        ("ones_own.nets:nope", "ones_own.nets has no function 'nope'; it has build, half,"),
+        (
+            "ones_own.nets:nope",
+            "ones_own.nets has no function 'nope'; it has Centred, Noisy, build,",
+        ),
         ("ones_own.nets:number", "ones_own.nets has no function 'number'"),
         ("ones_own.nets:", "is no module:function; write my_package.nets:build, for example"),
         (
@@ -112,6 +130,8 @@ def test_the_seed_decides_the_first_weights():
         ("ones_own.nets:no_parameter", "returns a network without a parameter to train"),
         ("ones_own.nets:half", "returns parameters in torch.float16; they are trained in float32"),
         ("ones_own.nets:picture", "returns (2, 3, 14, 14) for images (2, 3, 16, 16), and must"),
+        ("ones_own.nets:noisy", "depends on the images beside it in the batch, or on chance"),
+        ("ones_own.nets:centred", "depends on the images beside it in the batch, or on chance"),
         ("ones_own.nets:other_size", "fails on images (2, 3, 16, 16) float32: RuntimeError: mat1"),
         ("ones_own.nets:other_count", "its network has 5 classes, and the dataset has 3 labels"),
     ],

@@ -14,6 +14,7 @@ from training.folding.engine.spelled_out import spelled_out
 from training.folding.onnx_frontend.constants import Constants
 from training.folding.onnx_frontend.materialize import materialize
 from training.folding.onnx_frontend.shapes import infer_shapes
+from training.folding.onnx_frontend.splits import split_sequences
 from training.folding.onnx_frontend.view import View, view_of
 from training.folding.onnx_frontend.weight_norms import compute_norms
 from training.folding.onnx_frontend.write_back import Writer, names_of
@@ -102,6 +103,9 @@ def prepared(model: ir.Model, *, constants: bool = False) -> ir.Model:
     common.RemoveUnusedNodesPass()(copy)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     infer_shapes(copy)
+    names = names_of(copy)
+    for graph in copy.graphs():
+        split_sequences(graph, copy.opset_imports.get("", 1), names)
     return copy
 
 

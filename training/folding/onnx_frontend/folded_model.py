@@ -14,7 +14,7 @@ from training.folding.engine.spelled_out import spelled_out
 from training.folding.onnx_frontend.constants import Constants
 from training.folding.onnx_frontend.materialize import materialize
 from training.folding.onnx_frontend.shapes import infer_shapes
-from training.folding.onnx_frontend.splits import split_sequences
+from training.folding.onnx_frontend.splits import drop_whole_slices, split_sequences
 from training.folding.onnx_frontend.view import View, view_of
 from training.folding.onnx_frontend.weight_norms import compute_norms
 from training.folding.onnx_frontend.write_back import Writer, names_of
@@ -104,8 +104,10 @@ def prepared(model: ir.Model, *, constants: bool = False) -> ir.Model:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     infer_shapes(copy)
     names = names_of(copy)
+    opset = copy.opset_imports.get("", 1)
     for graph in copy.graphs():
-        split_sequences(graph, copy.opset_imports.get("", 1), names)
+        split_sequences(graph, opset, names)
+        drop_whole_slices(graph, opset)
     return copy
 
 

@@ -1,7 +1,9 @@
-"""A sequence of parts of which each is taken by its number is a Split, which has them as outputs.
+"""Parts of tensors, written so that nothing is copied twice, or for nothing.
 
-torch's default exporter writes torch.split and torch.chunk with SplitToSequence. Batch norms go
-across a Split, and runtimes copy a part once where a sequence copies it twice.
+A sequence of parts of which each is taken by its number is a Split, which has them as outputs:
+torch's default exporter writes torch.split and torch.chunk with SplitToSequence, which batch norms
+do not go across, and of which runtimes copy a part twice. A Slice that takes all there is is its
+input; runtimes copy it, and fuse nothing across it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from training.folding.algebra.affine import FoldRefused
 from training.folding.onnx_frontend.constants import Constants
 
 SPLIT_BY_INPUT = 13  # the first opset whose Split takes the sizes as an input
+TO_THE_END = 2**31 - 1  # and more: what exporters write for any size
 
 
 def split_sequences(graph: ir.Graph, opset: int, taken_names: set[str]) -> None:
@@ -25,6 +28,42 @@ def split_sequences(graph: ir.Graph, opset: int, taken_names: set[str]) -> None:
             sizes, taken = _sizes(node, constants), _taken(node, constants)
             if sizes is not None and taken is not None and _are_there(taken, len(sizes)):
                 _replace(node, sizes, taken, opset, taken_names)
+
+
+def drop_whole_slices(graph: ir.Graph, opset: int) -> None:
+    """Let the readers of each Slice that takes all there is read its input."""
+    constants = Constants(opset)
+    for node in tuple(graph):
+        if node.domain == "" and node.op_type == "Slice" and _takes_all(node, constants):
+            (output,), source = node.outputs, node.inputs[0]
+            if source is not None and not output.is_graph_output():
+                for use in tuple(output.uses()):
+                    use.node.replace_input_with(use.idx, source)
+                graph.remove(node, safe=True)
+
+
+def _takes_all(node: ir.Node, constants: Constants) -> bool:
+    source, *given = node.inputs
+    if source is None or len(given) < 2:  # the form of old opsets
+        return False
+    numbers = [None if one is None else _number(one, constants) for one in given]
+    if any(number is None and one is not None for number, one in zip(numbers, given, strict=True)):
+        return False
+    starts, ends, axes, steps = (*numbers, None, None)[:4]
+    if starts is None or ends is None or (steps is not None and np.any(steps != 1)):
+        return False
+    chosen = range(len(starts)) if axes is None else [int(axis) for axis in axes]
+    return all(
+        _is_whole(source, axis, int(start), int(end))
+        for axis, start, end in zip(chosen, starts, ends, strict=True)
+    )
+
+
+def _is_whole(source: ir.Value, axis: int, start: int, end: int) -> bool:
+    size = None if source.shape is None else source.shape[axis]
+    if not isinstance(size, int):
+        return start == 0 and end >= TO_THE_END
+    return (start == 0 or start <= -size) and end >= size
 
 
 def _sizes(node: ir.Node, constants: Constants) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""A sequence of parts of which each is taken by its number becomes a Split."""
+"""Parts of tensors are written so that nothing is copied twice, or for nothing."""
 
 from __future__ import annotations
 
@@ -86,3 +86,54 @@ def test_names_that_are_taken_stay_those_of_their_tensors() -> None:
         f"s_0 = SequenceAt(s, one) r = Relu(s_0) s_1 = Tanh(r) y = Concat<axis = 1>(s_1, s_1) }}"
     )
     assert "s_sizes_1" in model.graph.initializers
+
+
+BOUNDS = {
+    "none": np.array([0]),
+    "first": np.array([1]),
+    "far": np.array([-9]),
+    "four": np.array([4]),
+    "three": np.array([3]),
+    "end": np.array([2**63 - 1]),
+    "ones": np.array([1]),
+    "twos": np.array([2]),
+}
+
+
+def sliced(arguments: str, batch: str = "2") -> list[str]:
+    """Return the operators of a folded network with a Slice behind its batch norm."""
+    model = network(
+        f"(float[{batch},3,8,8] x) => (float[] y) {{ c = Conv(x, w) p = {BN.format(x='c')} "
+        f"r = Relu(p) s = Slice(r, {arguments}) y = Tanh(s) }}",
+        PARAMETERS | BOUNDS,
+        opset=18,
+    )
+    result = fold_model(model)
+    assert prove_fold(model, result).holds
+    return operators(result.model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "batch"),
+    [
+        ("none, four, ones", "2"),
+        ("none, end, ones", "2"),
+        ("far, end, ones, ones", "2"),
+        ("none, end, none", "N"),
+    ],
+)
+def test_a_slice_that_takes_all_there_is_goes(arguments: str, batch: str) -> None:
+    assert sliced(arguments, batch) == ["Conv", "Relu", "Tanh"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "batch"),
+    [
+        ("first, four, ones", "2"),
+        ("none, three, ones", "2"),
+        ("none, end, ones, twos", "2"),
+        ("none, four, none", "N"),
+    ],
+)
+def test_a_slice_that_leaves_something_stays(arguments: str, batch: str) -> None:
+    assert sliced(arguments, batch) == ["Conv", "Relu", "Slice", "Tanh"]

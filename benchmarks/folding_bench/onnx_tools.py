@@ -128,7 +128,7 @@ def _send(tool: str, source: str, output: str, connection: Connection) -> None:
         onnx.save(ON_MODELS[tool](onnx.load(source)), output)
         connection.send("")
     except Exception as error:
-        line = str(error).strip().partition("\n")[0]
+        line = str(error).strip().partition("\n")[0].replace(source, Path(source).name)
         connection.send(f"{type(error).__name__}: {line}"[:200])
 
 

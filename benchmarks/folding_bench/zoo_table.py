@@ -97,7 +97,7 @@ def _network(file: str) -> str:
     name, _, exporter = file.rpartition(".")
     if exporter in EXPORTERS:
         return name.replace("-", " ", 1)
-    return f"`{file.rpartition('/')[2]}`"
+    return f"{file.partition('/')[0]} `{file.rpartition('/')[2]}`"
 
 
 def _both(cells: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = sorted(options.folder.rglob("*.onnx"))
     rows = []
     for file in files:
-        rows.append(_folded(file, str(file.relative_to(options.folder))))
+        rows.append(folded(file, str(file.relative_to(options.folder))))
         sys.stderr.write(f"{json.dumps(rows[-1])}\n")
     document = {
         "benchmark": "folding_files",
@@ -56,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.output.write_text(text, encoding="utf-8")
 
 
-def _folded(file: Path, name: str) -> dict[str, Any]:
-    """Return what the command makes of a file, and what it costs."""
+def folded(file: Path, name: str, kept: Path | None = None) -> dict[str, Any]:
+    """Return what the command makes of a file, and what it costs; the folded file may be kept."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
-        output = Path(folder, "folded.onnx")
+        output = kept or Path(folder, "folded.onnx")
         command = [sys.executable, "-m", "training.cli.app", "fold", str(file), "-o", str(output)]
         with Path(folder, "errors").open("w+", encoding="utf-8") as errors:
             started = time.monotonic()
@@ -90,12 +90,14 @@ def _folded(file: Path, name: str) -> dict[str, Any]:
 def _summary(report: dict[str, Any]) -> dict[str, Any]:
     proof = report["proof"]
     kept = Counter(layer["reason"] for layer in report["layers"] if layer["reason"])
+    constants = [layer["reason"] for layer in report["layers"] if layer["kind"] == "constant"]
     return {
         "batch_norms_before": report["batch_norms_before"],
         "batch_norms_after": report["batch_norms_after"],
         "constants_folded": sum(
             layer["kind"] == "constant" and not layer["reason"] for layer in report["layers"]
         ),
+        "spelled_out": [len(constants), sum(map(bool, constants))],
         "kept": dict(kept),
         "outcome": "unchanged" if proof.get("unchanged") else proof["outcome"],
         "judged": proof["judged"],

@@ -90,7 +90,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    known = _own() if given.quick else _zoo()
+    known = _own() if given.quick else zoo()
     environment = describe_machine() | {"versions": _versions()}
     results: list[Result] = []
     for name in given.networks or known:
@@ -116,7 +116,8 @@ def _own() -> Mapping[str, Callable[[], Built]]:
     return {one.name: partial(_of_ours, one) for one in own}
 
 
-def _zoo() -> Mapping[str, Callable[[], Built]]:
+def zoo() -> Mapping[str, Callable[[], Built]]:
+    """Return how each network of timm and torchvision is built."""
     named = {f"timm {name}": partial(_of_timm, name) for name in TIMM}
     return named | {f"torchvision {name}": partial(_of_torchvision, name) for name in TORCHVISION}
 
@@ -140,7 +141,7 @@ def _of_torchvision(name: str) -> Built:
 
 def measured(name: str, network: nn.Module, shape: tuple[int, ...]) -> Result:
     """Return how a network fares."""
-    network = _with_statistics(network, shape)
+    network = with_statistics(network, shape)
     example = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     result = Result(name, sum(isinstance(one, _BatchNorm) for one in network.modules()))
     started = time.perf_counter()
@@ -177,7 +178,7 @@ def _tried(
         return f"refused: {error}"[:300]
 
 
-def _with_statistics(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+def with_statistics(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """Give every batch norm random parameters and the statistics of noise, as training would."""
     norms = [one for one in network.eval().modules() if isinstance(one, _BatchNorm)]
     for norm in norms:

@@ -17,14 +17,9 @@ import onnx
 import torch
 from torch import nn
 
+from benchmarks.folding_bench.onnx_tools import ON_MODELS
+
 Outcome = nn.Module | onnx.ModelProto
-FOLD_PASSES = (
-    "eliminate_identity",
-    "fuse_add_bias_into_conv",
-    "fuse_bn_into_conv",
-    "fuse_matmul_add_bias_into_gemm",
-    "fuse_pad_into_conv",
-)
 
 
 @dataclass(frozen=True)
@@ -86,58 +81,6 @@ def _ao(network: nn.Module, example: torch.Tensor) -> Outcome:
     from torch.ao.quantization.quantize_fx import fuse_fx
 
     return fuse_fx(network)
-
-
-def _onnxscript(model: onnx.ModelProto) -> onnx.ModelProto:
-    from onnxscript import optimizer, rewriter
-
-    return rewriter.rewrite(optimizer.optimize(model))
-
-
-def _onnxoptimizer(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnxoptimizer
-
-    folded: onnx.ModelProto = onnxoptimizer.optimize(model, list(FOLD_PASSES), fixed_point=True)
-    return folded
-
-
-def _onnxsim(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnxsim
-
-    folded: onnx.ModelProto = onnxsim.simplify(model)[0]
-    return folded
-
-
-def _onnxslim(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnxslim
-
-    folded: onnx.ModelProto = onnxslim.slim(model)
-    return folded
-
-
-ON_MODELS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
-    "onnxscript": _onnxscript,
-    "onnxoptimizer": _onnxoptimizer,
-    "onnxsim": _onnxsim,
-    "onnxslim": _onnxslim,
-    "onnxruntime": lambda model: optimized_by_runtime(model, "ORT_ENABLE_EXTENDED"),
-}
-
-
-def optimized_by_runtime(model: onnx.ModelProto, level: str) -> onnx.ModelProto:
-    """Return what onnxruntime makes of a model when it loads it."""
-    import onnxruntime
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.onnx")
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-        options.optimized_model_filepath = str(path)
-        options.log_severity_level = 4
-        onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        return onnx.load(path)
 
 
 def folded_by_us(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:

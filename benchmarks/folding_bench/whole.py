@@ -19,7 +19,8 @@ import onnxruntime
 import torch
 
 from benchmarks.folding_bench.networks import Network, built
-from benchmarks.folding_bench.tools import ON_MODELS, exported, exported_by_tracing
+from benchmarks.folding_bench.onnx_tools import ON_MODELS
+from benchmarks.folding_bench.tools import exported, exported_by_tracing
 from training.errors import TrainingError
 from training.folding.onnx_frontend import fold_model
 from training.folding.proof import prove_fold

@@ -33,6 +33,7 @@ from training.folding.engine.rules.parallel import (
     absorb,
     merge_layers,
     sibling_of,
+    take_in_identities,
 )
 from training.folding.engine.rules.rearrange import spares
 from training.folding.engine.spelled_out import spelled_out
@@ -77,7 +78,15 @@ def _fold_some(graph: Graph, report: ReportBuilder) -> bool:
     backward = [_move(graph, node, _plan_backward, report) for node in graph.affines()]
     forward = [_move(graph, node, _plan_forward, report) for node in reversed(graph.affines())]
     parallel = [_move_parallel(graph, node, report) for node in graph.affines()]
-    return any(backward + forward + parallel)
+    if any(backward + forward + parallel):
+        return True
+    norms = [node for node in graph.affines() if _is_free_norm(node)]
+    return any([take_in_identities(node, graph) for node in norms])  # noqa: C419 - all of them
+
+
+def _is_free_norm(node: Node) -> bool:
+    operation = node.operation
+    return isinstance(operation, Affine) and bool(operation.norms) and operation.locked is None
 
 
 def _merge_some(graph: Graph, report: ReportBuilder) -> bool:

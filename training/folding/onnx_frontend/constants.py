@@ -62,9 +62,7 @@ class Constants:
             return False
         if node.op_type in ("Shape", "Size") and _sizes(node.inputs[0]) is not None:
             return True
-        inputs = [one for one in node.inputs if one is not None]
-        if node.op_type == "CastLike":
-            inputs = inputs[:1]  # of the other one only the type counts
+        inputs = _read_numbers(node)
         if not inputs:
             return node.op_type == "Constant"
         return all(self.holds(one) for one in inputs)
@@ -109,14 +107,24 @@ class Constants:
 
 
 def is_quantized(value: ir.Value) -> bool:
-    """Whether a constant is computed from quantized numbers."""
-    pending = [value]
+    """Whether a constant is computed from quantized numbers; sizes of a tensor are not."""
+    pending, seen = [value], {value}
     while pending:
         node = pending.pop().producer()
-        if node is not None and node.op_type == "DequantizeLinear":
+        if node is None or node.op_type in ("Shape", "Size"):
+            continue
+        if node.op_type == "DequantizeLinear":
             return True
-        pending += [] if node is None else [one for one in node.inputs if one is not None]
+        new = set(_read_numbers(node)) - seen  # each once: branches of branches double the paths
+        seen |= new
+        pending += new
     return False
+
+
+def _read_numbers(node: ir.Node) -> list[ir.Value]:
+    """Return the inputs whose numbers count; of the second one of CastLike only the type does."""
+    inputs = [one for one in node.inputs if one is not None]
+    return inputs[:1] if node.op_type == "CastLike" else inputs
 
 
 def _input(node: ir.Node) -> ir.Value:

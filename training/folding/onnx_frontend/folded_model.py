@@ -14,6 +14,7 @@ from training.folding.engine.spelled_out import spelled_out
 from training.folding.onnx_frontend.constants import Constants
 from training.folding.onnx_frontend.materialize import materialize, materialize_amounts
 from training.folding.onnx_frontend.shapes import infer_shapes
+from training.folding.onnx_frontend.splits import drop_whole_slices, split_sequences
 from training.folding.onnx_frontend.view import View, view_of
 from training.folding.onnx_frontend.weight_norms import compute_norms
 from training.folding.onnx_frontend.write_back import Writer, names_of
@@ -111,6 +112,10 @@ def prepared(model: ir.Model, *, constants: bool = False) -> ir.Model:
     if any(found):
         common.RemoveUnusedNodesPass()(copy)
         infer_shapes(copy)
+    names = names_of(copy)
+    for graph in copy.graphs():
+        split_sequences(graph, opset, names)
+        drop_whole_slices(graph, opset)
     return copy
 
 

@@ -17,7 +17,8 @@ from training.folding.onnx_frontend.shapes import infer_shapes
 from training.folding.proof.evidence import Evidence, Results, floor_of
 from training.folding.proof.inputs.seeded import Feed, given_feeds
 from training.folding.proof.inputs.sizes import InputSpec, input_specs, pinned_specs
-from training.folding.proof.judging import judge
+from training.folding.proof.judging import imprecise_kinds, judge
+from training.folding.proof.own_rounding import noise_nearby
 from training.folding.proof.running.original import (
     LEVELS,
     Tensors,
@@ -122,8 +123,23 @@ class Comparison:
         if is_widened(original):
             notes.append("bfloat16 was computed in float32, in which its weights are exact")
         exact = self.algebra is not None and not drawing
-        verdict = judge(evidence, tuple(notes), exact=exact, faults=tuple(faults)[:MAX_FAULTS])
+        told = tuple(faults)[:MAX_FAULTS]
+        verdict = judge(evidence, tuple(notes), exact=exact, faults=told)
+        if verdict.is_imprecise and not drawing and not trial.nudged:
+            nearby = noise_nearby(original, _of_kinds(trial, imprecise_kinds(evidence)), floor)
+            worst = max(nearby.values(), default=0.0)
+            notes.append(f"on inputs a little off the original errs by {worst:.1e} of the scale")
+            verdict = judge(evidence, tuple(notes), exact=exact, faults=told, nearby=nearby)
         return replace(verdict, example=min(trial.feeds, key=_elements))
+
+
+def _of_kinds(trial: Trial, kinds: set[str]) -> list[Feed]:
+    """Return the inputs with samples of some kinds; the samples of a larger batch are in it."""
+    return [
+        feed
+        for place, feed in enumerate(trial.feeds)
+        if ("all" in kinds or kinds & set(feed.kinds)) and _whole(trial, place) is None
+    ]
 
 
 def _check_alike(specs: list[InputSpec], original: ir.Model, other: ir.Model) -> None:

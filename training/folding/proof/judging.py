@@ -3,7 +3,8 @@
     1  the algebra is right     in float64, at most 1e-10 of the largest output
     2  no precision is lost     at most three times the original's own error, plus rounding; that
                                 error is the worst of all inputs, relative to each one's scale: on
-                                a single input it may be small by chance
+                                a single input it may be small by chance; where it was, it is
+                                measured on inputs a little off as well
     3  no label changes         unless the two best were closer than rounding can tell
     4  how much it is           largest, 99.9th percentile and mean difference; not judged
     5  on adversarial inputs    1 and 2 for every kind of input by itself, the worst counts
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.folding.proof.evidence import Evidence, Skipped
+from training.folding.proof.own_rounding import Noise
 from training.folding.proof.tolerances import label_changes, softmax
 from training.folding.proof.verdict import Statistics, Verdict, Worst
 
@@ -80,13 +82,15 @@ def judge(
     *,
     exact: bool = True,
     faults: tuple[str, ...] = (),
+    nearby: Noise | None = None,
 ) -> Verdict:
     """Return the verdict.
 
-    `exact` says that the other model was folded in float64, its weights never rounded.
+    `exact` says that the other model was folded in float64, its weights never rounded; `nearby` is
+    the original's error on inputs a little off.
     """
     evidence = list(evidence)
-    noise = _noise(evidence)
+    noise, nearby = _noise(evidence), nearby or {}
     judged = labels = changes = unexplained = 0
     skipped = Counter(_skipped(one) for one in evidence)
     algebra, rounding, sums = Worst(), Worst(), _Sums()
@@ -97,13 +101,15 @@ def judge(
         judged += 1
         if one.exact:
             algebra = _worse(algebra, four.algebra_ratio, one)
-        rounding = _worse(rounding, four.ratio_for(noise.get(one.output, 0.0)), one)
+        near = nearby.get((one.output, one.kind), 0.0)
+        known = max(noise.get(one.output, 0.0), near)
+        rounding = _worse(rounding, four.ratio_for(known), one)
         if not four.is_finite:
             continue
         folded, unfolded = (v.astype(np.float64) for v in (four.folded, four.unfolded))
         sums.add(folded, unfolded, four.scale)
         if unfolded.ndim == 2 and unfolded.shape[1] > 1:
-            changed, strange = label_changes(unfolded, folded, four.allowance)
+            changed, strange = label_changes(unfolded, folded, four.allowance_for(near))
             labels, changes = labels + len(unfolded), changes + changed
             unexplained += strange
     return Verdict(
@@ -121,6 +127,20 @@ def judge(
         faults=faults,
         untested=None if judged or faults else NOTHING_COMPARED,
     )
+
+
+def imprecise_kinds(evidence: Sequence[Evidence]) -> set[str]:
+    """Return the kinds of input on which rule 2 or 3 does not hold."""
+    noise = _noise(evidence)
+    return {
+        one.kind
+        for one in evidence
+        if not _skipped(one)
+        and (
+            not one.four.ratio_for(noise.get(one.output, 0.0)) <= 1
+            or judge([one]).unexplained_label_changes
+        )
+    }
 
 
 def _noise(evidence: Sequence[Evidence]) -> dict[str, float]:

@@ -81,9 +81,12 @@ class FourLogits:
 
     def ratio_for(self, noise: float) -> float:
         """Rule 2 where the unfolded network is known to err by `noise` x scale on other inputs."""
+        return _ratio(largest_difference(self.folded, self.truth), self.allowance_for(noise))
+
+    def allowance_for(self, noise: float) -> float:
+        """Largest error that is rounding where the unfolded one errs by `noise` x scale nearby."""
         known = max(largest_difference(self.unfolded, self.truth), noise * self.scale)
-        allowed = rounding_allowance(known, self.scale, self.floor)
-        return _ratio(largest_difference(self.folded, self.truth), allowed)
+        return rounding_allowance(known, self.scale, self.floor)
 
     @property
     def noise(self) -> float:
@@ -93,8 +96,7 @@ class FourLogits:
     @property
     def allowance(self) -> float:
         """Largest error that is still rounding."""
-        error = largest_difference(self.unfolded, self.truth)
-        return rounding_allowance(error, self.scale, self.floor)
+        return self.allowance_for(0.0)
 
 
 def _ratio(error: float, allowed: float) -> float:

@@ -98,6 +98,12 @@ class Verdict:
         return self.outcome == "holds"
 
     @property
+    def is_imprecise(self) -> bool:
+        """Whether it fails by rounding, or a label, and by nothing else."""
+        algebra = self.algebra is None or self.algebra.ratio <= 1
+        return self.outcome == "fails" and algebra and not self.faults
+
+    @property
     def title(self) -> str:
         """The verdict as a line."""
         return f"verdict: {OUTCOMES[self.outcome]}"

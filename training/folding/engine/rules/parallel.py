@@ -2,6 +2,7 @@
 
     (W x + b) + (s x + t)     = (W + diag s) x + (b + t)
     (W x + b) + (V x + c)     = (W + V) x + (b + c)
+    s ((W x + b) + x) + t     = s ((W + 1) x + b) + t
 
 For a convolution diag(s) stands at the kernel position that reads the input where the output is:
 its centre, if the stride is 1 and the padding is half of the kernel. Likewise a smaller kernel
@@ -24,7 +25,14 @@ from training.folding.algebra.affine import ChannelMap, FoldRefused
 from training.folding.algebra.linear_map import LinearMap
 from training.folding.engine.graph import Affine, Graph, Node, Sum, Value
 from training.folding.engine.rules.linear import check_on_axis, free_layer
-from training.folding.engine.sum_tree import Branch, branches_of, continues, layer_on, root_of
+from training.folding.engine.sum_tree import (
+    Branch,
+    branches_of,
+    continues,
+    is_private,
+    layer_on,
+    root_of,
+)
 
 PATTERN = "linear + bn"
 
@@ -97,6 +105,69 @@ def absorb(sibling: Sibling, graph: Graph) -> None:
     """Put the map into the parallel layer, and let the sum do without its branch."""
     free_layer(sibling.node, graph).replace(sibling.read_weight, sibling.bias)
     _join(sibling.branch, sibling.other, graph)
+
+
+def take_in_identities(norm: Node, graph: Graph) -> bool:
+    """Put what a sum before a batch norm adds as it is into layers parallel to it.
+
+    Only where the batch norm can go then: every branch is a layer that may take it up, or read by
+    one. Return whether there was anything.
+    """
+    operation, root = norm.operation, norm.inputs[0].producer
+    assert isinstance(operation, Affine), "a batch norm is one"
+    if root is None or not isinstance(root.operation, Sum) or not is_private(root.output):
+        return False
+    try:
+        bare = _identities(norm, operation, root, graph)
+        siblings = [_sibling_with_identity(one, root, graph) for one in bare]
+    except FoldRefused:
+        return False
+    if None in siblings:
+        return False
+    for one in bare:
+        sibling = _sibling_with_identity(one, root, graph)  # anew: it may have another already
+        assert sibling is not None, "checked before"
+        name = one.value.original_name
+        absorb(sibling, graph)
+        one.value.original_name = name  # others read it, and its numbers stay
+    return bool(bare)
+
+
+def _identities(norm: Node, operation: Affine, root: Node, graph: Graph) -> list[Branch]:
+    """Return the branches of a sum that are no layers of their own.
+
+    Raises:
+        FoldRefused: a layer among the others takes no map.
+    """
+    branches = list(branches_of(root))
+    for node in (layer_on(branch, None) for branch in branches):
+        if node is not None:
+            layer = free_layer(node, graph)
+            check_on_axis(node, layer, norm.output.rank, operation.axis)
+            layer.check_backward(operation.map)
+    return [branch for branch in branches if layer_on(branch, None) is None]
+
+
+def _sibling_with_identity(bare: Branch, root: Node, graph: Graph) -> Sibling | None:
+    """Return the first layer on what a branch adds as it is that can take it up.
+
+    Raises:
+        FoldRefused: none of those that there are can.
+    """
+    refusal: FoldRefused | None = None
+    identity = ChannelMap(np.ones(1), np.zeros(1))
+    for branch in branches_of(root):
+        node = layer_on(branch, bare.value)
+        if node is None:
+            continue
+        try:
+            layer = free_layer(node, graph)
+            return Sibling(branch, bare, *_with_identity(node.name, layer, identity))
+        except FoldRefused as reason:
+            refusal = reason
+    if refusal is not None:
+        raise refusal
+    return None
 
 
 def merge_layers(graph: Graph) -> None:

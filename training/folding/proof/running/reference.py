@@ -254,9 +254,12 @@ class MaxPool(SlowMaxPool):
     def _run(self, x: Array, **attributes: Any) -> tuple[Array, ...]:
         kernel = attributes["kernel_shape"]
         pads = _pads(attributes, len(kernel), x.shape[2:], kernel)
-        if pads is None or attributes.get("ceil_mode") or len(self.onnx_node.output) > 1:
+        if pads is None or len(self.onnx_node.output) > 1:
             return super()._run(x, **attributes)
-        padded = np.pad(x, [(0, 0), (0, 0), *pads], constant_values=_lowest(x.dtype))
+        ceiled = _extra(attributes, x.shape[2:], pads)
+        padded = np.pad(
+            x, [(0, 0), (0, 0), *_sum_of(pads, ceiled)], constant_values=_lowest(x.dtype)
+        )
         windows = _windows(padded, kernel, *_steps(attributes, len(kernel)))
         largest = None
         for _, window in windows:
@@ -271,15 +274,17 @@ class AveragePool(AveragePool_19):
     def _run(self, x: Array, **attributes: Any) -> tuple[Array, ...]:
         kernel = attributes["kernel_shape"]
         pads = _pads(attributes, len(kernel), x.shape[2:], kernel)
-        if pads is None or attributes.get("ceil_mode"):
+        if pads is None:
             return super()._run(x, **attributes)
+        ceiled = _extra(attributes, x.shape[2:], pads)
         counts = np.ones((1, 1, *x.shape[2:]), x.dtype)
         outside = 1.0 if attributes.get("count_include_pad") else 0.0
         steps = _steps(attributes, len(kernel))
         total: Any = 0
         number: Any = 0
-        padded = np.pad(x, [(0, 0), (0, 0), *pads])
+        padded = np.pad(x, [(0, 0), (0, 0), *_sum_of(pads, ceiled)])
         counted = np.pad(counts, [(0, 0), (0, 0), *pads], constant_values=outside)
+        counted = np.pad(counted, [(0, 0), (0, 0), *ceiled])  # never part of a mean
         for (_, window), (_, counting) in zip(
             _windows(padded, kernel, *steps), _windows(counted, kernel, *steps), strict=True
         ):
@@ -357,6 +362,34 @@ def _pads(
         short, long = total // 2, total - total // 2
         pads.append((long, short) if mode == "SAME_LOWER" else (short, long))
     return pads
+
+
+def _extra(
+    attributes: Mapping[str, Any], sizes: Sequence[int], pads: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return what `ceil_mode` adds behind each axis, cropped where no window reaches.
+
+    It rounds the number of windows up; one that would begin behind the input is left out.
+    """
+    kernel = attributes["kernel_shape"]
+    if not attributes.get("ceil_mode"):
+        return [(0, 0)] * len(kernel)
+    steps, dilations = _steps(attributes, len(kernel))
+    extra = []
+    for size, (low, high), k, step, dilation in zip(
+        sizes, pads, kernel, steps, dilations, strict=True
+    ):
+        reach = (k - 1) * dilation + 1
+        count = -(-(low + size + high - reach) // step) + 1
+        count -= (count - 1) * step >= low + size
+        extra.append((0, max(0, (count - 1) * step + reach - low - size - high)))
+    return extra
+
+
+def _sum_of(
+    pads: Sequence[tuple[int, int]], more: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    return [(a + c, b + d) for (a, b), (c, d) in zip(pads, more, strict=True)]
 
 
 def _text(value: Any) -> str:

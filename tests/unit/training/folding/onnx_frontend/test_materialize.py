@@ -11,6 +11,7 @@ from training.folding.proof import prove_fold
 BN = "BatchNormalization({x}, gamma, beta, mean, var)"
 AMOUNTS = {"one": np.ones(1, np.float32), "four": np.array([4]), "zero": np.array(0)}
 PARAMETERS = layer(4, 3, 3, 3) | layer(4, 4, 1, 1, name="v") | norm(4) | AMOUNTS
+FIXED = f"(float[2,3,8,8] x) => (float[] y) {{ c = Conv(x, w) p = {BN.format(x='c')} "
 HEAD = f"(float[N,3,8,8] x) => (float[] y) {{ c = Conv(x, w) p = {BN.format(x='c')} "
 
 
@@ -45,3 +46,26 @@ def test_quantized_weights_are_left_to_the_runtime() -> None:
         PARAMETERS | {"q": np.ones((4, 4, 1, 1), np.int8), "scale": np.full(4, 0.5, np.float32)},
     )
     assert "DequantizeLinear" in operators(fold_model(model).model)
+
+
+def test_a_size_of_what_was_quantized_is_a_constant() -> None:
+    model = network(
+        f"{FIXED} d = DequantizeLinear<axis = 0>(q, scale) e = Conv(p, d) s = Shape(e) "
+        "y = Reshape(e, s) }",
+        PARAMETERS | {"q": np.ones((4, 4, 1, 1), np.int8), "scale": np.full(4, 0.5, np.float32)},
+    )
+    names = operators(fold_model(model).model)
+    assert "DequantizeLinear" in names
+    assert "Shape" not in names
+
+
+def test_branches_of_branches_cost_no_more_than_their_nodes() -> None:
+    """Each sum doubles the ways back to the input: 2^80 of them."""
+    sums = "r0 = Relu(p) " + " ".join(
+        f"a{k} = Relu(r{k}) b{k} = Tanh(r{k}) r{k + 1} = Add(a{k}, b{k})" for k in range(80)
+    )
+    model = network(
+        f"{FIXED} {sums} s = Shape(r80) y = Reshape(r80, s) }}",
+        PARAMETERS,
+    )
+    assert "Shape" not in operators(fold_model(model).model)

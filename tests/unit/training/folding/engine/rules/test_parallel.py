@@ -221,3 +221,54 @@ def test_weights_absorb_more_after_they_were_merged(build):
     assert all(row.folded for row in rows)
     assert len(layers(build)) == 1
     assert distance < 1e-12
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_batch_norm_behind_a_sum_with_its_input_goes_into_the_layers(build, groups, nested):
+    """RepViT: bn(conv(x) + conv1(x) + x), where the residual reads x as well."""
+    x = build.relu(build.source(4, 6, 5))
+    three = build.conv(x, 4, 3, pad=1, groups=groups, name="three")
+    one = build.conv(x, 4, 1, groups=groups, name="one")
+    if nested:
+        total = add_branches(build, add_branches(build, three, one), x)
+    else:
+        total = add_branches(build, x, three, one)
+    add_branches(build, x, build.relu(build.norm(total)))
+    rows, distance = difference(build)
+    assert distance < 1e-12
+    assert rows[0].into == ("three",)
+    assert layers(build) == ["three"]
+    assert x.original_name is not None
+
+
+def test_an_input_that_is_added_twice_counts_twice(build):
+    x = build.relu(build.source(4, 5))
+    y = build.conv(x, 4, 3, pad=1, name="c")
+    add_branches(build, x, build.relu(build.norm(add_branches(build, x, y, x))))
+    (row,), distance = difference(build)
+    assert row.into == ("c",)
+    assert distance < 1e-12
+
+
+@pytest.mark.parametrize("obstacle", ["another input", "locked", "a branch that is no layer"])
+def test_a_sum_stays_as_it_is_where_the_batch_norm_behind_it_must(build, obstacle):
+    x = build.relu(build.source(4, 5))
+    y = build.conv(x, 4, 3, pad=1, name="c")
+    others = {"another input": [build.relu(x)], "locked": [x]}.get(obstacle, [x, build.relu(y)])
+    total = add_branches(build, y, *others)
+    if obstacle == "locked":
+        y.producer.operation.map.locked = "it is quantized"
+    add_branches(build, x, build.relu(build.norm(total)))
+    (row,) = fold(build.done())
+    assert not row.folded
+    assert not y.producer.operation.map.changed
+    assert len(total.producer.inputs) == 1 + len(others)
+
+
+def test_a_sum_without_a_batch_norm_behind_it_stays(build):
+    x = build.relu(build.source(4, 5))
+    total = add_branches(build, build.conv(x, 4, 3, pad=1, name="c"), x)
+    build.relu(total)
+    assert fold(build.done()) == []
+    assert len(total.producer.inputs) == 2

@@ -411,7 +411,7 @@ class Manifest:
         """
         if self.metrics is None:
             raise BundleError(
-                f"{self.name} {self.version} was packed without labelled images, so no accuracy is "
-                "known; pack it again with --data FOLDER"
+                f"{self.name} {self.version} was packed and not measured, so no accuracy is known; "
+                "name an artifact that 'foldnorm export' made"
             )
         return self.metrics

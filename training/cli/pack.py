@@ -9,7 +9,7 @@ import typer
 
 from models.bundle import Bundle
 from training.cli.commands import missing_package
-from training.release.fold_proof import CONSTANT
+from training.folding.engine.report_row import CONSTANT
 from training.release.packing.asking import packing_of
 from training.release.packing.pack import pack as pack_file
 from training.release.packing.pipeline import read_labels

@@ -28,7 +28,7 @@ def fold_table(rows: Sequence[Row], errors: Sequence[float | None]) -> Table:
     table = Table("batch norm", "channels", "folded into, or why not", "largest scale", "error")
     for row, error in zip(rows, errors, strict=True):
         table.add_row(
-            row.norm.name if row.is_norm else f"{row.norm.name} (constant)",
+            row.name,
             str(row.norm.channels),
             row.outcome,
             "" if row.largest_scale is None else f"{row.largest_scale:.4g}",

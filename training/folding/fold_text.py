@@ -47,5 +47,4 @@ def _table(
 
 
 def _cells(row: Row) -> Line:
-    name = row.norm.name if row.is_norm else f"{row.norm.name} (constant)"
-    return name, str(row.norm.channels), row.outcome
+    return row.name, str(row.norm.channels), row.outcome

@@ -15,8 +15,6 @@ from training.folding.proof.tolerances import (
     softmax,
 )
 
-CONSTANT = "(constant)"  # behind the name of a layer that is no batch norm
-
 
 def prove(test: FourLogits, adversarial: FourLogits) -> FoldProof:
     """Return the verdict on the test images and on adversarial inputs."""
@@ -45,7 +43,7 @@ def folded_layers(rows: Iterable[Row], *, constants: bool = False) -> tuple[Fold
     """Return what became of each batch norm, and perhaps of constants, which may spell one out."""
     return tuple(
         FoldedLayer(
-            norm=row.norm.name if row.is_norm else f"{row.norm.name} {CONSTANT}",
+            norm=row.name,
             channels=row.norm.channels,
             into=", ".join(row.into) or None,
             reason=row.reason,

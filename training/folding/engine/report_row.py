@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from training.folding.engine.graph import Norm, Value
 
+CONSTANT = "(constant)"  # behind the name of what is no batch norm
+
 
 @dataclass(eq=False, repr=False)
 class Row:
@@ -34,6 +36,11 @@ class Row:
     def folded(self) -> bool:
         """Whether it is gone."""
         return self.reason is None
+
+    @property
+    def name(self) -> str:
+        """The batch norm's name, or that of constants, said to be such."""
+        return self.norm.name if self.is_norm else f"{self.norm.name} {CONSTANT}"
 
     @property
     def outcome(self) -> str:

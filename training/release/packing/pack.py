@@ -45,7 +45,6 @@ from training.release.packing.served_graph import kind_of_scores
 MEASURING_SECONDS = 60.0  # of the run times, of a large network in fewer rounds
 MIN_ROUNDS = 3
 SMALL_PIXELS = 64 * 64  # of an image; of larger ones 64 at once would take gigabytes
-BATCH_SIZES = {True: (1, 64), False: (1, 8)}  # by whether images are small
 GOLDEN = f"{IMAGES} images of seeded noise, of grains of 1, 2, 4, 8 and 16 pixels"
 
 
@@ -93,8 +92,9 @@ def pack(path: Path, asked: Packing, folder: Path, latency_rounds: int | None = 
     graphs = pack_graphs(classifier, asked.pipeline, len(asked.labels), asked.scores)
     rounds = latency_rounds or _rounds(graphs)
     with new_folder(target) as temporary:
-        small = classifier.size[0] * classifier.size[1] <= SMALL_PIXELS
-        latency = measure_latency(graphs.contents, BATCH_SIZES[small], rounds)
+        pixels = classifier.size[0] * classifier.size[1]
+        batch_sizes = (1, 64 if pixels <= SMALL_PIXELS else 8)
+        latency = measure_latency(graphs.contents, batch_sizes, rounds)
         for variant, content in graphs.contents.items():
             (temporary / GRAPH_FILES[variant]).write_bytes(content)
         golden = temporary / GOLDEN_FILE

@@ -511,4 +511,4 @@ def test_commands_that_need_a_training_say_that_there_was_none(
 def test_images_of_another_size_are_no_calibration_for_int8(tmp_path: Path) -> None:
     artifact, images = packed(tmp_path, classifier().proto()), random_images(20, 0)
     with pytest.raises(ExportError, match=r"takes images \(12, 16, 3\), .* \(32, 32, 3\)"):
-        release_quantized(artifact, "1.1.0", images, images, tmp_path)
+        release_quantized(artifact, images, images, "1.1.0", tmp_path)

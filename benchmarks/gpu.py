@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="of each stage")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="processes of a stage, in place of its own")
+    parser.add_argument("--seeds-each", type=int, help="seeds of a process; default: till the end")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--tiny", action="store_true")
@@ -74,7 +75,9 @@ def main() -> None:
 def run_stage(name: str, stage: Stage, given: argparse.Namespace) -> None:
     """Start the workers of a stage, and see to it that they end with its box."""
     seconds = 60 * given.minutes
-    flags = [flag for flag in ("compile", "tiny") if getattr(given, flag)]
+    flags = [f"--{flag}" for flag in ("compile", "tiny") if getattr(given, flag)]
+    seeds = 1 if given.tiny else given.seeds_each
+    flags += [f"--seeds={seeds}"] if seeds else []
     workers = [
         subprocess.Popen(
             [
@@ -83,7 +86,7 @@ def run_stage(name: str, stage: Stage, given: argparse.Namespace) -> None:
                 *("--lines", str(given.output / f"{name}-{number}.jsonl")),
                 *("--first-seed", str(given.first_seed + number)),
                 *("--step", str(stage.workers), "--seconds", str(seconds)),
-                *(f"--{flag}" for flag in flags),
+                *flags,
             ]
         )
         for number in range(stage.workers)

@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, required=True)
     parser.add_argument("--step", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--seeds", type=int, help="of this process; default: till the end")
     parser.add_argument("--device", required=True)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--tiny", action="store_true")
@@ -82,14 +83,13 @@ def lines(
     clock: Clock,
 ) -> Iterator[dict[str, Any]]:
     """Yield what became of each run, the recipes in turns."""
-    for seed in itertools.count(given.first_seed, given.step):
+    seeds = itertools.count(given.first_seed, given.step)
+    for seed in itertools.islice(seeds, given.seeds):
         for recipe in recipes:
             line = train(recipe, seed, data, device, clock, compiled=given.compile)
             yield {**line, "processes": given.step}
             if clock.over:
                 return
-        if given.tiny:
-            return
 
 
 def train(

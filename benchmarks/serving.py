@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tuning: list[Cell] = []
         if not given.quick and any(system.name == "litserve" for system in chosen):
             chosen, tuning = _tune_litserve(bench, chosen)
-        cells = _rounds(bench, chosen, loads, given.rounds)
+        cells = measure_rounds(bench, chosen, loads, given.rounds)
     summary = summarize(cells)
     sys.stdout.write(table(summary, markdown=given.markdown))
     document = {
@@ -144,9 +144,10 @@ def _tune_litserve(bench: Bench, chosen: list[System]) -> tuple[list[System], li
     return [candidates[best] if s.name == "litserve" else s for s in chosen], cells
 
 
-def _rounds(
+def measure_rounds(
     bench: Bench, chosen: Sequence[System], loads: Sequence[Load], rounds: int
 ) -> list[Cell]:
+    """Return the cells of all rounds, the systems in turns."""
     return [
         _measure(bench, system, load, round_)
         for round_ in range(rounds)

@@ -125,6 +125,7 @@ def train(
         "ended": ended,
         "accuracies": [record.test_accuracy for record in run.history],
         "seconds": [record.train_seconds for record in run.history],
+        "test_seconds": [record.test_seconds for record in run.history],
         "single_view": result and result.single_view_accuracy,
         "six_views": result and result.six_view_accuracy,
         "train_seconds": result and result.train_seconds,

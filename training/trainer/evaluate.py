@@ -56,15 +56,21 @@ def evaluate_network(
     """
     network.eval()
     forward = partial(averaged_logits, network) if augmented else network
-    loss_sum, correct, answered = 0.0, 0, set[int]()
+    # Sums stay on the device: it would wait for each batch's to be read.
+    sums: list[torch.Tensor] = []
     for images, labels in zip(
         split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
     ):
         with autocast or nullcontext():
             logits = forward(scale_images(images).contiguous(memory_format=torch.channels_last))
         # images (B, 3, H, W) uint8, logits (B, classes)
-        loss_sum += cross_entropy(logits.float(), labels, probability_clip).item() * len(labels)
+        loss = cross_entropy(logits.float(), labels, probability_clip).double() * len(labels)
         answers = logits.argmax(dim=1)
-        correct += int((answers == labels).sum())
-        answered.update(answers.unique().tolist())
-    return Measured(loss_sum / len(split.labels), correct / len(split.labels), len(answered))
+        right = (answers == labels).sum()
+        classes = torch.arange(logits.shape[1], device=answers.device)
+        answered = (answers[:, None] == classes).any(dim=0)  # (classes,) bool
+        sums.append(torch.cat([loss[None], right[None], answered]))
+    loss_sum, correct, *given = torch.stack(sums).sum(dim=0).tolist()
+    return Measured(
+        loss_sum / len(split.labels), correct / len(split.labels), sum(map(bool, given))
+    )

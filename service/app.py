@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from models.preferences import read_preferences
 from service.api import probes
 from service.api.admission import Admission
 from service.api.middleware.access_log import AccessMiddleware
@@ -79,7 +80,15 @@ def build_state(
     cache = ScoreCache(settings.cache_answers, metrics) if settings.cache_answers else None
     classifier = Classifier(decoder, engine, cache)
     loader = Loader(settings, provider, engine, metrics)
-    repository = Repository(loader, metrics, settings.default_model, served, coordinator)
+    preferences = read_preferences(settings.artifacts)
+    repository = Repository(
+        loader,
+        metrics,
+        settings.default_model,
+        preferences.default_model,
+        served=served,
+        coordinator=coordinator,
+    )
     state = ServiceState(
         settings=settings,
         limits=settings.limits,
@@ -92,6 +101,7 @@ def build_state(
         shadow=Shadow(
             settings.shadow_fraction,
             settings.shadow_model,
+            preferences.shadow_model,
             lambda: repository.catalogue,
             classifier,
             metrics,

@@ -61,8 +61,9 @@ class Settings(BaseSettings):
     )
     default_model: str | None = Field(
         None,
-        description="Model that answers when a request names none. Unset: `keras-bn` if it is "
-        "served, else the first folded model, else the first model.",
+        description="Model that answers when a request names none. Unset: the one that "
+        "`preferences.toml` in the folder of artifacts names, else the first folded model, else "
+        "the first model.",
     )
     max_body_bytes: int = Field(
         Limits.max_body_bytes, ge=1, description="Largest request body in bytes."
@@ -125,8 +126,8 @@ class Settings(BaseSettings):
     )
     shadow_model: str | None = Field(
         None,
-        description="Model that shadows the default one. Unset: `keras-baseline` if it is served, "
-        "else the first other model.",
+        description="Model that shadows the default one. Unset: the one that "
+        "`preferences.toml` in the folder of artifacts names, else the first other model.",
     )
     access_log: AccessLog = Field(
         "errors",

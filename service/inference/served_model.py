@@ -56,7 +56,7 @@ class ServedModel:
 
     @property
     def full_name(self) -> str:
-        """The name that means this version, `keras-bn@1.1.0`."""
+        """The name that means this version, `cats@1.1.0`."""
         return f"{self.name}@{self.version}"
 
     @property

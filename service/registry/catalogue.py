@@ -1,8 +1,8 @@
 """Which models are served, and under which names.
 
-An artifact `keras-bn` 1.1.0 is served as `keras-bn` and `keras-bn@1.1.0`, its graph before folding
-as `keras-bn-unfolded` and `keras-bn-unfolded@1.1.0`, its quantized one as `keras-bn-int8` and
-`keras-bn-int8@1.1.0`. A name without a version means the newest.
+An artifact `cats` 1.1.0 is served as `cats` and `cats@1.1.0`, its graph before folding as
+`cats-unfolded` and `cats-unfolded@1.1.0`, its quantized one as `cats-int8` and `cats-int8@1.1.0`.
+A name without a version means the newest.
 """
 
 from __future__ import annotations
@@ -14,17 +14,25 @@ from models.manifest import Variant
 from service.errors import ModelRefusedError, UnknownModelError
 from service.inference.served_model import ServedModel
 
-PREFERRED_DEFAULT = "keras-bn"
-
 
 class Catalogue:
     """Finds served models by name; they are given newest version first.
+
+    Args:
+        models: those that are served.
+        default: the model that answers when a request names none; None to choose one.
+        preferred: what the folder of artifacts prefers then, if it is served.
 
     Raises:
         ModelRefusedError: two models would have one name, or the default is not served.
     """
 
-    def __init__(self, models: Sequence[ServedModel], default: str | None = None) -> None:
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        default: str | None = None,
+        preferred: str | None = None,
+    ) -> None:
         self.models = tuple(models)
         self._by_name: dict[str, ServedModel] = {}
         for model in models:
@@ -34,7 +42,7 @@ class Catalogue:
                 )
             self._by_name[model.full_name] = model
             self._by_name.setdefault(model.name, model)
-        self.default = self._choose_default(default)
+        self.default = self._choose_default(default, preferred)
 
     @property
     def newest(self) -> tuple[ServedModel, ...]:
@@ -79,7 +87,7 @@ class Catalogue:
             return model.name
         return model.full_name
 
-    def _choose_default(self, name: str | None) -> ServedModel:
+    def _choose_default(self, name: str | None, preferred: str | None) -> ServedModel:
         if name is not None:
             if name not in self._by_name:
                 raise ModelRefusedError(
@@ -87,8 +95,8 @@ class Catalogue:
                     f"{', '.join(self._by_name)}"
                 )
             return self._by_name[name]
-        if PREFERRED_DEFAULT in self._by_name:
-            return self._by_name[PREFERRED_DEFAULT]
+        if preferred in self._by_name:
+            return self._by_name[preferred]
         folded = [model for model in self.models if model.variant == "folded"]
         return (folded or list(self.models))[0]
 

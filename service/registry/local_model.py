@@ -55,7 +55,7 @@ class LocalModel:
     """A network that is ready to classify, in one thread; several threads may call it.
 
     Attributes:
-        name: as it is served, such as `keras-bn-int8`.
+        name: as it is served, such as `cats-int8`.
         version: of its artifact, such as `1.1.0`.
         labels: the classes, by index.
     """

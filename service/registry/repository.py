@@ -56,6 +56,7 @@ class Repository:
         loader: makes models of what is on disk.
         metrics: watches the queues of the models that are served.
         default: name of the default model, None to choose one.
+        preferred: what the folder of artifacts prefers then, if it is served.
         served: the models to serve, each as name@version; empty for all that are on disk.
         coordinator: the other workers; None where this process is alone.
     """
@@ -65,12 +66,14 @@ class Repository:
         loader: Loader,
         metrics: ServiceMetrics,
         default: str | None,
+        preferred: str | None = None,
         served: frozenset[str] = frozenset(),
         coordinator: Coordinator | None = None,
     ) -> None:
         self._loader = loader
         self._metrics = metrics
         self._default = default
+        self._preferred = preferred
         self._coordinator = coordinator
         self._changing = asyncio.Lock()
         self._prepared: Catalogue | None = None
@@ -160,7 +163,8 @@ class Repository:
                 "no model would be served any more; load another one before this one is unloaded"
             )
         newest_first = sorted(models, key=_version, reverse=True)
-        return Catalogue(sorted(newest_first, key=lambda model: model.name), self._default)
+        by_name = sorted(newest_first, key=lambda model: model.name)
+        return Catalogue(by_name, self._default, self._preferred)
 
 
 def _version(model: ServedModel) -> tuple[int, ...]:

@@ -25,7 +25,6 @@ from service.registry.classify import Classification, Classifier
 
 logger = logging.getLogger("foldnorm")
 
-PREFERRED = "keras-baseline"
 KEPT = 32
 
 
@@ -54,6 +53,7 @@ class Shadow:
     Args:
         fraction: share of the requests that are sampled, 0 to 1.
         name: the model that shadows, None to choose one.
+        preferred: what the folder of artifacts prefers then, if it is served.
         catalogue: gives the models that are served now.
         classifier: asks the shadowing model.
         metrics: where agreement and disagreement are counted.
@@ -64,6 +64,7 @@ class Shadow:
         self,
         fraction: float,
         name: str | None,
+        preferred: str | None,
         catalogue: Callable[[], Catalogue],
         classifier: Classifier,
         metrics: ServiceMetrics,
@@ -72,6 +73,7 @@ class Shadow:
         self.fraction = fraction
         self.recent: deque[Disagreement] = deque(maxlen=KEPT)
         self._name = name
+        self._preferred = preferred
         self._catalogue = catalogue
         self._classifier = classifier
         self._metrics = metrics
@@ -89,7 +91,7 @@ class Shadow:
         ]
         if self._name is not None:
             return next((model for model in others if model.name == self._name), None)
-        preferred = (model for model in others if model.name == PREFERRED)
+        preferred = (model for model in others if model.name == self._preferred)
         return next(preferred, next(iter(others), None))
 
     def offer(self, result: Classification) -> None:

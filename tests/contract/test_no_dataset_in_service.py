@@ -1,6 +1,7 @@
 """No module of the service knows CIFAR-10: its image size, its number of classes or its labels.
 
-The manifest says them. Looked at are constants and the text of docstrings and comments alike.
+Nor does it know a shipped artifact by name. The manifest says all that. Looked at are constants and
+the text of docstrings and comments alike.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import ast
 import re
 from pathlib import Path
 
+from models.bundle import load_catalogue
 from training.data.cifar10 import LABELS
 
 ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = {bundle.name for bundle in load_catalogue(ROOT / "models" / "artifacts")}
 SIDE, CLASSES = 32, len(LABELS)
 # As a shape is written: "32, 32", "32 by 32", "(N, 32", "[N, 10]", and the bytes of one image.
 SHAPE = re.compile(
@@ -24,6 +27,7 @@ SIZE_NAMES = re.compile(r"side|size|height|width|class|label|image_shape|pixels"
 def violations(source: str) -> list[str]:
     """Return what in a module's source speaks of the dataset."""
     found = [match[0] for pattern in (SHAPE, NAMED) for match in pattern.finditer(source)]
+    found += [name for name in sorted(ARTIFACTS) if name in source]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and node.value in LABELS:
             found.append(str(node.value))
@@ -51,6 +55,7 @@ def test_what_would_know_it_is_seen() -> None:
         "example = 'frog'",
         "# an image of 32 by 32",
         "# classifies CIFAR-10 images",
+        "PREFERRED = 'keras-bn'",
     ):
         assert violations(source), source
     assert violations("KEPT = 32\nROUNDS = 10\nname = 'a frog pond'") == []

@@ -28,7 +28,7 @@ class Answer(BaseModel):
 class ModelIdentity(Answer):
     """Which network answered, and in which form."""
 
-    name: str = Field(examples=["keras-bn"])
+    name: str = Field(examples=["my-network"])
     version: str = Field(examples=["1.0.0"])
     variant: Variant
 

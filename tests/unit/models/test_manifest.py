@@ -6,14 +6,14 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from models.bundle import load_bundle
+from models.bundle import load_catalogue
 from models.manifest import Manifest
 from models.records import record_from_dict
 
 
 @pytest.fixture
 def manifests(artifacts):
-    return [load_bundle(path).manifest for path in sorted(artifacts.iterdir())]
+    return [bundle.manifest for bundle in load_catalogue(artifacts)]
 
 
 def test_a_manifest_survives_json(manifests):

@@ -23,7 +23,8 @@ def catalogue(make_model: MakeModel) -> Catalogue:
             make_model("keras-bn", version="1.1.0"),
             make_model("keras-bn-unfolded", "unfolded", "1.1.0"),
             make_model("keras-bn", version="1.0.0"),
-        ]
+        ],
+        preferred="keras-bn",
     )
 
 
@@ -35,7 +36,7 @@ def test_a_version_can_be_asked_for(catalogue: Catalogue) -> None:
     assert catalogue.find("keras-bn@1.0.0").version == "1.0.0"
 
 
-def test_no_name_means_the_bn_model(catalogue: Catalogue) -> None:
+def test_no_name_means_the_model_that_the_folder_prefers(catalogue: Catalogue) -> None:
     assert catalogue.find("keras-bn") is catalogue.find(None)
 
 
@@ -64,9 +65,12 @@ def test_an_older_version_is_called_with_it(catalogue: Catalogue) -> None:
     assert catalogue.call_name(catalogue.models[-1]) == "keras-bn@1.0.0"
 
 
-def test_without_the_usual_default_the_first_folded_model_answers(make_model: MakeModel) -> None:
+@pytest.mark.parametrize("preferred", [None, "gone"])
+def test_without_a_preference_that_is_served_the_first_folded_model_answers(
+    make_model: MakeModel, preferred: str | None
+) -> None:
     models = [make_model("a-plain", "plain"), make_model("b", "folded")]
-    assert Catalogue(models).default.name == "b"
+    assert Catalogue(models, preferred=preferred).default.name == "b"
     assert Catalogue(models[:1]).default.name == "a-plain"
 
 

@@ -62,7 +62,13 @@ class Traffic:
         )
         self.catalogue = Catalogue([self.primary, self.shade, self.third], "primary")
         self.shadow = Shadow(
-            fraction, name, lambda: self.catalogue, classifier, self.metrics, Random(0)
+            fraction,
+            name,
+            "preferred",
+            lambda: self.catalogue,
+            classifier,
+            self.metrics,
+            Random(0),
         )
 
     def offer(self, *classes: int, answered: tuple[int, ...] | None = None) -> None:
@@ -233,12 +239,12 @@ def test_a_name_that_is_no_other_model_means_no_shadow(
     assert 'outcome="' not in traffic.metrics.render().decode()
 
 
-def test_the_baseline_is_preferred_to_the_first_other_model(
+def test_what_the_folder_prefers_goes_before_the_first_other_model(
     make_traffic: MakeTraffic, make_model: MakeModel
 ) -> None:
     traffic = make_traffic()
     assert traffic.shadow.model() is traffic.shade
-    baseline = make_model("keras-baseline")
+    baseline = make_model("preferred")
     traffic.catalogue = Catalogue([traffic.primary, traffic.shade, baseline], "primary")
     assert traffic.shadow.model() is baseline
 

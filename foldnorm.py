@@ -228,6 +228,7 @@ def pack(
     preprocessor: StrPath | None = None,
     scores: str | None = None,
     output_name: str | None = None,
+    data: StrPath | None = None,
     rounds: int | None = None,
     **pixels: object,
 ) -> Bundle:
@@ -248,6 +249,7 @@ def pack(
         preprocessor: a transformers `preprocessor_config.json`.
         scores: "logits" or "probabilities", where the last node does not tell.
         output_name: the scores, where an ONNX file has several outputs.
+        data: labelled images to measure it on: a folder a class, or a CSV file of path and label.
         rounds: of the run times; about a minute's by default.
         pixels: what becomes of a picture.
 
@@ -262,7 +264,13 @@ def pack(
     with _imports("pack", "fold", "training", "models"):
         from training.release.packing.asking import packing_of
         from training.release.packing.pack import pack as pack_file
-    said = {"scores": scores, "output": output_name, "title": title, "licence": licence}
+    said = {
+        "scores": scores,
+        "output": output_name,
+        "title": title,
+        "licence": licence,
+        "data": _optional(data),
+    }
     if isinstance(model, str | os.PathLike):
         asked = packing_of(name, version, labels, _optional(preprocessor), pixels, said)
         return pack_file(Path(model), asked, Path(output), rounds)

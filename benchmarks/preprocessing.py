@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from benchmarks.rig.environment import describe_machine
-from models.manifest import ImageSpec, Interpolation
 from models.preprocessing import DRAFT_GAP, FILTERS, preprocess
+from models.tensors import ImageSpec, Interpolation
 from tests.golden.preprocessing_reference import PIPELINES, pictures, saved
 
 PACKAGES = ("numpy", "pillow")

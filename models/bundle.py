@@ -28,17 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.history import EpochRecord, read_history
-from models.manifest import (
-    SCHEMA_VERSION,
-    SCORE_NAMES,
-    BundleError,
-    FileRecord,
-    GraphRecord,
-    Manifest,
-    Resize,
-    Variant,
-)
+from models.manifest import SCHEMA_VERSION, BundleError, FileRecord, GraphRecord, Manifest, Variant
 from models.records import RecordError, record_from_dict
+from models.tensors import SCORE_NAMES, Resize
 
 __all__ = [
     "MANIFEST_FILE",
@@ -64,12 +56,14 @@ class Golden:
     """Fixed real images (n, H, W, 3) uint8 and their logits (n, classes) float64.
 
     `tolerance` is how far, in logits, a sound machine may be off them; None where that is float32
-    rounding and can be derived.
+    rounding and can be derived; `summed_products` is then how many there are on the longest way
+    through the network, None where that is not stated.
     """
 
     images: NDArray[np.uint8]
     logits: NDArray[np.float64]
     tolerance: float | None = None
+    summed_products: int | None = None
 
     def first(self, count: int) -> Golden:
         """Return the first `count` images with their logits."""
@@ -121,7 +115,10 @@ class Bundle:
         """
         images, logits = self._read_arrays(self.manifest.golden, "images", "logits")
         if variant != "int8":
-            return Golden(images, logits)
+            packed = self.manifest.packed
+            return Golden(
+                images, logits, summed_products=packed.summed_products if packed else None
+            )
         report = self.manifest.quantization
         if report is None:
             raise BundleError(f"{self.path.name} has no int8 graph; 'foldnorm quantize' makes one")

@@ -7,66 +7,19 @@ its variant: `folded` and `unfolded` for a network with batch norm, `plain` for 
 
 from __future__ import annotations
 
-import base64
-import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from models.metrics import Metrics, TestMetrics
+from models.tensors import ImageSpec, TensorSpec
 
 SCHEMA_VERSION = 1
 
 Variant = Literal["folded", "unfolded", "plain", "int8"]
 
-ColourOrder = Literal["RGB", "grey"]
-Resize = Literal["central-crop", "shortest-side", "exact"]
-Interpolation = Literal["lanczos", "bicubic", "bilinear", "nearest", "box", "hamming"]
-Transparency = Literal["white", "ignored"]
-
-INPUT_NAME = "image"  # of every graph that is served
-SCORE_NAMES = ("logits", "probabilities")  # the outputs of every graph that is served
-
 
 class BundleError(Exception):
     """An artifact is missing, damaged or of an unknown schema, or has not what is asked of it."""
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A graph input or output; its first axis is the batch."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-@dataclass(frozen=True)
-class ImageSpec(TensorSpec):
-    """The input of a graph, (N, H, W, C) uint8, and how a picture becomes one row of it.
-
-    C is 3, or 1 for `grey`. `models.preprocessing` has the rules; of `resize_to` central-crop has
-    no number, shortest-side one, exact two, height and width. Transparency is laid on white, or
-    ignored as most training pipelines do. A manifest that says nothing means Foldnorm's own rule.
-    """
-
-    colour_order: ColourOrder = "RGB"
-    resize: Resize = "central-crop"
-    resize_to: tuple[int, ...] = ()
-    interpolation: Interpolation = "lanczos"
-    transparency: Transparency = "white"
-
-    @cached_property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of one image."""
-        height, width, channels = (size for size in self.shape[1:] if isinstance(size, int))
-        return height, width, channels
-
-    @property
-    def image_bytes(self) -> int:
-        """Bytes of one image, one for each channel of a pixel."""
-        return math.prod(self.image_shape)
 
 
 @dataclass(frozen=True)
@@ -143,42 +96,6 @@ class FoldReport:
 
     layers: tuple[FoldedLayer, ...]
     proof: FoldProof
-
-
-@dataclass(frozen=True)
-class TestMetrics:
-    """Single-view results on the published test set, in its order."""
-
-    __test__ = False  # pytest: no test class
-
-    images: int
-    correct: int
-    accuracy: float
-    accuracy_interval_95: tuple[float, ...]  # Wilson score interval
-    loss: float
-    expected_calibration_error: float  # 15 equal-width bins of confidence
-    per_class_accuracy: dict[str, float]
-    confusion_matrix: tuple[tuple[int, ...], ...]  # [true class][predicted class]
-    correct_bits: str  # base64 of one bit per test image, first image in the highest bit
-
-    def correct_mask(self) -> NDArray[np.bool_]:
-        """Return for each test image, (images,) bool, whether it was classified right."""
-        packed = np.frombuffer(base64.b64decode(self.correct_bits), dtype=np.uint8)
-        return np.unpackbits(packed, count=self.images).astype(bool)
-
-
-@dataclass(frozen=True)
-class AugmentedMetrics:
-    """Answers averaged over several views of each test image: at that many times the cost.
-
-    Never the headline, since the service looks at an image once.
-    """
-
-    views: int
-    method: str
-    correct: int
-    accuracy: float
-    accuracy_interval_95: tuple[float, ...]  # Wilson score interval
 
 
 @dataclass(frozen=True)
@@ -275,26 +192,6 @@ class TemperatureReport:
 
 
 @dataclass(frozen=True)
-class BestEpoch:
-    """The epoch that did best *on the test set*: selected on it, so no estimate of anything."""
-
-    epoch: int
-    test_accuracy: float
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """The headline is the last epoch, single view; the best one stands beside it.
-
-    There is none where Foldnorm did not train the network.
-    """
-
-    test: TestMetrics
-    best_epoch: BestEpoch | None = None
-    test_time_augmentation: AugmentedMetrics | None = None
-
-
-@dataclass(frozen=True)
 class InitialWeights:
     """What a run began with, where that was not random: an earlier run's weights."""
 
@@ -361,6 +258,9 @@ class PackedFrom:
     scores: str  # where the logits were found
     golden: str  # what the golden images are
     environment: dict[str, Any]  # commit, versions and hardware of the measurements
+    # Products in the sums of convolutions and matrix products, added up along the longest way from
+    # image to logits: what bounds float32's rounding. None in older manifests.
+    summed_products: int | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from models.manifest import ImageSpec, Interpolation
+from models.tensors import ImageSpec, Interpolation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # of the files that are opened
 DRAFT_GAP = 4  # times the size that a draft keeps at least, for the filter to work on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.images.decode import EncodedImage
 from service.settings import Limits
 

@@ -22,26 +22,23 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.history import EpochRecord, write_history
 from models.manifest import (
-    BestEpoch,
     Calibration,
     FileRecord,
     FoldedLayer,
     FoldProof,
     FoldReport,
     GraphRecord,
-    ImageSpec,
     Latency,
     Manifest,
-    Metrics,
     Provenance,
     QuantizationEffect,
     QuantizationReport,
     QuantizationScheme,
     SpeedGain,
-    TensorSpec,
-    TestMetrics,
     Variant,
 )
+from models.metrics import BestEpoch, Metrics, TestMetrics
+from models.tensors import ImageSpec, TensorSpec
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 EPS = 1e-3

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.manifest import ImageSpec
 from models.preprocessing import FORMATS, pixels_at_once, preprocess
+from models.tensors import ImageSpec
 from service.errors import RequestError, TooManyPixelsError, UndecodableImageError
 from service.settings import Limits
 

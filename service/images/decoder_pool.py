@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.errors import DeadlineExceededError
 from service.images.decode import EncodedImage
 from service.images.pixel_budget import Budget

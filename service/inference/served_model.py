@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, Golden
 from models.history import EpochRecord
-from models.manifest import ImageSpec, Variant
+from models.manifest import Variant
+from models.tensors import ImageSpec
 from service.inference.batcher import Batcher
 from service.inference.engine import Engine
 from service.inference.session import Scores, Session

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.manifest import SCORE_NAMES, ImageSpec
+from models.tensors import SCORE_NAMES, ImageSpec
 from service.errors import ModelRefusedError
 from service.inference.providers import CPU, CUDA, Provider
 from service.settings import Optimization

@@ -13,7 +13,9 @@ the largest recipe (air96 has 23,780; a golden test counts them), that is
 
     golden          4 sqrt(65,536) u = 6.1e-5 of scale
 
-A network that sums more may be refused although it is sound; it is never let through wrongly.
+The manifest of a packed network states its own S, and a larger one takes the place of 65,536. A
+network that sums more and does not say so may be refused although it is sound; it is never let
+through wrongly.
 
 The error of the golden logits is then itself the measurement of this machine's float noise. Two
 runs of one image differ by at most twice that; 16 u of scale is the floor where it is zero:
@@ -52,7 +54,6 @@ from service.inference.session import Session
 
 UNIT_ROUNDOFF = 2.0**-24
 MAX_SUMMED_PRODUCTS = 65_536
-GOLDEN_TOLERANCE = 4 * math.sqrt(MAX_SUMMED_PRODUCTS) * UNIT_ROUNDOFF
 MAX_STATED_TOLERANCE = 0.1  # of scale; beyond it the golden logits would prove nothing
 NOISE_FACTOR = 4
 NOISE_FLOOR = 16 * UNIT_ROUNDOFF
@@ -134,7 +135,9 @@ def golden_tolerance(golden: Golden) -> float:
     """
     scale = float(np.abs(golden.logits).max())
     if golden.tolerance is None:
-        return GOLDEN_TOLERANCE * scale
+        products = max(MAX_SUMMED_PRODUCTS, golden.summed_products or 0)
+        share = min(4 * math.sqrt(products) * UNIT_ROUNDOFF, MAX_STATED_TOLERANCE)
+        return share * scale
     if not golden.tolerance <= MAX_STATED_TOLERANCE * scale:
         raise ModelRefusedError(
             f"the artifact allows its golden logits to be off by {golden.tolerance:.3g}; at most "

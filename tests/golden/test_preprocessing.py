@@ -11,8 +11,8 @@ import PIL
 import pytest
 from PIL import Image
 
-from models.manifest import ImageSpec
 from models.preprocessing import preprocess
+from models.tensors import ImageSpec
 from tests.golden.preprocessing_reference import (
     EVERY,
     FILE,

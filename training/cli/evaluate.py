@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -12,18 +12,29 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import Bundle, BundleError, load_bundle
-from models.manifest import AugmentedMetrics, TestMetrics, Variant
+from models.manifest import Variant
+from models.metrics import AugmentedMetrics, TestMetrics
 from training.data.cifar10 import LABELS, load_test_split
 from training.data.dataset import tested_images_of
+from training.data.labelled_images import list_labelled
 from training.errors import VerificationError
+from training.evaluation.labelled import measure_labelled
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
 from training.evaluation.test_time_augmentation import measure_augmented
 
+MAX_CLASSES = 100  # that the table has a row for
+
 
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="The artifact's folder, or an .onnx file.")],
-    data_dir: Annotated[Path, typer.Option(help="Folder that the artifact was trained on.")],
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            help="Folder that the artifact was trained on; of a packed one labelled images, a "
+            "folder a class or a CSV file of path and label."
+        ),
+    ],
     variant: Annotated[
         str | None, typer.Option(help=f"{', '.join(get_args(Variant))}; default: as served.")
     ] = None,
@@ -40,17 +51,21 @@ def evaluate(
     if artifact.suffix == ".onnx" and variant:
         raise typer.BadParameter("an .onnx file has no variants; name the artifact's folder")
     if artifact.suffix == ".onnx":
-        content, stated, stated_views = _read(artifact), None, None
-        labels: tuple[str, ...] = LABELS
+        asked = _Asked(_read(artifact), LABELS)
         test = load_test_split(data_dir)
     else:
         released = load_bundle(artifact)
         chosen = _variant(variant) or released.served_variant
-        content = released.read_graph(chosen)
-        stated, stated_views = _stated_metrics(released, chosen), _stated_views(released, chosen)
-        labels, test = released.manifest.labels, tested_images_of(released.manifest, data_dir)
-    runner = GraphRunner(content, threads=threads)
-    measured = measure(runner.logits(test.images), test.labels, labels)
+        if released.manifest.packed:
+            if six_views:
+                raise typer.BadParameter("--six-views is of networks that Foldnorm trained")
+            _evaluate_packed(released, chosen, data_dir, threads, as_json=as_json)
+            return
+        asked = _Asked.of(released, chosen)
+        test = tested_images_of(released.manifest, data_dir)
+    runner = GraphRunner(asked.content, threads=threads)
+    stated, stated_views = asked.stated, asked.stated_views
+    measured = measure(runner.logits(test.images), test.labels, asked.labels)
     views = measure_augmented(runner, test) if six_views else None
     if as_json:
         augmented = {"test_time_augmentation": asdict(views)} if views else {}
@@ -59,6 +74,44 @@ def evaluate(
         _print_metrics(measured, stated, views, stated_views)
     _check_correct(artifact, "", measured, stated)
     _check_correct(artifact, " with test-time augmentation", views, stated_views)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A graph, its labels, and what its manifest states of it."""
+
+    content: bytes
+    labels: tuple[str, ...]
+    stated: TestMetrics | None = None
+    stated_views: AugmentedMetrics | None = None
+
+    @classmethod
+    def of(cls, artifact: Bundle, variant: Variant) -> _Asked:
+        """Read a variant; of an unfolded one the manifest states nothing."""
+        manifest, content = artifact.manifest, artifact.read_graph(variant)
+        if variant == "int8" and manifest.quantization:
+            return cls(content, manifest.labels, manifest.quantization.effect.test)
+        if variant != artifact.served_variant or not manifest.metrics:
+            return cls(content, manifest.labels)
+        metrics = manifest.metrics
+        return cls(content, manifest.labels, metrics.test, metrics.test_time_augmentation)
+
+
+def _evaluate_packed(
+    artifact: Bundle, variant: Variant, data: Path, threads: int, *, as_json: bool
+) -> None:
+    """Measure a packed network on labelled images; its manifest may state it on others."""
+    asked, manifest = _Asked.of(artifact, variant), artifact.manifest
+    runner = GraphRunner(asked.content, threads=threads)
+    images = list_labelled(data, asked.labels)
+    measured = measure_labelled(runner, images, manifest.input, asked.labels)
+    same = asked.stated is not None and asked.stated.tested_on == measured.tested_on
+    stated = asked.stated if same else None
+    if as_json:
+        typer.echo(json.dumps(asdict(measured), indent=1))
+    else:
+        _print_metrics(measured, stated, None, None)
+    _check_correct(artifact.path, "", measured, stated)
 
 
 def _check_correct(
@@ -79,19 +132,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise BundleError(f"cannot read {path} ({exc.strerror}); name an .onnx file") from exc
-
-
-def _stated_metrics(artifact: Bundle, variant: Variant) -> TestMetrics | None:
-    """Return what the manifest says of a graph; of an unfolded one it says nothing."""
-    report = artifact.manifest.quantization
-    if variant == "int8" and report is not None:
-        return report.effect.test
-    return artifact.manifest.measured.test if variant == artifact.served_variant else None
-
-
-def _stated_views(artifact: Bundle, variant: Variant) -> AugmentedMetrics | None:
-    served = variant == artifact.served_variant
-    return artifact.manifest.measured.test_time_augmentation if served else None
 
 
 def _variant(name: str | None) -> Variant | None:
@@ -121,7 +161,12 @@ def _print_metrics(
             f"{stated.expected_calibration_error:.5f}" if stated else "",
         ),
     ]
-    for name, share in measured.per_class_accuracy.items():
+    if measured.top5_accuracy is not None:
+        five = stated.top5_accuracy if stated else None
+        there = f"{five:.2%}" if five is not None else ""
+        rows.append(("among the five likeliest", f"{measured.top5_accuracy:.2%}", there))
+    shares = measured.per_class_accuracy
+    for name, share in shares.items() if len(shares) <= MAX_CLASSES else ():
         there = f"{stated.per_class_accuracy[name]:.1%}" if stated else ""
         rows.append((name, f"{share:.1%}", there))
     if views:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from models.bundle import Bundle
+from models.metrics import TestMetrics
 from training.cli.commands import missing_package
 from training.folding.engine.report_row import CONSTANT
 from training.release.packing.asking import packing_of
@@ -58,6 +59,10 @@ def pack(
     output_name: Annotated[
         str | None, typer.Option(help="The scores, where the file has several outputs.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Measure it on labelled images: a folder a class, or a CSV: path,label."),
+    ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Of the run times; default: about a minute.")
     ] = None,
@@ -76,7 +81,13 @@ def pack(
         "std": std,
         "layout": layout,
     }
-    said = {"scores": scores, "output": output_name, "title": title, "licence": licence}
+    said = {
+        "scores": scores,
+        "output": output_name,
+        "title": title,
+        "licence": licence,
+        "data": data,
+    }
     if (model is None) == (timm is None):
         raise typer.BadParameter("give either MODEL, an ONNX file, or --timm NAME")
     if model is not None:
@@ -92,6 +103,16 @@ def pack(
     base = pipeline_of(network)
     asked = packing_of(name, version, labels, preprocessor, pixels, said, base=base)
     _print(pack_network(network, example, asked, output, rounds))
+
+
+def _in_words(test: TestMetrics) -> str:
+    """Return a measurement in a line."""
+    low, high = test.accuracy_interval_95
+    top5 = f", {test.top5_accuracy:.2%} within five" if test.top5_accuracy is not None else ""
+    return (
+        f"{test.accuracy:.2%} of {test.images:,} images ({low:.2%} to {high:.2%}){top5}; "
+        f"calibration error {test.expected_calibration_error:.4f}"
+    )
 
 
 def _print(artifact: Bundle) -> None:
@@ -110,6 +131,8 @@ def _print(artifact: Bundle) -> None:
     else:
         left = served.nodes.get("BatchNormalization", 0)
         typer.echo(f"folded  nothing: {left} batch norms in the graph, none that can go")
+    if manifest.metrics:
+        typer.echo(f"right   {_in_words(manifest.metrics.test)}")
     typer.echo(
         f"wrote {artifact.path}; serve it: foldnorm-serve --artifacts {artifact.path.parent}"
     )

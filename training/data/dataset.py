@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.manifest import ImageFolder, ImageSpec, Manifest
+from models.manifest import ImageFolder, Manifest
 from models.records import record_from_dict
+from models.tensors import ImageSpec
 from training.data import cifar10
 from training.data.cifar10 import Split
 from training.data.image_arrays import DecodedFiles, decode_files, require_memory

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from models.manifest import ImageSpec
 from models.preprocessing import FORMATS, preprocess
+from models.tensors import ImageSpec
 from training.client.load.machine import free_memory_bytes, usable_cpus
 from training.data.cifar10 import Split
 from training.data.image_folder import ImageFile
@@ -33,12 +33,13 @@ FILES_AT_ONCE = 1_024  # handed to the threads
 class DecodedFiles:
     """A split and what its files came to.
 
-    `sha256` is of the names and contents of those that were read, whatever their order; `skipped`
-    says of each damaged one what is wrong.
+    `sha256` is of the names and contents of those that were read, whatever their order, `contents`
+    of the contents in their order; `skipped` says of each damaged one what is wrong.
     """
 
     split: Split
     sha256: str
+    contents: str
     skipped: tuple[str, ...]
 
     def counts(self, labels: Sequence[str]) -> dict[str, int]:
@@ -67,17 +68,22 @@ def require_memory(images: int, spec: ImageSpec, *, copied: bool) -> None:
 
 
 def decode_files(
-    files: Sequence[ImageFile], root: Path, spec: ImageSpec, damaged: Literal["refuse", "skip"]
+    files: Sequence[ImageFile],
+    root: Path,
+    spec: ImageSpec,
+    damaged: Literal["refuse", "skip"],
+    remedy: str = "mend or remove it, or skip such files with --set data.damaged=skip",
 ) -> DecodedFiles:
     """Return the pixels of files in their order, as a network of that input takes them.
 
     Raises:
-        DataError: a file cannot be read, or is no image that is taken, and `damaged` refuses it.
+        DataError: a file cannot be read, or is no image that is taken, and `damaged` refuses it;
+            its message ends with the `remedy`.
     """
     images = np.empty((len(files), *spec.image_shape), np.uint8)
     labels = np.array([file.label for file in files], np.int64)
     read = np.ones(len(files), dtype=bool)
-    lines, skipped = [], []
+    lines, hashes, skipped = [], [], []
     with warnings.catch_warnings(), ThreadPoolExecutor(usable_cpus() or 1) as threads:
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata; what it cannot read it raises
         for start in range(0, len(files), FILES_AT_ONCE):
@@ -89,18 +95,17 @@ def decode_files(
                 if isinstance(result, str):
                     name = files[row].path.relative_to(root).as_posix()
                     lines.append(f"{result} {name}".encode(errors="surrogateescape"))
+                    hashes.append(result)
                 elif damaged == "skip":
                     read[row] = False
                     skipped.append(str(result))
                 else:
-                    raise DataError(
-                        f"{result}; mend or remove it, or skip such files with "
-                        "--set data.damaged=skip"
-                    ) from result
+                    raise DataError(f"{result}; {remedy}") from result
     if skipped:
         images, labels = images[read], labels[read]
     digest = hashlib.sha256(b"\n".join(sorted(lines))).hexdigest()
-    return DecodedFiles(Split(images, labels), digest, tuple(sorted(skipped)))
+    contents = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return DecodedFiles(Split(images, labels), digest, contents, tuple(sorted(skipped)))
 
 
 def _decode_file(

@@ -176,14 +176,19 @@ class _Classes:
     ignored: int
 
 
-def _classes(folder: Path, entries: _Entries | None = None) -> _Classes:
-    """Return the classes of a folder.
+def list_classes(folder: Path, fewest: int) -> Mapping[str, Sequence[Path]]:
+    """Return the files of each class folder, by its name and in the order of their names.
 
     Raises:
-        DataError: there are fewer than two, one is empty or holds folders, or two are one.
+        DataError: there are fewer classes, one is empty or holds folders, or two are one.
     """
+    return _classes(folder, fewest=fewest).files
+
+
+def _classes(folder: Path, entries: _Entries | None = None, fewest: int = 2) -> _Classes:
+    """Return the classes of a folder; raises as `list_classes`."""
     entries = entries or _Entries.of(folder)
-    _check_names(folder, entries.folders)
+    _check_names(folder, entries.folders, fewest)
     files, ignored = {}, entries.ignored + len(entries.files)
     for name, path in entries.folders.items():
         inside = _Entries.of(path)
@@ -202,10 +207,14 @@ def _classes(folder: Path, entries: _Entries | None = None) -> _Classes:
     return _Classes(files, ignored)
 
 
-def _check_names(folder: Path, folders: Mapping[str, Path]) -> None:
-    if len(folders) < 2:
+def _check_names(folder: Path, folders: Mapping[str, Path], fewest: int) -> None:
+    if len(folders) < fewest:
         found = f"one class, {next(iter(folders))!r}" if folders else "no folder of images"
-        raise DataError(f"{folder} holds {found}, and at least 2 classes are needed: {LAYOUT}")
+        raise DataError(
+            f"{folder} holds {found}, and at least {fewest} are needed, each a folder of its images"
+            if fewest < 2
+            else f"{folder} holds {found}, and at least {fewest} classes are needed: {LAYOUT}"
+        )
     alike: dict[str, str] = {}
     places: dict[Path, str] = {}
     for name, path in folders.items():

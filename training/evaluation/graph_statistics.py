@@ -36,19 +36,46 @@ def multiply_accumulates(model: onnx.ModelProto) -> int:
     Raises:
         GraphError: onnxruntime cannot run it.
     """
+    shapes = _shapes(model)
+    return sum(
+        math.prod(shapes[node.output[0]]) * _products(node, shapes)
+        for node in model.graph.node
+        if node.op_type in MULTIPLYING
+    )
+
+
+def summed_products(model: onnx.ModelProto) -> int:
+    """Return the products that one number sums over, added up along the longest way to an output.
+
+    That of a convolution is in / groups * height * width, that of a matrix product its inner size.
+
+    Raises:
+        GraphError: onnxruntime cannot run it.
+    """
+    shapes = _shapes(model)
+    longest: Counter[str] = Counter()  # of each tensor
+    for node in model.graph.node:  # in topological order, as ONNX demands
+        before = max((longest[name] for name in node.input), default=0)
+        own = _products(node, shapes) if node.op_type in MULTIPLYING else 0
+        longest.update(dict.fromkeys(filter(None, node.output), before + own))
+    return max(longest[output.name] for output in model.graph.output)
+
+
+def _products(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Return how many products one number of a layer's output sums over."""
+    weight = shapes[node.input[1]]
+    if node.op_type == "Conv":
+        return math.prod(weight[1:])  # (out, in / groups, height, width)
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return weight[-1 if transposed or len(weight) == 1 else -2]
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what layers multiply with and of what they give for one image."""
     multiplying = [node for node in model.graph.node if node.op_type in MULTIPLYING]
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     names = {name for node in multiplying for name in (node.output[0], node.input[1])}
-    shapes |= _shapes_of_one_image(model, sorted(names - set(shapes)))
-    return sum(_node_macs(node, shapes) for node in multiplying)
-
-
-def _node_macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    outputs, weight = math.prod(shapes[node.output[0]]), shapes[node.input[1]]
-    if node.op_type == "Conv":
-        return outputs * math.prod(weight[1:])  # (out, in / groups, height, width)
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    return outputs * weight[-1 if transposed else -2]
+    return shapes | _shapes_of_one_image(model, sorted(names - set(shapes)))
 
 
 def _shapes_of_one_image(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from training.errors import GraphError
 
-BATCH_SIZE = 500
+BATCH_SIZE = 500  # small images that run at once; of larger ones fewer do
+SMALL_IMAGE_BYTES = 32 * 32 * 3
 OUTPUTS = ["logits", "probabilities"]
 
 Optimization = Literal["disable_all", "enable_all"]
@@ -71,11 +72,10 @@ class GraphRunner:
         return logits, probabilities
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the logits (N, classes) of any number of images, in batches of `BATCH_SIZE`."""
-        batches = range(0, len(images), BATCH_SIZE)
-        return np.concatenate(
-            [self.run(images[first : first + BATCH_SIZE])[0] for first in batches]
-        )
+        """Return the logits (N, classes) of any number of images, as many at once as fit."""
+        size = max(1, BATCH_SIZE * SMALL_IMAGE_BYTES // max(SMALL_IMAGE_BYTES, images[0].nbytes))
+        batches = range(0, len(images), size)
+        return np.concatenate([self.run(images[first : first + size])[0] for first in batches])
 
 
 def first_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from models.manifest import AugmentedMetrics
+from models.metrics import AugmentedMetrics
 from training.data.cifar10 import Split
 from training.data.transforms import TEST_TIME_METHOD, TEST_TIME_PASSES, averaged_logits
 from training.evaluation.metrics import wilson_interval

@@ -22,8 +22,8 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 from torch import nn
 
-from models.manifest import INPUT_NAME, SCORE_NAMES
 from models.networks import AirNet, KerasCnn
+from models.tensors import INPUT_NAME, SCORE_NAMES
 from training.errors import ExportError
 from training.export.served_network import ServedNetwork
 

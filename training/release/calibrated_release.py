@@ -18,11 +18,7 @@ import numpy as np
 import torch
 
 from models.bundle import Bundle, load_bundle
-from models.manifest import (
-    FoldReport,
-    TemperatureReport,
-    TemperatureSibling,
-)
+from models.manifest import FoldReport, TemperatureReport, TemperatureSibling
 from models.networks import scale_logits
 from training.data.cifar10 import Split
 from training.data.selection import select

@@ -8,23 +8,19 @@ import torch
 
 from models.history import EpochRecord
 from models.manifest import (
-    INPUT_NAME,
     SCHEMA_VERSION,
-    SCORE_NAMES,
-    BestEpoch,
     FileRecord,
     FoldReport,
     GraphRecord,
     ImageFolder,
-    ImageSpec,
     InitialWeights,
     Manifest,
-    Metrics,
     Provenance,
     SelectedEpoch,
-    TensorSpec,
     Variant,
 )
+from models.metrics import BestEpoch, Metrics
+from models.tensors import INPUT_NAME, SCORE_NAMES, ImageSpec, TensorSpec
 from training.data.cifar10 import LABELS, PUBLISHED_MD5, Split
 from training.evaluation.environment import describe_environment
 from training.evaluation.metrics import measure

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from models.bundle import Bundle
 from models.manifest import (
-    BestEpoch,
     FoldReport,
     InitialWeights,
     Manifest,
-    Metrics,
     PackedFrom,
     QuantizationReport,
     TemperatureReport,
 )
+from models.metrics import BestEpoch, Metrics, TestMetrics
 
 CARD_FILE = "README.md"
 MAX_LABELS = 20  # that the card names
@@ -91,16 +91,35 @@ def _images(manifest: Manifest) -> str:
 def _accuracy(manifest: Manifest, metrics: Metrics) -> str:
     test, best = metrics.test, metrics.best_epoch
     low, high = test.accuracy_interval_95
-    rows = "\n".join(f"| {name} | {share:.1%} |" for name, share in test.per_class_accuracy.items())
+    shares = sorted(test.per_class_accuracy.items(), key=lambda one: one[1])
+    named = shares[:MAX_LABELS] if len(shares) > MAX_LABELS else test.per_class_accuracy.items()
+    rows = "\n".join(f"| {name} | {share:.1%} |" for name, share in named)
     return (
         "## Accuracy\n\n"
-        f"**{test.accuracy:.2%}** of the {test.images:,} test images, single view"
-        f"{_last_epoch(manifest)} (95 % interval {low:.2%} to {high:.2%}). "
+        f"**{test.accuracy:.2%}** of the {test.images:,} {_tested_on(test)}, single view"
+        f"{_last_epoch(manifest)} (95 % interval {low:.2%} to {high:.2%}){_within_five(test)}. "
         f"Loss {test.loss:.4f}, expected calibration error {test.expected_calibration_error:.4f}."
         f"{_best_epoch(best)}\n\n"
         f"{_below_headline(manifest, metrics)}"
-        f"| class | accuracy |\n|---|---|\n{rows}"
+        f"{_least_accurate(shares)}| class | accuracy |\n|---|---|\n{rows}"
     )
+
+
+def _tested_on(test: TestMetrics) -> str:
+    return f"images of `{test.tested_on.name}`" if test.tested_on else "test images"
+
+
+def _within_five(test: TestMetrics) -> str:
+    if test.top5_accuracy is None:
+        return ""
+    low, high = test.top5_interval_95
+    return f"; {test.top5_accuracy:.2%} among the five likeliest ({low:.2%} to {high:.2%})"
+
+
+def _least_accurate(shares: Sequence[object]) -> str:
+    if len(shares) <= MAX_LABELS:
+        return ""
+    return f"The {MAX_LABELS} of {len(shares):,} classes that are told apart least:\n\n"
 
 
 def _last_epoch(manifest: Manifest) -> str:

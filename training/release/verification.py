@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.manifest import INPUT_NAME, FoldProof
+from models.manifest import FoldProof
+from models.tensors import INPUT_NAME
 from training.evaluation.onnx_runner import BATCH_SIZE, GraphRunner
 from training.export.served_network import ServedNetwork
 from training.folding.onnx_frontend import fold_model

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 from numpy.typing import NDArray
 from starlette.requests import Request
 
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.api.body import read_images
 from service.api.cancellation import deadline, while_connected
 from service.api.problems import problem_responses

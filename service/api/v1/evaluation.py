@@ -16,17 +16,15 @@ from pydantic import BaseModel, Field
 from models.bundle import Bundle
 from models.history import EpochRecord
 from models.manifest import (
-    AugmentedMetrics,
-    BestEpoch,
     FoldReport,
     GraphRecord,
     Provenance,
     QuantizationReport,
     SelectedEpoch,
     TemperatureReport,
-    TestMetrics,
     Variant,
 )
+from models.metrics import AugmentedMetrics, BestEpoch, TestMetrics
 from service.registry.catalogue import Catalogue
 
 THRESHOLDS = (0.70, 0.75, 0.79)  # those that the reference experiment states
@@ -194,6 +192,8 @@ def _same_test_set(first: Bundle, second: Bundle) -> bool:
 def _test_set(bundle: Bundle) -> tuple[int, str] | None:
     """Return what tells a test set from others: how many images, and the hash of its files."""
     metrics, provenance = bundle.manifest.metrics, bundle.manifest.provenance
+    if metrics and metrics.test.tested_on:
+        return metrics.test.images, metrics.test.tested_on.sha256
     if not metrics or not provenance:
         return None
     digest = provenance.data_md5.get(TEST_FILE)

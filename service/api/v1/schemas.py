@@ -5,16 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.history import EpochRecord
-from models.manifest import (
-    FoldReport,
-    GraphRecord,
-    ImageSpec,
-    Metrics,
-    PackedFrom,
-    Provenance,
-    TensorSpec,
-    Variant,
-)
+from models.manifest import FoldReport, GraphRecord, PackedFrom, Provenance, Variant
+from models.metrics import Metrics
+from models.tensors import ImageSpec, TensorSpec
 from service.inference.startup_checks import StartupProof
 from service.inference.tuning import Measurement
 

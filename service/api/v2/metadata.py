@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from models.manifest import TensorSpec
+from models.tensors import TensorSpec
 from service.api.v2.datatypes import config_datatype, protocol_datatype
 from service.inference.served_model import ServedModel
 from service.observability.statistics import Duration, ModelStatistics

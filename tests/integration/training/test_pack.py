@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import foldnorm
 from models.bundle import BundleError, load_bundle
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.registry.local_model import load_local_model
 from service.settings import load_settings
 from tests.onnx_models import Builder

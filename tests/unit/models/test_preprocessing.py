@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.manifest import ImageSpec
 from models.preprocessing import FILTERS, MAX_PROPORTION, pixels_at_once, preprocess
+from models.tensors import ImageSpec
 from tests.orientations import TURNS
 
 ORIENTATION = 0x0112

@@ -10,7 +10,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from models.manifest import INPUT_NAME, FoldReport, Variant
+from models.manifest import FoldReport, Variant
+from models.tensors import INPUT_NAME
 from training.errors import ExportError, GraphError, VerificationError
 from training.evaluation.onnx_runner import GraphRunner, first_line, open_session
 from training.folding.onnx_fold import read_proto
@@ -27,6 +28,8 @@ from training.release.packing.served_graph import kind_of_scores, served_graph
 
 IMAGES = 10  # of the golden batch
 GRAINS = (1, 2, 4, 8, 16)  # pixels of one colour in a row: noise alone is like no photograph
+GOLDEN_NOISE = f"{IMAGES} images of seeded noise, of grains of {GRAINS} pixels"
+GOLDEN_DATA = f"{IMAGES} of the labelled images, evenly spaced"
 ADVERSARIAL = 8  # inputs of the proof, besides
 CHUNK = 2  # images that the reference computes at once
 BATCHES = (1, 2, 3)  # sizes that a graph with a free batch must take
@@ -38,8 +41,14 @@ class PackedGraphs:
 
     models: dict[Variant, onnx.ModelProto]
     images: NDArray[np.uint8]  # (n, H, W, C)
+    golden: str  # what they are
     logits: NDArray[np.float64]  # (n, classes), of the graph before folding
     fold: FoldReport | None
+
+    @property
+    def served(self) -> bytes:
+        """The graph that is served."""
+        return next(iter(self.contents.values()))
 
     @cached_property
     def contents(self) -> dict[Variant, bytes]:
@@ -48,9 +57,15 @@ class PackedGraphs:
 
 
 def pack_graphs(
-    classifier: Classifier, pipeline: Pipeline, classes: int, scores: Scores | None
+    classifier: Classifier,
+    pipeline: Pipeline,
+    classes: int,
+    scores: Scores | None,
+    images: NDArray[np.uint8] | None = None,
 ) -> PackedGraphs:
     """Return the graphs around a classifier, proved against it and against each other.
+
+    The golden batch is `images` (n, H, W, C), or seeded noise.
 
     Raises:
         ExportError: what comes out of it are no scores of that many classes, or its batch is fixed.
@@ -58,7 +73,9 @@ def pack_graphs(
         VerificationError: a graph is not the network that it was made from.
     """
     kind = kind_of_scores(classifier, scores)
-    images = golden_images((*classifier.size, pipeline.channel_count))
+    golden = GOLDEN_DATA if images is not None else GOLDEN_NOISE
+    if images is None:
+        images = golden_images((*classifier.size, pipeline.channel_count))
     came = _scores_of_the_file(classifier, pipeline, images)
     check_scores(classifier.source, came.shape, len(images), classes)
     proto = served_graph(classifier, pipeline, classes, kind)
@@ -69,7 +86,7 @@ def pack_graphs(
     _check_packing(classifier, kind, runner.run(images), came, truth)
     folded = fold_model(original)
     if folded.unchanged:
-        return PackedGraphs({"plain": proto}, images, truth, None)
+        return PackedGraphs({"plain": proto}, images, golden, truth, None)
     served = ir.to_proto(folded.model)
     algebra = Reference(fold_model(in_float64(original)).model)
     runners = [runner, GraphRunner(served.SerializeToString(), "enable_all")]
@@ -88,7 +105,8 @@ def pack_graphs(
             f"{classifier.source}: the proof of the fold fails, nothing is packed: {proof}"
         )
     report = FoldReport(folded_layers(folded.rows, constants=True), proof)
-    return PackedGraphs({"folded": served, "unfolded": proto}, images, truth, report)
+    models: dict[Variant, onnx.ModelProto] = {"folded": served, "unfolded": proto}
+    return PackedGraphs(models, images, golden, truth, report)
 
 
 def _in_chunks(reference: Reference, images: NDArray[np.uint8]) -> NDArray[np.float64]:

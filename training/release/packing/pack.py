@@ -10,21 +10,20 @@ import numpy as np
 
 from models.bundle import NAME_PATTERN, Bundle, load_bundle
 from models.manifest import (
-    INPUT_NAME,
     SCHEMA_VERSION,
-    SCORE_NAMES,
     FileRecord,
-    FoldReport,
     GraphRecord,
-    ImageSpec,
     Manifest,
     PackedFrom,
-    Resize,
-    TensorSpec,
     Variant,
 )
+from models.metrics import Metrics
+from models.tensors import INPUT_NAME, SCORE_NAMES, ImageSpec, Resize, TensorSpec
+from training.data.labelled_images import list_labelled
 from training.errors import ExportError
 from training.evaluation.environment import describe_onnx_environment
+from training.evaluation.graph_statistics import summed_products
+from training.evaluation.labelled import measure_labelled
 from training.evaluation.latency import IMAGES_PER_ROUND, LEVELS, ROUNDS, measure_latency
 from training.evaluation.onnx_runner import GraphRunner
 from training.release.folder import (
@@ -45,7 +44,6 @@ from training.release.packing.served_graph import kind_of_scores
 MEASURING_SECONDS = 60.0  # of the run times, of a large network in fewer rounds
 MIN_ROUNDS = 3
 SMALL_PIXELS = 64 * 64  # of an image; of larger ones 64 at once would take gigabytes
-GOLDEN = f"{IMAGES} images of seeded noise, of grains of 1, 2, 4, 8 and 16 pixels"
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class Packing:
         output: name of the network's output, where it has several.
         title: for people; the name where there is none.
         licence: of the weights.
+        data: labelled images to measure it on, a folder a class or a CSV file of path and label.
     """
 
     name: str
@@ -70,13 +69,14 @@ class Packing:
     output: str | None = None
     title: str | None = None
     licence: str | None = None
+    data: Path | None = None
 
 
 def pack(path: Path, asked: Packing, folder: Path, latency_rounds: int | None = None) -> Bundle:
     """Write the artifact NAME-VERSION of an ONNX file into a folder and return it.
 
-    The graphs are proved before anything is written. Run times are medians over `latency_rounds`
-    rounds; None takes as many as about a minute holds.
+    The graphs are proved, and measured on labelled images, before anything is written. Run times
+    are medians over `latency_rounds` rounds; None takes as many as about a minute holds.
 
     Raises:
         FoldError: the file cannot be read.
@@ -84,12 +84,22 @@ def pack(path: Path, asked: Packing, folder: Path, latency_rounds: int | None = 
             exists already.
         GraphError: it cannot be run.
         VerificationError: a proof fails; nothing is written.
+        DataError: the labelled images are not sound.
     """
     if not NAME_PATTERN.fullmatch(asked.name):
         raise ExportError(f"--name {asked.name!r} must be lower-case words joined by -")
     target = free_place(folder, asked.name, asked.version)
     classifier = read_classifier(path, asked.pipeline, asked.output)
-    graphs = pack_graphs(classifier, asked.pipeline, len(asked.labels), asked.scores)
+    spec = image_spec(classifier, asked.pipeline)
+    labelled = list_labelled(asked.data, asked.labels) if asked.data else None
+    enough = labelled is not None and len(labelled.files) >= IMAGES
+    golden_images = labelled.sample(spec, IMAGES) if labelled and enough else None
+    graphs = pack_graphs(classifier, asked.pipeline, len(asked.labels), asked.scores, golden_images)
+    metrics = None
+    if labelled:
+        metrics = Metrics(
+            measure_labelled(GraphRunner(graphs.served), labelled, spec, asked.labels)
+        )
     rounds = latency_rounds or _rounds(graphs)
     with new_folder(target) as temporary:
         pixels = classifier.size[0] * classifier.size[1]
@@ -100,15 +110,14 @@ def pack(path: Path, asked: Packing, folder: Path, latency_rounds: int | None = 
         golden = temporary / GOLDEN_FILE
         np.savez_compressed(golden, images=graphs.images, logits=graphs.logits)
         records = graph_records(graphs.models, latency)
-        write_manifest(
-            _manifest(asked, classifier, records, file_record(golden), graphs.fold), temporary
-        )
+        manifest = _manifest(asked, classifier, records, file_record(golden), graphs)
+        write_manifest(replace(manifest, metrics=metrics), temporary)
         write_model_card(load_bundle(temporary))
     return load_bundle(target)
 
 
 def _rounds(graphs: PackedGraphs) -> int:
-    runner = GraphRunner(next(iter(graphs.contents.values())), "disable_all")
+    runner = GraphRunner(graphs.served, "disable_all")
     started = time.perf_counter()
     runner.run(graphs.images)
     an_image = (time.perf_counter() - started) / len(graphs.images)
@@ -138,7 +147,7 @@ def _manifest(
     classifier: Classifier,
     graphs: dict[Variant, GraphRecord],
     golden: FileRecord,
-    fold: FoldReport | None,
+    packed: PackedGraphs,
 ) -> Manifest:
     pipeline, model = replace(asked.pipeline, layout=classifier.layout), classifier.model
     kind = kind_of_scores(classifier, asked.scores)
@@ -155,7 +164,7 @@ def _manifest(
         ),
         graphs=graphs,
         golden=golden,
-        fold=fold,
+        fold=packed.fold,
         packed=PackedFrom(
             file=classifier.source.name,
             sha256=classifier.sha256,
@@ -164,7 +173,8 @@ def _manifest(
             licence=asked.licence,
             pixels=pipeline.in_words(classifier.size),
             scores=f"{kind} of {classifier.scores.name}",
-            golden=GOLDEN,
+            golden=packed.golden,
             environment=describe_onnx_environment(),
+            summed_products=summed_products(next(iter(packed.models.values()))),
         ),
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from models.manifest import Interpolation, Resize
+from models.tensors import Interpolation, Resize
 from training.errors import ExportError
 
 Layout = Literal["NCHW", "NHWC"]

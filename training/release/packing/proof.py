@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 
 from models.bundle import Bundle
-from models.manifest import INPUT_NAME, Variant
+from models.manifest import Variant
+from models.tensors import INPUT_NAME
 from training.errors import VerificationError
 from training.folding.onnx_fold import read_proto
 from training.folding.proof.prove import UNCHANGED, compare_models

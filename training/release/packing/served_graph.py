@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from models.manifest import INPUT_NAME, SCORE_NAMES
+from models.tensors import INPUT_NAME, SCORE_NAMES
 from training.errors import ExportError
 from training.folding.onnx_frontend.shapes import infer_shapes
 from training.release.packing.classifier import Classifier, Scores

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.api.v2.fields import HEADER, parse_object
 from service.api.v2.responses import shown
 from service.errors import MalformedRequestError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.api.v2.datatypes import BYTES, DATATYPES, UINT8
 from service.api.v2.fields import HEADER, Table, parameters_of, tables
 from service.api.v2.infer.tensors import (

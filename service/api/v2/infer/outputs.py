@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import SCORE_NAMES
+from models.tensors import SCORE_NAMES
 from service.api.v2.fields import Table, flag, parameters_of, tables
 from service.api.v2.responses import shown
 from service.errors import MalformedRequestError

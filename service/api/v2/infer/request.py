@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.api.v2.fields import HEADER, Table, parameters_of
 from service.api.v2.infer.envelope import Envelope, open_envelope
 from service.api.v2.infer.input import InferInput, check_number, only_input

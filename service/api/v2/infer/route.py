@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.api.body import read_body
 from service.api.cancellation import deadline, while_connected
 from service.api.state import ServiceState, service_state

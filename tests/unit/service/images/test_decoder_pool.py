@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.manifest import ImageSpec
+from models.tensors import ImageSpec
 from service.images.decode import EncodedImage
 from service.images.decoder_pool import Decoder
 from service.settings import Limits

@@ -11,11 +11,11 @@ from models.bundle import Golden
 from service.errors import ModelRefusedError
 from service.inference.session import Scores
 from service.inference.startup_checks import (
-    GOLDEN_TOLERANCE,
     MAX_STATED_TOLERANCE,
     check_golden,
     check_graph,
     check_independence,
+    golden_tolerance,
     prove_answers,
 )
 from tests import synthetic
@@ -72,9 +72,26 @@ def test_an_omitted_eps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_error_within_the_tolerance_passes() -> None:
-    error = 0.9 * GOLDEN_TOLERANCE * SCALE
+    error = 0.9 * 6.1e-5 * SCALE
     session = FakeSession(lambda images: NETWORK.logits(images) + error)
     assert error == pytest.approx(check_golden(session, GOLDEN), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stated", "share"),
+    [(None, 6.1e-5), (1_000, 6.1e-5), (262_144, 1.22e-4), (2**60, MAX_STATED_TOLERANCE)],
+)
+def test_a_network_that_sums_more_products_may_round_more(stated: int | None, share: float) -> None:
+    golden = replace(GOLDEN, summed_products=stated)
+    assert golden_tolerance(golden) == pytest.approx(share * SCALE, rel=0.01)
+
+
+def test_a_network_that_sums_many_products_is_refused_with_a_channel_scaled() -> None:
+    kernel = NETWORK.kernels[1].copy()
+    kernel[5] *= 1.01
+    wrong = changed(kernels=(NETWORK.kernels[0], kernel))
+    with pytest.raises(ModelRefusedError, match="golden logits are off by"):
+        check_golden(wrong, replace(GOLDEN, summed_products=1_000_000))
 
 
 def test_logits_that_are_not_numbers_are_refused() -> None:

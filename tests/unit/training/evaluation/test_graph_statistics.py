@@ -5,7 +5,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from training.evaluation.graph_statistics import multiply_accumulates, node_counts, parameter_count
+from training.evaluation.graph_statistics import (
+    multiply_accumulates,
+    node_counts,
+    parameter_count,
+    summed_products,
+)
 
 RUNTIME_IR = 10  # of ONNX: the newest is newer than what onnxruntime reads
 
@@ -56,3 +61,21 @@ def test_parameters_are_those_of_layers_and_not_of_shapes(model):
 
 def test_multiply_accumulates_are_outputs_times_inputs_of_each(model):
     assert multiply_accumulates(model) == 4 * 2 * 2 * 27 + 5 * 16
+
+
+def test_products_are_added_up_along_the_longest_way(model):
+    assert summed_products(model) == 27 + 16
+    wider = helper.make_node("Conv", ["x", "other", "bias"], ["w"], strides=[2, 2], pads=[1] * 4)
+    narrow = helper.make_node("Slice", ["w", "begin", "end", "axes"], ["s"])
+    both = helper.make_node("Add", ["y", "s"], ["sum"])
+    model.graph.node[2].input[0] = "sum"
+    for place, node in enumerate((wider, narrow, both)):
+        model.graph.node.insert(2 + place, node)
+    for name, value in {
+        "other": np.zeros((4, 3, 5, 5), np.float32),
+        "begin": np.array([0, 0]),
+        "end": np.array([2, 2]),
+        "axes": np.array([2, 3]),
+    }.items():
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    assert summed_products(model) == 75 + 16

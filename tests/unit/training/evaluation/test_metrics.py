@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from models.metrics import CalibrationBin
 from training.evaluation.metrics import (
+    calibration_bins,
     confusion_matrix,
     expected_calibration_error,
     log_softmax,
     measure,
     wilson_interval,
+    within_top,
 )
 
 NAMES = ("cat", "dog", "frog")
@@ -59,3 +62,36 @@ def test_rows_of_the_confusion_matrix_are_true_classes():
 def test_log_softmax_survives_huge_logits():
     values = log_softmax(np.array([[1e5, 0.0], [-1e5, 0.0]]))
     assert values.tolist() == [[0.0, -1e5], [-1e5, 0.0]]
+
+
+def test_bins_hold_what_the_calibration_error_is_computed_from():
+    confidence = np.array([0.95, 1.0, 0.5, 0.41])
+    right = np.array([True, False, True, True])
+    bins = calibration_bins(confidence, right, bins=2)
+    assert bins == (
+        CalibrationBin(0.0, 0.5, 2, pytest.approx(0.455), 1.0),
+        CalibrationBin(0.5, 1.0, 2, pytest.approx(0.975), 0.5),
+    )
+    error = sum(part.count * abs(part.confidence - part.accuracy) for part in bins) / 4
+    assert expected_calibration_error(confidence, right, bins=2) == pytest.approx(error)
+
+
+def test_a_bin_without_answers_has_no_accuracy():
+    (empty, _) = calibration_bins(np.array([0.9]), np.array([True]), bins=2)
+    assert empty == CalibrationBin(0.0, 0.5, 0, None, None)
+
+
+def test_a_class_counts_among_the_first_where_fewer_stand_before_it():
+    logits = np.array([[3.0, 2.0, 1.0, 0.0]] * 4 + [[1.0, 1.0, 1.0, 1.0]] * 2, np.float32)
+    labels = np.array([0, 1, 2, 3, 1, 2])
+    assert within_top(logits, labels, 2).tolist() == [True, True, False, False, True, False]
+
+
+def test_classes_without_an_image_have_no_accuracy_and_a_hundred_and_one_no_matrix():
+    names = [str(number) for number in range(101)]
+    logits = np.eye(101, dtype=np.float32)[:3]
+    metrics = measure(logits, np.array([0, 1, 3]), names)
+    assert metrics.per_class_accuracy == {"0": 1.0, "1": 1.0, "3": 0.0}
+    assert metrics.confusion_matrix == ()
+    assert metrics.top5_accuracy == 1.0  # of equal logits the first ones, and 3 is among them
+    assert measure(LOGITS, LABELS, NAMES).top5_accuracy is None

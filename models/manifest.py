@@ -161,6 +161,8 @@ class QuantizationReport:
     speed: tuple[SpeedGain, ...]
     golden: FileRecord
     environment: dict[str, Any]  # commit, versions and hardware of the measurements
+    kept: tuple[str, ...] = ()  # layers that stay in float32
+    max_loss_points: float = 0.3  # of accuracy, that were accepted
 
 
 @dataclass(frozen=True)

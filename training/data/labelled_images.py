@@ -56,6 +56,25 @@ class LabelledImages:
             self._digest.append(f"{decoded.contents} {decoded.split.labels.tolist()}")
             yield decoded.split
 
+    def split(self, count: int, seed: int) -> tuple[LabelledImages, LabelledImages]:
+        """Return `count` of the images, drawn by `seed`, and the others, each in their order.
+
+        Raises:
+            DataError: there would be no others.
+        """
+        if count >= len(self.files):
+            raise DataError(
+                f"{self.source} has {len(self.files):,} images, and {count:,} are to be set aside; "
+                "take fewer, or add images"
+            )
+        chosen = np.random.default_rng(seed).permutation(len(self.files))[:count]
+        first = np.isin(np.arange(len(self.files)), chosen)
+        one, other = (
+            tuple(file for file, taken in zip(self.files, mask, strict=True) if taken)
+            for mask in (first, ~first)
+        )
+        return LabelledImages(self.source, one), LabelledImages(self.source, other)
+
     def sample(self, spec: ImageSpec, count: int) -> NDArray[np.uint8]:
         """Return `count` of the images (n, H, W, C), evenly spaced; all of fewer."""
         chosen = np.unique(np.linspace(0, len(self.files) - 1, count).astype(int))

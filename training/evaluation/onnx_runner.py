@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -73,9 +74,14 @@ class GraphRunner:
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits (N, classes) of any number of images, as many at once as fit."""
-        size = max(1, BATCH_SIZE * SMALL_IMAGE_BYTES // max(SMALL_IMAGE_BYTES, images[0].nbytes))
+        size = images_at_once(BATCH_SIZE, images.shape[1:])
         batches = range(0, len(images), size)
         return np.concatenate([self.run(images[first : first + size])[0] for first in batches])
+
+
+def images_at_once(small: int, shape: tuple[int, ...]) -> int:
+    """Return how many images (H, W, C) run at once where of small ones it are `small`."""
+    return max(1, small * SMALL_IMAGE_BYTES // max(SMALL_IMAGE_BYTES, math.prod(shape)))
 
 
 def first_line(error: Exception) -> str:

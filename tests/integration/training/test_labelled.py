@@ -20,11 +20,12 @@ from service.api.v1.evaluation import compare_evaluations
 from tests.onnx_models import Builder
 from training.cli.app import app
 from training.data.labelled_images import list_labelled
-from training.errors import DataError
+from training.errors import DataError, VerificationError
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
 from training.release.packing.pack import Packing, pack
 from training.release.packing.pipeline import Pipeline
+from training.release.quantization.quantized_release import release_quantized
 
 LABELS = tuple("abcdefg")
 SIZE = (8, 8)
@@ -170,6 +171,43 @@ def test_older_manifests_know_nothing_of_bins_and_load(packed: Bundle, tmp_path:
     (copy / "manifest.json").write_text(json.dumps(manifest))
     test: TestMetrics = load_bundle(copy).manifest.measured.test
     assert (test.calibration, test.top5_accuracy, test.tested_on) == ((), None, None)
+
+
+def test_int8_is_measured_on_the_images_that_it_was_not_calibrated_on(
+    packed: Bundle, pictures: Path, tmp_path: Path
+) -> None:
+    arguments = ["quantize", str(packed.path), "--data-dir", str(pictures), "-o", str(tmp_path)]
+    given = [*arguments, "--rounds", "1", "--max-loss", "100", "--keep", "g1"]
+    result = CliRunner().invoke(app, given)
+    assert "there is no layer 'g1' to keep" in str(result.exception)
+    layer = str(result.exception).rpartition("the graph has ")[2].split(", ")[0]
+    result = CliRunner().invoke(app, [*given[:-1], layer], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    quantized = load_bundle(tmp_path / "net-1.1.0")
+    report = quantized.manifest.quantization
+    assert report is not None
+    assert (report.calibration.images, report.effect.test.images) == (10, PICTURES - 10)
+    assert report.kept == (layer,)
+    assert report.effect.test.tested_on is not None
+    assert report.effect.test.tested_on != packed.manifest.measured.test.tested_on
+
+
+def test_an_int8_graph_that_loses_too_much_is_refused_with_the_layers_that_lose_it(
+    packed: Bundle, csv_file: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.csv"
+    lines = csv_file.read_text().splitlines()
+    float32 = GraphRunner(packed.read_graph("folded"))
+    labelled = list_labelled(csv_file, LABELS)
+    (chunk,) = labelled.chunks(packed.manifest.input)
+    right = float32.logits(chunk.images).argmax(1)
+    rows = [f"{line.split(',')[0]},{label}" for line, label in zip(lines[1:], right, strict=True)]
+    wrong.write_text("\n".join(rows))
+    test = list_labelled(wrong, LABELS)
+    flat = replace(chunk, images=np.zeros_like(chunk.images))  # ranges of nothing
+    with pytest.raises(VerificationError, match=r"the int8 graph loses .*Keep the worst"):
+        release_quantized(packed, flat, test, "1.2.0", tmp_path, latency_rounds=1)
+    assert not (tmp_path / "net-1.2.0").exists()
 
 
 Fault = Callable[[Path], Path]

@@ -21,7 +21,6 @@ from training.release.folder import next_version
 from training.release.model_card import model_card
 from training.release.quantization.int8_verdict import judge_quantization
 from training.release.quantization.quantized_release import (
-    check_accuracy,
     release_quantized,
 )
 from training.release.reports.results_table import results_table
@@ -190,11 +189,16 @@ def test_a_damaged_artifact_is_not_quantized(source, train, tests_of, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
-def test_too_great_a_loss_is_refused_and_a_small_one_is_not():
-    check_accuracy(-0.3)
-    check_accuracy(+1.0)
-    with pytest.raises(VerificationError, match=r"loses 0\.31 points .* at most 0\.3 are accepted"):
-        check_accuracy(-0.31)
+def test_too_great_a_loss_is_refused_with_the_layers_that_lose_most(source, train, tmp_path):
+    noise = Split(synthetic.random_images(22, 300), np.arange(300) % 10)
+    allowed = -100.0  # int8 would have to gain a hundred points
+    says = (
+        r"loses .* points .* at most -100\.0 are accepted\. .* by themselves: "
+        r"(\S+ \d+\.\d%(, )?)+\. Keep the worst .*--keep \S+,"
+    )
+    with pytest.raises(VerificationError, match=says):
+        release_quantized(source, train, noise, "1.9.0", tmp_path, max_loss_points=allowed)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_next_version_is_the_next_minor_one():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from training.errors import ExportError
 from training.evaluation.environment import describe_onnx_environment
 from training.evaluation.graph_statistics import summed_products
 from training.evaluation.labelled import measure_labelled
-from training.evaluation.latency import IMAGES_PER_ROUND, LEVELS, ROUNDS, measure_latency
+from training.evaluation.latency import measure_latency
 from training.evaluation.onnx_runner import GraphRunner
 from training.release.folder import (
     GOLDEN_FILE,
@@ -40,10 +39,6 @@ from training.release.packing.classifier import Classifier, Scores, read_classif
 from training.release.packing.graphs import IMAGES, PackedGraphs, pack_graphs
 from training.release.packing.pipeline import Pipeline
 from training.release.packing.served_graph import kind_of_scores
-
-MEASURING_SECONDS = 60.0  # of the run times, of a large network in fewer rounds
-MIN_ROUNDS = 3
-SMALL_PIXELS = 64 * 64  # of an image; of larger ones 64 at once would take gigabytes
 
 
 @dataclass(frozen=True)
@@ -100,11 +95,8 @@ def pack(path: Path, asked: Packing, folder: Path, latency_rounds: int | None = 
         metrics = Metrics(
             measure_labelled(GraphRunner(graphs.served), labelled, spec, asked.labels)
         )
-    rounds = latency_rounds or _rounds(graphs)
     with new_folder(target) as temporary:
-        pixels = classifier.size[0] * classifier.size[1]
-        batch_sizes = (1, 64 if pixels <= SMALL_PIXELS else 8)
-        latency = measure_latency(graphs.contents, batch_sizes, rounds)
+        latency = measure_latency(graphs.contents, latency_rounds)
         for variant, content in graphs.contents.items():
             (temporary / GRAPH_FILES[variant]).write_bytes(content)
         golden = temporary / GOLDEN_FILE
@@ -114,15 +106,6 @@ def pack(path: Path, asked: Packing, folder: Path, latency_rounds: int | None = 
         write_manifest(replace(manifest, metrics=metrics), temporary)
         write_model_card(load_bundle(temporary))
     return load_bundle(target)
-
-
-def _rounds(graphs: PackedGraphs) -> int:
-    runner = GraphRunner(graphs.served, "disable_all")
-    started = time.perf_counter()
-    runner.run(graphs.images)
-    an_image = (time.perf_counter() - started) / len(graphs.images)
-    a_round = 2 * IMAGES_PER_ROUND * len(LEVELS) * len(graphs.models) * an_image
-    return int(min(ROUNDS, max(MIN_ROUNDS, MEASURING_SECONDS / a_round)))
 
 
 def image_spec(classifier: Classifier, pipeline: Pipeline) -> ImageSpec:

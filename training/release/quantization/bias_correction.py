@@ -19,6 +19,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from training.evaluation.onnx_runner import images_at_once
+
 LAYERS = ("Conv", "Gemm")
 BATCH_SIZE = 100
 
@@ -28,12 +30,15 @@ def correct_biases(
 ) -> None:
     """Change the biases of a quantized graph so that each layer's means are the float32 graph's.
 
-    The graphs have the same layers in the same order; images are (N, H, W, 3).
+    The graphs have the same layers in the same order; images are (N, H, W, C). A layer that is kept
+    in float32 has no steps to shift its bias by.
     """
-    targets = channel_means(model, [layer.output[0] for layer in _layers(model)], images)
-    for layer, target in zip(_layers(quantized), targets, strict=True):
-        (mean,) = channel_means(quantized, [layer.output[0]], images)
-        _shift_bias(quantized, layer, target - mean)
+    targets = channel_means(model, [layer.output[0] for layer in layers_of(model)], images)
+    restored = {output for node in quantized.graph.node for output in node.output}
+    for layer, target in zip(layers_of(quantized), targets, strict=True):
+        if layer.input[2] in restored:
+            (mean,) = channel_means(quantized, [layer.output[0]], images)
+            _shift_bias(quantized, layer, target - mean)
 
 
 def channel_means(
@@ -56,9 +61,10 @@ def channel_means(
         probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     sums = [np.zeros(())] * len(names)
-    for first in range(0, len(images), BATCH_SIZE):
+    size = images_at_once(BATCH_SIZE, images.shape[1:])
+    for first in range(0, len(images), size):
         # each (B, channels) or (B, channels, H, W) float32
-        values = session.run(None, {"image": images[first : first + BATCH_SIZE]})
+        values = session.run(None, {"image": images[first : first + size]})
         sums = [total + _sum(value) for total, value in zip(sums, values, strict=True)]
     return [total / len(images) for total in sums]
 
@@ -70,8 +76,14 @@ def _sum(value: NDArray[np.float32]) -> NDArray[np.float64]:
     return total
 
 
-def _layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+def layers_of(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the layers that have weights to round, in order."""
     return [node for node in model.graph.node if node.op_type in LAYERS]
+
+
+def layer_name(layer: onnx.NodeProto) -> str:
+    """Return how a layer is called: by its node, or where that has no name by its output."""
+    return layer.name or layer.output[0]
 
 
 def _shift_bias(model: onnx.ModelProto, layer: onnx.NodeProto, shift: NDArray[np.float64]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bundle import Bundle
 from models.manifest import QuantizationEffect
 from training.data.cifar10 import Split
+from training.data.labelled_images import LabelledImages
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
 
@@ -16,13 +19,24 @@ MAX_LOSS_POINTS = 0.3  # of test accuracy: an int8 graph that loses more is not 
 
 
 def measure_effect(
-    source: bytes, quantized: bytes, test: Split, names: Sequence[str]
+    source: bytes, quantized: bytes, test: Split | LabelledImages, artifact: Bundle
 ) -> QuantizationEffect:
     """Run both graphs on a test set, the int8 one on integer kernels and emulated in float32."""
-    float32 = GraphRunner(source).logits(test.images)
-    int8 = GraphRunner(quantized).logits(test.images)
-    emulated = GraphRunner(quantized, "disable_all").logits(test.images)
-    return compare_logits(float32, int8, emulated, test.labels, names)
+    runners = [
+        GraphRunner(source),
+        GraphRunner(quantized),
+        GraphRunner(quantized, "disable_all"),
+    ]
+    own = test if isinstance(test, LabelledImages) else None
+    chunks = [test] if isinstance(test, Split) else test.chunks(artifact.manifest.input)
+    parts = [
+        (*(runner.logits(chunk.images) for runner in runners), chunk.labels) for chunk in chunks
+    ]
+    float32, int8, emulated, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    effect = compare_logits(float32, int8, emulated, labels, artifact.manifest.labels)
+    if own is None:
+        return effect
+    return replace(effect, test=replace(effect.test, tested_on=own.tested_on))
 
 
 def compare_logits(

@@ -14,7 +14,10 @@ products of a byte and a weight in 16 bits and saturates: 2 * 255 * 127 = 64770 
 Two things that a general quantizer cannot know are put right afterwards. The image *is* bytes: one
 `DequantizeLinear` stands in for the cast to float, with scale 1, or with scale 1/255 for the
 division too where folding has left one, without a rounding; so the first convolution reads the
-pixels as they came. And logits stay float32: nothing multiplies them.
+pixels as they came. Where a packed network does something else with them, a mean taken off, say,
+they are rounded as any activation. And logits stay float32: nothing multiplies them.
+
+Layers can be kept in float32 by name; `layer_errors` shows which lose most.
 
 Reference:
     Jacob et al. 2018, arXiv:1712.05877, section 2.
@@ -26,7 +29,8 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +47,8 @@ from onnxruntime.quantization import (
 
 from models.manifest import QuantizationScheme
 from training.errors import GraphError
-from training.release.quantization.bias_correction import LAYERS, correct_biases
+from training.evaluation.onnx_runner import images_at_once
+from training.release.quantization.bias_correction import correct_biases, layer_name, layers_of
 
 # What an activation may exceed is left to one value in 100,000: a few outliers would otherwise
 # stretch the steps of all others.
@@ -58,19 +63,27 @@ SCHEME = QuantizationScheme(
     bias_correction=True,
 )
 OPERATORS = ["Conv", "Gemm", "MaxPool", "Relu", "Reshape", "Flatten"]
+OPERATORS += ["Add", "Mul", "Clip", "Pad", "Concat", "AveragePool", "GlobalAveragePool"]
 BATCH_SIZE = 100
 
 
-def quantize(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
-    """Return the int8 graph of a served float32 graph, calibrated on images (N, H, W, 3).
+def quantize(
+    model: onnx.ModelProto, images: NDArray[np.uint8], keep: Collection[str] = ()
+) -> onnx.ModelProto:
+    """Return the int8 graph of a served float32 graph, calibrated on images (N, H, W, C).
+
+    Layers that are named in `keep` stay in float32.
 
     Raises:
-        GraphError: the graph does not begin with bytes made float, and divided by 255 if by
-            anything, or does not end in logits.
+        GraphError: the graph does not make floats of bytes, has no layer of such a name, or nothing
+            to round.
     """
     model = _with_biases(model)
-    quantized = _insert_pairs(model, images)
-    _feed_bytes(quantized)
+    _check_kept(model, keep)
+    pixels = _pixels(model)
+    quantized = _insert_pairs(model, images, keep, pixels)
+    if pixels:
+        _feed_bytes(quantized, [node.output[0] for node in pixels.nodes])
     _keep_logits(quantized)
     _clean(quantized)
     correct_biases(model, quantized, images)
@@ -79,11 +92,15 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPro
 
 
 def _with_biases(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with a bias of zeros where a layer has none, to be corrected later."""
+    """Return the graph with a name for each layer, and a bias of zeros where it has none.
+
+    The bias is corrected later.
+    """
     model = onnx.ModelProto.FromString(model.SerializeToString())
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    for layer in model.graph.node:
-        if layer.op_type in LAYERS and len(layer.input) == 2:
+    for layer in layers_of(model):
+        layer.name = layer_name(layer)
+        if len(layer.input) == 2:
             weight = tensors[layer.input[1]]
             transposed = any(a.name == "transB" and a.i for a in layer.attribute)
             channels = weight.dims[0 if layer.op_type == "Conv" or transposed else 1]
@@ -94,8 +111,27 @@ def _with_biases(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _pixels(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], float]:
-    """Return the nodes that make floats of bytes, and by what number they multiply."""
+def _check_kept(model: onnx.ModelProto, keep: Collection[str]) -> None:
+    names = [layer.name for layer in layers_of(model)]
+    for name in keep:
+        if name not in names:
+            raise GraphError(
+                f"there is no layer {name!r} to keep in float32; the graph has {', '.join(names)}"
+            )
+    if set(names) <= set(keep):
+        raise GraphError("every layer is kept in float32, so nothing is left to quantize")
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The nodes that make floats of bytes, and by what number they multiply."""
+
+    nodes: tuple[onnx.NodeProto, ...]
+    scale: float
+
+
+def _pixels(model: onnx.ModelProto) -> _Pixels | None:
+    """Return how floats are made of bytes; None where the graph does more with them than that."""
     cast = next((node for node in model.graph.node if node.op_type == "Cast"), None)
     if cast is None:
         raise GraphError(
@@ -103,28 +139,35 @@ def _pixels(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], float]:
             "'foldnorm export' writes it"
         )
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    divisions = [node for node in model.graph.node if node.op_type == "Div"]
-    if not divisions:
-        return [cast], 1.0
-    (divide,) = divisions
-    if divide.input[0] != cast.output[0] or not np.array_equal(constants[divide.input[1]], 255):
-        raise GraphError(
-            "the graph does not divide its bytes by 255; quantize the graph that is served, as "
-            "'foldnorm export' writes it"
-        )
-    return [cast, divide], 1 / 255
+    readers = [node for node in model.graph.node if cast.output[0] in node.input]
+    if len(readers) != 1 or readers[0].op_type not in ("Div", *OPERATORS):
+        return None
+    (reader,) = readers
+    if reader.op_type != "Div":
+        return _Pixels((cast,), 1.0)
+    by_255 = np.array_equal(constants.get(reader.input[1], np.nan), 255)
+    return _Pixels((cast, reader), 1 / 255) if by_255 else None
 
 
-def _insert_pairs(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
+def _insert_pairs(
+    model: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    keep: Collection[str],
+    pixels: _Pixels | None,
+) -> onnx.ModelProto:
     """Return the graph with a pair around every operator that has an integer kernel."""
-    nodes, scale = _pixels(model)
+    overrides = {}
+    if pixels:
+        exact = {"scale": np.array(pixels.scale, np.float32), "zero_point": np.array(0, np.uint8)}
+        overrides[pixels.nodes[-1].output[0]] = [{"quant_type": QuantType.QUInt8, **exact}]
+    batches = _ImageBatches(images)
     copy = onnx.ModelProto.FromString(model.SerializeToString())  # the quantizer changes its input
     with tempfile.TemporaryDirectory() as folder, _quiet_quantizer():
         target = Path(folder) / "model.onnx"
         quantize_static(
             copy,
             target,
-            _ImageBatches(images),
+            batches,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=OPERATORS,
             per_channel=True,
@@ -132,41 +175,39 @@ def _insert_pairs(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.Mod
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
+            nodes_to_exclude=list(keep),
             extra_options={
                 "CalibPercentile": PERCENTILE,
-                "TensorQuantOverrides": {
-                    nodes[-1].output[0]: [
-                        {
-                            "quant_type": QuantType.QUInt8,
-                            "scale": np.array(scale, np.float32),
-                            "zero_point": np.array(0, np.uint8),
-                        }
-                    ]
-                },
+                "CalibStridedMinMax": batches.stride,
+                "TensorQuantOverrides": overrides,
             },
         )
         return onnx.load(target)
 
 
-def _feed_bytes(model: onnx.ModelProto) -> None:
-    """Let the first `DequantizeLinear` read the bytes that would be cast, scaled and rounded."""
-    nodes, _ = _pixels(model)
-    pixels = nodes[-1].output[0]
-    (rounding,) = [node for node in model.graph.node if pixels in node.input]
+def _feed_bytes(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Let the first `DequantizeLinear` read the bytes that nodes of these outputs make floats of.
+
+    A first layer that is kept in float32 reads floats: nothing is rounded there.
+    """
+    nodes = [node for node in model.graph.node if node.output[0] in names]
+    after = [node for node in model.graph.node if names[-1] in node.input]
+    if [node.op_type for node in after] != ["QuantizeLinear"]:
+        return
     for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" and rounding.output[0] in node.input:
+        if node.op_type == "DequantizeLinear" and after[0].output[0] in node.input:
             node.input[0] = nodes[0].input[0]
-    for node in (*nodes, rounding):
+    for node in (*nodes, *after):
         model.graph.node.remove(node)
 
 
 def _keep_logits(model: onnx.ModelProto) -> None:
-    """Take away the pair after the last layer."""
+    """Take away the pair after the last layer, where it was rounded."""
     producers = {output: node for node in model.graph.node for output in node.output}
     restoring = producers["logits"]
     rounding = producers.get(restoring.input[0])
     if rounding is None or rounding.op_type != "QuantizeLinear":
-        raise GraphError("the graph's logits do not come from a dense layer; export it again")
+        return
     producers[rounding.input[0]].output[0] = "logits"
     model.graph.node.remove(rounding)
     model.graph.node.remove(restoring)
@@ -182,14 +223,30 @@ def _clean(model: onnx.ModelProto) -> None:
 
 
 class _ImageBatches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Gives the calibration images to onnxruntime."""
+    """Gives the calibration images to onnxruntime, which keeps all that they become until asked.
+
+    `stride` is of batches, after which it puts them into its histograms: one of large images, whose
+    activations would not fit into memory, and where batches differ in size, which it cannot take.
+    """
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
-        starts = range(0, len(images), BATCH_SIZE)
-        self._batches = iter([{"image": images[s : s + BATCH_SIZE]} for s in starts])
+        size = images_at_once(BATCH_SIZE, images.shape[1:])
+        starts = range(0, len(images), size)
+        self._batches = [images[start : start + size] for start in starts]
+        unequal = len(images) > size and len(images) % size
+        self.stride = 1 if size < BATCH_SIZE or unequal else len(self._batches)
+        self.set_range(0, len(self._batches))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Give these batches next."""
+        self._next = iter(self._batches[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        return next(self._batches, None)
+        batch = next(self._next, None)
+        return None if batch is None else {"image": batch}
 
 
 @contextlib.contextmanager

@@ -20,8 +20,8 @@ from training.data.cifar10 import Split
 from training.errors import GraphError
 from training.evaluation.onnx_runner import GraphRunner
 from training.folding.proof.tolerances import largest_difference
-from training.release.quantization.bias_correction import LAYERS
-from training.release.quantization.effect import MAX_LOSS_POINTS, measure_effect
+from training.release.quantization.bias_correction import layers_of
+from training.release.quantization.effect import measure_effect
 
 # Half a step, and the rounding of a float32 division and product.
 MAX_WEIGHT_ERROR_STEPS = 0.5 + 64 * 2.0**-23
@@ -37,6 +37,7 @@ class QuantizationVerdict:
     golden_error: float
     golden_tolerance: float
     effect: QuantizationEffect
+    max_loss_points: float  # as it was released
     answers_unlike_stated: int  # test images that are right in one and wrong in the other
 
     @property
@@ -45,7 +46,7 @@ class QuantizationVerdict:
         return (
             self.weight_error_steps <= MAX_WEIGHT_ERROR_STEPS
             and self.golden_error <= self.golden_tolerance
-            and self.effect.accuracy_difference_points >= -MAX_LOSS_POINTS
+            and self.effect.accuracy_difference_points >= -self.max_loss_points
             and self.answers_unlike_stated <= MAX_UNLIKE_SHARE * self.effect.test.images
         )
 
@@ -61,7 +62,7 @@ def judge_quantization(artifact: Bundle, test: Split) -> QuantizationVerdict | N
         return None
     source, quantized = artifact.read_graph(report.source), artifact.read_graph("int8")
     golden = artifact.read_golden("int8")
-    effect = measure_effect(source, quantized, test, artifact.manifest.labels)
+    effect = measure_effect(source, quantized, test, artifact)
     stated, found = report.effect.test.correct_mask(), effect.test.correct_mask()
     return QuantizationVerdict(
         weight_error_steps=weight_error_steps(
@@ -72,6 +73,7 @@ def judge_quantization(artifact: Bundle, test: Split) -> QuantizationVerdict | N
         ),
         golden_tolerance=report.effect.emulation_difference,
         effect=effect,
+        max_loss_points=report.max_loss_points,
         answers_unlike_stated=int((stated != found).sum()),
     )
 
@@ -82,20 +84,25 @@ def weight_error_steps(model: onnx.ModelProto, quantized: onnx.ModelProto) -> fl
     Raises:
         GraphError: the graphs have different layers.
     """
-    pairs = list(zip(_layers(model), _layers(quantized), strict=False))
-    if not pairs or len(_layers(model)) != len(_layers(quantized)):
+    layers, rounded_layers = layers_of(model), layers_of(quantized)
+    pairs = list(zip(layers, rounded_layers, strict=False))
+    if not pairs or len(layers) != len(rounded_layers):
         raise GraphError("the int8 graph has other layers than its float32 graph; quantize again")
     before = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     after = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
     restoring = {node.output[0]: node for node in quantized.graph.node}
     errors = []
     for layer, rounded in pairs:
+        if rounded.input[1] not in restoring:  # kept in float32
+            if not np.array_equal(after[rounded.input[1]], before[layer.input[1]]):
+                raise GraphError(f"{rounded.name} is kept in float32, with other weights")
+            continue
         weights = before[layer.input[1]].astype(np.float64)  # (O, I, kH, kW) or (O, I)
         steps, scale, _ = (after[name] for name in restoring[rounded.input[1]].input)
         if steps.shape != weights.shape:
             raise GraphError(f"{rounded.name} has weights {steps.shape}, not {weights.shape}")
         errors.append(_largest_error(weights, steps, scale))
-    return max(errors)
+    return max(errors, default=0.0)
 
 
 def _largest_error(
@@ -103,7 +110,3 @@ def _largest_error(
 ) -> float:
     by_channel = scale.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1))
     return float(np.abs(weights / by_channel - steps).max())
-
-
-def _layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type in LAYERS]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,18 @@ from models.manifest import (
     GraphRecord,
     Latency,
     Manifest,
+    QuantizationEffect,
     QuantizationReport,
     SpeedGain,
     Variant,
 )
 from training.client.load.machine import processor_flags
 from training.data.cifar10 import Split
+from training.data.labelled_images import LabelledImages
 from training.errors import ExportError, VerificationError
 from training.evaluation.environment import describe_environment, vector_instructions
 from training.evaluation.graph_statistics import node_counts
-from training.evaluation.latency import ROUNDS, measure_latency
+from training.evaluation.latency import measure_latency
 from training.evaluation.onnx_runner import GraphRunner
 from training.release.folder import (
     GRAPH_FILES,
@@ -47,31 +49,37 @@ from training.release.folder import (
 from training.release.model_card import write_model_card
 from training.release.quantization.effect import MAX_LOSS_POINTS, measure_effect
 from training.release.quantization.int8_graph import METHOD, SCHEME, quantize
+from training.release.quantization.layer_errors import LayerError, layer_errors
 
 CALIBRATION_IMAGES = 1000
 CALIBRATION_SEED = 0
+SHOWN_LAYERS = 5  # of those that lose most
 
 
 def release_quantized(
     artifact: Bundle,
     train: Split,
-    test: Split,
+    test: Split | LabelledImages,
     target_version: str,
     folder: Path,
     *,
     calibration_images: int = CALIBRATION_IMAGES,
     seed: int = CALIBRATION_SEED,
-    latency_rounds: int = ROUNDS,
+    keep: Sequence[str] = (),
+    max_loss_points: float = MAX_LOSS_POINTS,
+    latency_rounds: int | None = None,
 ) -> Bundle:
     """Write the artifact NAME-VERSION with an int8 graph into the folder and return it.
 
     The activations' ranges come from `calibration_images` of the training images, chosen by `seed`;
-    `test` is the published test set. An int8 graph that the artifact has already is made anew.
+    `test` is the published test set, or labelled images of one's own. Layers that are named in
+    `keep` stay in float32. An int8 graph that the artifact has already is made anew.
 
     Raises:
         BundleError: a file of the artifact is not the released one.
         ExportError: the artifact of that version exists already, or the images are of another size.
-        VerificationError: the int8 graph loses too much accuracy; nothing is written.
+        GraphError: a layer of `keep` is not in the graph, or nothing is left to quantize.
+        VerificationError: the int8 graph loses more than `max_loss_points`; nothing is written.
     """
     artifact.verify()
     target = free_place(folder, artifact.name, target_version)
@@ -83,9 +91,14 @@ def release_quantized(
         )
     source = artifact.read_graph(artifact.served_variant)
     chosen = calibration_choice(train.images, calibration_images, seed)
-    content = quantize(onnx.load_from_string(source), chosen).SerializeToString()
-    effect = measure_effect(source, content, test, artifact.manifest.labels)
-    check_accuracy(effect.accuracy_difference_points)
+    model = onnx.load_from_string(source)
+    int8 = quantize(model, chosen, keep)
+    content = int8.SerializeToString()
+    effect = measure_effect(source, content, test, artifact)
+    if effect.accuracy_difference_points < -max_loss_points:
+        raise VerificationError(
+            too_great_a_loss(effect, max_loss_points, layer_errors(model, int8, chosen))
+        )
     latency = measure_latency(
         {artifact.served_variant: source, "int8": content}, rounds=latency_rounds
     )
@@ -102,6 +115,8 @@ def release_quantized(
             speed=speed_gains(latency, artifact.served_variant),
             golden=file_record(temporary / INT8_GOLDEN_FILE),
             environment=_environment(),
+            kept=tuple(keep),
+            max_loss_points=max_loss_points,
         )
         write_manifest(_manifest(artifact, target_version, content, latency, report), temporary)
         write_model_card(load_bundle(temporary))
@@ -114,17 +129,18 @@ def calibration_choice(images: NDArray[np.uint8], number: int, seed: int) -> NDA
     return images[np.sort(order[:number])]
 
 
-def check_accuracy(difference_points: float) -> None:
-    """Refuse an int8 graph that is no stand-in for its float32 graph.
-
-    Raises:
-        VerificationError: it answers too many more of the test images wrong.
-    """
-    if difference_points < -MAX_LOSS_POINTS:
-        raise VerificationError(
-            f"the int8 graph loses {-difference_points:.2f} points of accuracy, at most "
-            f"{MAX_LOSS_POINTS} are accepted; calibrate on more images, or serve float32"
-        )
+def too_great_a_loss(
+    effect: QuantizationEffect, max_points: float, errors: Sequence[LayerError]
+) -> str:
+    """Return why an int8 graph is no stand-in for its float32 graph, and what may be done."""
+    worst = sorted(errors, key=lambda error: -error.added)[:SHOWN_LAYERS]
+    layers = ", ".join(f"{error.name} {error.added:.1%}" for error in worst)
+    return (
+        f"the int8 graph loses {-effect.accuracy_difference_points:.2f} points of accuracy on "
+        f"{effect.test.images:,} images, at most {max_points} are accepted. What layers add to the "
+        f"error by themselves: {layers}. Keep the worst in float32, --keep {worst[0].name}, "
+        "calibrate on more images, accept more with --max-loss, or serve float32"
+    )
 
 
 def speed_gains(

@@ -11,9 +11,10 @@ from onnx import numpy_helper
 from tests import synthetic
 from training.errors import GraphError
 from training.evaluation.onnx_runner import GraphRunner
-from training.release.quantization.bias_correction import channel_means
+from training.release.quantization.bias_correction import channel_means, layer_name, layers_of
 from training.release.quantization.int8_graph import WEIGHT_LIMIT, quantize
 from training.release.quantization.int8_verdict import weight_error_steps
+from training.release.quantization.layer_errors import layer_errors
 
 NETWORK = synthetic.random_network(5, norms=True).folded()
 IMAGES = synthetic.random_images(5, 64)
@@ -133,12 +134,62 @@ def test_it_says_nothing_on_stdout_and_leaves_no_trace_of_the_quantizer(model, c
     assert tempfile.gettempdir().encode() not in content.SerializeToString()
 
 
-def test_a_graph_that_does_not_divide_by_255_is_refused(model):
+def test_pixels_that_are_divided_by_something_else_are_rounded_as_any_activation(model):
     other = onnx.ModelProto.FromString(model.SerializeToString())
     (tensor,) = [t for t in other.graph.initializer if t.name == "scale_255"]
     tensor.CopyFrom(numpy_helper.from_array(np.array(127, np.float32), tensor.name))
-    with pytest.raises(GraphError, match="does not divide its bytes by 255"):
-        quantize(other, IMAGES)
+    float32 = GraphRunner(other.SerializeToString()).logits(IMAGES)
+    int8 = quantize(other, IMAGES)
+    assert operators(int8).count("Div") == 1
+    logits = GraphRunner(int8.SerializeToString()).logits(IMAGES)
+    assert np.abs(logits - float32).max() < 0.05 * np.abs(float32).max()
+
+
+def test_any_number_of_images_can_be_calibrated_on(model):
+    images = synthetic.random_images(5, 130)  # two batches of different sizes
+    logits = GraphRunner(quantize(model, images).SerializeToString()).logits(IMAGES)
+    truth = NETWORK.logits(IMAGES)
+    assert np.abs(logits - truth).max() < 0.05 * np.abs(truth).max()
+
+
+def test_a_layer_that_is_kept_computes_on_its_own_weights(model, quantized):
+    first, last = layers_of(model)[0], layers_of(model)[-1]
+    kept = quantize(model, IMAGES, keep=[layer_name(first), layer_name(last)])
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    after = {tensor.name: numpy_helper.to_array(tensor) for tensor in kept.graph.initializer}
+    for place in (0, -1):
+        layer = layers_of(kept)[place]
+        assert np.array_equal(after[layer.input[1]], weights[layers_of(model)[place].input[1]])
+    assert len(byte_weights(kept)) == len(byte_weights(quantized)) - 2
+    assert weight_error_steps(model, kept) <= 0.5 + 1e-5
+    truth = NETWORK.logits(IMAGES)
+    errors = [
+        np.abs(GraphRunner(graph.SerializeToString()).logits(IMAGES) - truth).mean()
+        for graph in (kept, quantized)
+    ]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize(
+    ("keep", "says"), [(["gone"], "there is no layer 'gone' to keep"), (None, "nothing is left")]
+)
+def test_what_cannot_be_kept_is_refused(model, keep, says):
+    keep = keep or [layer_name(layer) for layer in layers_of(model)]
+    with pytest.raises(GraphError, match=says):
+        quantize(model, IMAGES, keep=keep)
+
+
+def test_the_layers_that_lose_most_are_shown(model):
+    worst = layers_of(model)[1]
+    spoilt = onnx.ModelProto.FromString(quantize(model, IMAGES).SerializeToString())
+    assert [error.name for error in layer_errors(model, spoilt, IMAGES)] == [
+        layer_name(layer) for layer in layers_of(model)
+    ]
+    (tensor,) = [t for t in spoilt.graph.initializer if t.name == f"{worst.input[1]}_quantized"]
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) // 8, tensor.name))
+    errors = layer_errors(model, spoilt, IMAGES)
+    assert max(errors, key=lambda error: error.added).name == layer_name(worst)
+    assert errors[0].added < 0.05 < errors[1].added
 
 
 def test_a_layer_without_a_bias_gets_one_and_is_corrected(model):

@@ -10,8 +10,12 @@ import typer
 from models.bundle import Bundle
 from models.metrics import TestMetrics
 from training.cli.commands import missing_package
+from training.cli.config_file import take_options
 from training.folding.engine.report_row import CONSTANT
 from training.release.packing.asking import packing_of
+from training.release.packing.classifier import read_classifier
+from training.release.packing.explain import steps_of, write_before_and_after
+from training.release.packing.pack import Packing, image_spec
 from training.release.packing.pack import pack as pack_file
 from training.release.packing.pipeline import read_labels
 
@@ -63,6 +67,16 @@ def pack(
         Path | None,
         typer.Option(help="Measure it on labelled images: a folder a class, or a CSV: path,label."),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="PICTURE", help="Show what becomes of it, and pack nothing."),
+    ] = None,
+    _config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", callback=take_options, is_eager=True, help="A TOML file of these options."
+        ),
+    ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Of the run times; default: about a minute.")
     ] = None,
@@ -92,17 +106,33 @@ def pack(
         raise typer.BadParameter("give either MODEL, an ONNX file, or --timm NAME")
     if model is not None:
         asked = packing_of(name, version, labels, preprocessor, pixels, said)
-        _print(pack_file(model, asked, output, rounds))
+        if explain is not None:
+            _explain(model, asked, explain)
+        else:
+            _print(pack_file(model, asked, output, rounds))
         return
     try:
         from training.release.packing.timm_network import load_timm
-        from training.release.packing.torch_network import pack_network, pipeline_of
+        from training.release.packing.torch_network import exported, pack_network, pipeline_of
     except ModuleNotFoundError as error:
         raise missing_package("pack", error, "train") from error
     network, example = load_timm(str(timm), checkpoint, len(read_labels(labels)))
     base = pipeline_of(network)
     asked = packing_of(name, version, labels, preprocessor, pixels, said, base=base)
-    _print(pack_network(network, example, asked, output, rounds))
+    if explain is None:
+        _print(pack_network(network, example, asked, output, rounds))
+        return
+    with exported(network, example) as path:
+        _explain(path, asked, explain)
+
+
+def _explain(model: Path, asked: Packing, picture: Path) -> None:
+    classifier = read_classifier(model, asked.pipeline, asked.output)
+    target = Path(f"{picture.stem}.{asked.name}.png")
+    write_before_and_after(picture, image_spec(classifier, asked.pipeline), target)
+    for step in steps_of(classifier, asked):
+        typer.echo(step)
+    typer.echo(f"wrote {target}: {picture.name}, and what the network takes of it")
 
 
 def _in_words(test: TestMetrics) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,24 @@ def pack_network(
         ExportError: torch cannot export it, or it cannot be packed.
         VerificationError: a graph is not the network.
     """
+    with exported(network, example) as path:
+        return pack(path, asked, folder, rounds)
+
+
+@contextmanager
+def exported(network: nn.Module, example: torch.Tensor) -> Iterator[Path]:
+    """Give a torch network as an ONNX file, which is shown to be the network.
+
+    Raises:
+        ExportError: torch cannot export it.
+        VerificationError: the graph is not the network.
+    """
     proto = export_classifier(network, example)
     _check_export(network, example, proto)
     with tempfile.TemporaryDirectory(prefix="foldnorm-") as temporary:
         path = Path(temporary, f"{type(network).__name__}.onnx")
         onnx.save(proto, path)
-        return pack(path, asked, folder, rounds)
+        yield path
 
 
 def pipeline_of(network: nn.Module) -> Pipeline:

@@ -17,6 +17,7 @@ from service.api.middleware.access_log import AccessMiddleware
 from service.api.middleware.etag import ETagMiddleware
 from service.api.middleware.fast_route import FastDispatch, FastRoute
 from service.api.middleware.request_id import RequestIdMiddleware
+from service.api.page.routes import router as page_router
 from service.api.problems import install_problem_handlers
 from service.api.state import ServiceState
 from service.api.v1 import ROUTERS
@@ -171,13 +172,14 @@ def build_api(state: ServiceState) -> FastAPI:
         description=DESCRIPTION,
         version="1",
         lifespan=lifespan,
+        docs_url=None,  # the page's, with its own assets
         redoc_url=None,
         redirect_slashes=False,
     )
     api.state.service = state
     api.state.evaluations = Evaluations()
     install_problem_handlers(api)
-    for router in (*ROUTERS, probes.router):
+    for router in (*ROUTERS, probes.router, page_router):
         api.include_router(router)
     return api
 

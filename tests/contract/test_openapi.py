@@ -80,7 +80,7 @@ def test_every_route_says_what_it_does(document: dict[str, Any]) -> None:
     ("path", "names"),
     [
         ("/v1/predict", {"model", "top_k", "timeout_ms"}),
-        ("/v1/compare", {"models", "top_k", "timeout_ms"}),
+        ("/v1/compare", {"models", "top_k", "timeout_ms", "pixels"}),
     ],
 )
 def test_what_may_be_asked_for_is_described(

@@ -75,6 +75,12 @@ def test_the_wheel_holds_the_face_the_packages_and_the_recipes(wheel: Path) -> N
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"foldnorm.py", "models/bundle.py", "service/app.py", "training/errors.py"} <= names
     assert "training/recipes/keras-bn.toml" in names
+    page = ROOT / "service" / "api" / "page" / "web"
+    assert {
+        f"service/api/page/web/{path.relative_to(page).as_posix()}"
+        for path in page.rglob("*")
+        if path.is_file()
+    } <= names
 
 
 def test_the_wheel_brings_no_trained_networks_and_load_says_so(

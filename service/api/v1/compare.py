@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -20,7 +21,13 @@ from service.api.state import service_state
 from service.api.v1.evaluation import EvaluationComparison, Evaluations
 from service.api.v1.predictions import comparisons, predictions
 from service.api.v1.query import TOP_K, predict_query
-from service.api.v1.schemas import CompareAnswer, CompareTiming, ModelIdentity, ModelPredictions
+from service.api.v1.schemas import (
+    CompareAnswer,
+    CompareTiming,
+    ModelIdentity,
+    ModelPredictions,
+    Pixels,
+)
 from service.api.v1.upload import BODY_SCHEMA, ERRORS, elapsed_ms
 from service.errors import DrainingError, MalformedRequestError
 from service.inference.served_model import ServedModel
@@ -47,6 +54,9 @@ async def compare(
             description="Longest time to an answer, where less than the server's own limit.",
         ),
     ] = None,
+    _pixels: Annotated[
+        bool, Query(alias="pixels", description="Also return what each model saw of the images.")
+    ] = False,
 ) -> CompareAnswer:
     """Classify the images of the body with several models, in turns on the same batch.
 
@@ -73,8 +83,9 @@ async def compare(
             ModelPredictions(
                 model=ModelIdentity(name=model.name, version=model.version, variant=model.variant),
                 predictions=predictions(rounds[-1].scores, model.labels, shown),
+                pixels=[as_pixels(image) for image in seen] if query.pixels else None,
             )
-            for model, rounds, shown in zip(served, results, top_k, strict=True)
+            for model, rounds, shown, seen in zip(served, results, top_k, pixels, strict=True)
         ],
         images=comparisons([rounds[-1].scores for rounds in results], alike=same_labels(served)),
         timing_ms=CompareTiming(
@@ -96,6 +107,13 @@ async def compare_evaluation(request: Request) -> EvaluationComparison:
     service.admission.check()
     evaluations: Evaluations = request.app.state.evaluations
     return await evaluations.of(service.catalogue)
+
+
+def as_pixels(image: NDArray[np.uint8]) -> Pixels:
+    """Return an image (H, W, C) for JSON."""
+    height, width, channels = image.shape
+    data = base64.b64encode(image.tobytes()).decode("ascii")
+    return Pixels(height=height, width=width, channels=channels, data=data)
 
 
 async def decode_for_all(

@@ -20,6 +20,7 @@ class PredictQuery:
     model: str | None = None
     top_k: int | None = None  # None: DEFAULT_TOP_K, or all there are
     timeout_ms: int | None = None
+    pixels: bool = False
 
     def checked_top_k(self, classes: int) -> int:
         """Return how many labels are asked for of a model of so many classes.
@@ -46,7 +47,8 @@ def predict_query(query_string: bytes) -> PredictQuery:
     """Return what a query asks for; other parameters are left alone.
 
     Raises:
-        MalformedRequestError: a number that is none, or a time that is not positive.
+        MalformedRequestError: a number that is none, a time that is not positive, or a choice that
+            is neither true nor false.
     """
     found = dict(parse_qsl(query_string.decode("utf-8", "replace"), keep_blank_values=True))
     timeout_ms = _integer(found, "timeout_ms") if "timeout_ms" in found else None
@@ -58,7 +60,17 @@ def predict_query(query_string: bytes) -> PredictQuery:
         model=found.get("model"),
         top_k=_integer(found, "top_k") if "top_k" in found else None,
         timeout_ms=timeout_ms,
+        pixels=_choice(found, "pixels") if "pixels" in found else False,
     )
+
+
+def _choice(found: dict[str, str], name: str) -> bool:
+    chosen = {"true": True, "false": False}.get(found[name])
+    if chosen is None:
+        raise MalformedRequestError(
+            f"query {name} = {found[name][:MAX_SHOWN]!r} is neither true nor false"
+        )
+    return chosen
 
 
 def _integer(found: dict[str, str], name: str) -> int:

@@ -58,11 +58,23 @@ class PredictAnswer(Answer):
     request_id: str
 
 
+class Pixels(Answer):
+    """An image as a network takes it, cut out and resized by its rule."""
+
+    height: int
+    width: int
+    channels: int
+    data: str = Field(description="Base64 of height * width * channels bytes, row by row.")
+
+
 class ModelPredictions(Answer):
     """What one of the compared models says."""
 
     model: ModelIdentity
     predictions: list[Prediction]
+    pixels: list[Pixels] | None = Field(
+        description="What this model saw of each image; null unless `pixels=true` asks for it."
+    )
 
 
 class ImageComparison(Answer):

@@ -116,6 +116,22 @@ def test_models_of_the_same_labels_are_compared_each_at_its_own_size(client: App
     assert trees["index"] == unfolded["index"]
 
 
+def test_what_each_model_saw_is_returned_if_asked_for(client: AppClient) -> None:
+    asked = "/v1/compare?models=trees,small-trees&pixels="
+    headers = {"content-type": "image/png"}
+    answer = client.post(f"{asked}true", content=png(PIXELS[0]), headers=headers).json()
+    for one in answer["models"]:
+        (seen,) = one["pixels"]
+        spec = client.get(f"/v1/models/{one['model']['name']}").json()["input"]
+        shape = (seen["height"], seen["width"], seen["channels"])
+        assert list(shape) == spec["shape"][1:]
+        found = np.frombuffer(base64.b64decode(seen["data"]), np.uint8).reshape(shape)
+        if shape == PIXELS[0].shape:
+            assert np.array_equal(found, PIXELS[0])
+    answer = client.post(f"{asked}false", content=png(PIXELS[0]), headers=headers).json()
+    assert [one["pixels"] for one in answer["models"]] == [None, None]
+
+
 def test_models_of_other_labels_stand_side_by_side_and_nothing_is_said_of_both(
     client: AppClient,
 ) -> None:

@@ -26,6 +26,8 @@ from service.errors import MalformedRequestError
         (b"top_k=1&top_k=2", PredictQuery(None, 2, None)),
         (b"timeout_ms=999999999", PredictQuery(None, None, 999_999_999)),
         (b"model=\xff", PredictQuery("\ufffd", None, None)),
+        (b"pixels=true", PredictQuery(pixels=True)),
+        (b"pixels=false", PredictQuery()),
     ],
 )
 def test_a_query_is_read(query: bytes, expected: PredictQuery) -> None:
@@ -47,6 +49,8 @@ def test_a_query_is_read(query: bytes, expected: PredictQuery) -> None:
         (b"timeout_ms=0", r"timeout_ms=0 leaves no time; give at least 1 millisecond"),
         (b"timeout_ms=-5", r"timeout_ms=-5 leaves no time"),
         (b"timeout_ms=9999999999", r"query timeout_ms = '9999999999'"),
+        (b"pixels=maybe", r"query pixels = 'maybe' is neither true nor false"),
+        (b"pixels=", r"query pixels = ''"),
     ],
 )
 def test_a_bad_number_is_refused_by_its_value(query: bytes, reason: str) -> None:

@@ -1,0 +1,29 @@
+// The one place that asks the service. An answer that is none becomes an ApiError in its own words.
+
+export class ApiError extends Error {
+  constructor(status, problem, retryAfter) {
+    super(problem.detail || problem.title || `The service answered ${status}.`);
+    this.status = status;
+    this.title = problem.title || "No answer";
+    this.requestId = problem.request_id || null;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export const getJson = (path, options = {}) => ask(path, options);
+
+export const post = (path, body, type, options = {}) =>
+  ask(path, { ...options, method: "POST", body, headers: { "Content-Type": type } });
+
+async function ask(path, options) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { title: "Unreachable", detail: "The service cannot be reached." }, null);
+  }
+  if (answer.ok) return answer.json();
+  const problem = await answer.json().catch(() => ({}));
+  throw new ApiError(answer.status, problem, answer.headers.get("Retry-After"));
+}

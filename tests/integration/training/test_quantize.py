@@ -193,7 +193,7 @@ def test_too_great_a_loss_is_refused_with_the_layers_that_lose_most(source, trai
     noise = Split(synthetic.random_images(22, 300), np.arange(300) % 10)
     allowed = -100.0  # int8 would have to gain a hundred points
     says = (
-        r"loses .* points .* at most -100\.0 are accepted\. .* by themselves: "
+        r"loses .* points .* at most -100\.0 are accepted\. .* alone is rounded: "
         r"(\S+ \d+\.\d%(, )?)+\. Keep the worst .*--keep \S+,"
     )
     with pytest.raises(VerificationError, match=says):

@@ -1,72 +1,87 @@
-"""Which layers an int8 graph loses most in: what each adds to the error of those before it.
+"""Which layers an int8 graph loses most by: each of them rounded alone, all others in float32.
 
-The error of a layer is the root mean square of int8 minus float32 over that of float32, of its
-output on calibration images; what it adds is its square less the largest of the layers before.
+The error of a layer is the root mean square of the logits' differences over that of the logits, on
+images of the calibration.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import helper, numpy_helper
 
-from training.evaluation.onnx_runner import images_at_once, open_session
+from training.evaluation.onnx_runner import GraphRunner
 from training.release.quantization.bias_correction import layer_name, layers_of
 
-BATCH_SIZE = 32
-IMAGES = 64
+IMAGES = 32
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """A layer's relative error, and what it adds to it by itself; both as shares."""
+    """How far the logits are off, as a share, where this layer alone is rounded."""
 
     name: str
     error: float
-    added: float
 
 
 def layer_errors(
     model: onnx.ModelProto, quantized: onnx.ModelProto, images: NDArray[np.uint8]
 ) -> list[LayerError]:
-    """Return the error of each layer, in the graph's order; the first images (N, H, W, C) do."""
-    layers = layers_of(model)
-    pairs = [
-        _Outputs(graph, [layer.output[0] for layer in layers_of(graph)])
-        for graph in (model, quantized)
-    ]
-    size = images_at_once(BATCH_SIZE, images.shape[1:])
-    squares = np.zeros((2, len(layers)))  # of the differences, and of float32
-    for start in range(0, min(len(images), IMAGES), size):
-        float32, int8 = (pair.run(images[start : start + size]) for pair in pairs)
-        for index, (exact, rounded) in enumerate(zip(float32, int8, strict=True)):
-            squares[0, index] += np.square(rounded.astype(np.float64) - exact).sum()
-            squares[1, index] += np.square(exact.astype(np.float64)).sum()
-    errors = np.sqrt(squares[0] / np.maximum(squares[1], np.finfo(np.float64).tiny))
-    before = np.maximum.accumulate(np.concatenate([[0.0], errors[:-1]]))
-    return [
-        LayerError(layer_name(layer), float(error), math.sqrt(max(0.0, error**2 - earlier**2)))
-        for layer, error, earlier in zip(layers, errors, before, strict=True)
-    ]
+    """Return the error of each layer that is rounded, in the graph's order.
+
+    The graphs have the same layers in the same order; the first images (N, H, W, C) do.
+    """
+    images = images[:IMAGES]
+    float32 = GraphRunner(model.SerializeToString()).logits(images).astype(np.float64)
+    scale = max(float(np.sqrt(np.square(float32).mean())), np.finfo(np.float64).tiny)
+    found = []
+    for layer, rounded in zip(layers_of(model), layers_of(quantized), strict=True):
+        alone = _rounded_alone(model, quantized, rounded.output[0])
+        if alone is not None:
+            logits = GraphRunner(alone.SerializeToString(), "disable_all").logits(images)
+            off = float(np.sqrt(np.square(logits - float32).mean()))
+            found.append(LayerError(layer_name(layer), off / scale))
+    return found
 
 
-class _Outputs:
-    """Runs a graph as it is written, for some of its values."""
+def _rounded_alone(
+    model: onnx.ModelProto, quantized: onnx.ModelProto, output: str
+) -> onnx.ModelProto | None:
+    """Return the graph with the pairs of one layer's inputs alone; None where it has none."""
+    alone = onnx.ModelProto()
+    alone.CopyFrom(quantized)
+    producers = {name: node for node in alone.graph.node for name in node.output}
+    kept: Collection[str] = set(producers[output].input)
+    if producers[output].input[1] not in producers:
+        return None  # its weights are in float32
+    floats = {tensor.name: tensor for tensor in model.graph.initializer}
+    for exact, rounded in zip(layers_of(model), layers_of(alone), strict=True):
+        if rounded.output[0] != output:
+            for place in range(1, len(exact.input)):
+                rounded.input[place] = f"{exact.input[place]}_in_float32"
+                tensor = alone.graph.initializer.add()
+                tensor.CopyFrom(floats[exact.input[place]])
+                tensor.name = rounded.input[place]
+    for node in alone.graph.node:
+        rounding = producers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        # What has no rounding node before it is bytes of the image or a constant: it stays.
+        if rounding and rounding.op_type == "QuantizeLinear" and node.output[0] not in kept:
+            _clip_instead(alone, node, rounding)
+    return alone
 
-    def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
-        self._names = list(names)
-        probe = onnx.ModelProto.FromString(model.SerializeToString())
-        del probe.graph.output[:]
-        probe.graph.output.extend(
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
-        )
-        self._session = open_session(probe.SerializeToString(), "disable_all")
 
-    def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Return the values of images (N, H, W, C)."""
-        return [np.asarray(value) for value in self._session.run(self._names, {"image": images})]
+def _clip_instead(model: onnx.ModelProto, pair: onnx.NodeProto, rounding: onnx.NodeProto) -> None:
+    """Make a pair the clip that it also is: the quantizer takes away activations that it does."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    scale, zero = (numpy_helper.to_array(tensors[name]) for name in rounding.input[1:3])
+    limits = np.iinfo(zero.dtype)
+    names = [f"{pair.output[0]}_{end}" for end in ("least", "most")]
+    for name, limit in zip(names, (limits.min, limits.max), strict=True):
+        value = np.float32(scale) * np.float32(limit - int(zero))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    clip = helper.make_node("Clip", [rounding.input[0], *names], [pair.output[0]], pair.name)
+    pair.CopyFrom(clip)

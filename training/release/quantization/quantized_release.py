@@ -133,13 +133,14 @@ def too_great_a_loss(
     effect: QuantizationEffect, max_points: float, errors: Sequence[LayerError]
 ) -> str:
     """Return why an int8 graph is no stand-in for its float32 graph, and what may be done."""
-    worst = sorted(errors, key=lambda error: -error.added)[:SHOWN_LAYERS]
-    layers = ", ".join(f"{error.name} {error.added:.1%}" for error in worst)
+    worst = sorted(errors, key=lambda error: -error.error)[:SHOWN_LAYERS]
+    layers = ", ".join(f"{error.name} {error.error:.1%}" for error in worst)
     return (
         f"the int8 graph loses {-effect.accuracy_difference_points:.2f} points of accuracy on "
-        f"{effect.test.images:,} images, at most {max_points} are accepted. What layers add to the "
-        f"error by themselves: {layers}. Keep the worst in float32, --keep {worst[0].name}, "
-        "calibrate on more images, accept more with --max-loss, or serve float32"
+        f"{effect.test.images:,} images, at most {max_points} are accepted. How far logits are "
+        f"off where one layer alone is rounded: {layers}. Keep the worst in float32, "
+        f"--keep {worst[0].name}, calibrate on more images, accept more with --max-loss, or serve "
+        "float32"
     )
 
 

@@ -179,17 +179,24 @@ def test_what_cannot_be_kept_is_refused(model, keep, says):
         quantize(model, IMAGES, keep=keep)
 
 
-def test_the_layers_that_lose_most_are_shown(model):
+def test_the_layers_that_lose_most_are_shown(model, quantized):
+    names = [layer_name(layer) for layer in layers_of(model)]
+    errors = layer_errors(model, quantized, IMAGES)
+    assert [error.name for error in errors] == names
+    assert all(0 < error.error < 0.05 for error in errors)
     worst = layers_of(model)[1]
-    spoilt = onnx.ModelProto.FromString(quantize(model, IMAGES).SerializeToString())
-    assert [error.name for error in layer_errors(model, spoilt, IMAGES)] == [
-        layer_name(layer) for layer in layers_of(model)
-    ]
+    spoilt = onnx.ModelProto.FromString(quantized.SerializeToString())
     (tensor,) = [t for t in spoilt.graph.initializer if t.name == f"{worst.input[1]}_quantized"]
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) // 8, tensor.name))
-    errors = layer_errors(model, spoilt, IMAGES)
-    assert max(errors, key=lambda error: error.added).name == layer_name(worst)
-    assert errors[0].added < 0.05 < errors[1].added
+    after = layer_errors(model, spoilt, IMAGES)
+    assert [a.error == b.error for a, b in zip(after, errors, strict=True)] == [True, False, True]
+    assert max(after, key=lambda error: error.error).name == layer_name(worst)
+
+
+def test_a_layer_that_is_kept_has_no_error(model):
+    kept = layer_name(layers_of(model)[0])
+    errors = layer_errors(model, quantize(model, IMAGES, keep=[kept]), IMAGES)
+    assert [error.name for error in errors] == [layer_name(one) for one in layers_of(model)[1:]]
 
 
 def test_a_layer_without_a_bias_gets_one_and_is_corrected(model):

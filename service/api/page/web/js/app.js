@@ -4,12 +4,15 @@ import { readAddress, writeAddress } from "./address.js";
 import { html, render, useEffect, useState } from "./html.js";
 import Try from "./views/try.js";
 
+// Loaded when it is asked for; a server that was replaced meanwhile has other files, so once more.
+const OTHERS = { compare: () => import("./views/compare.js") };
 const THEMES = { "": "as the system", light: "light", dark: "dark" };
 
 function App() {
   const [served, setServed] = useState(null);
   const [failure, setFailure] = useState(null);
-  const [state, setState] = useState(readAddress(location.hash).state);
+  const [{ view, state }, setAddress] = useState(readAddress(location.hash));
+  const [views, setViews] = useState({ "": Try, try: Try });
 
   const load = () =>
     getJson("v1/models").then(
@@ -18,10 +21,15 @@ function App() {
     );
   useEffect(() => {
     load();
-    const changed = () => setState(readAddress(location.hash).state);
+    const changed = () => setAddress(readAddress(location.hash));
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
   }, []);
+  useEffect(() => {
+    markCurrent(view || "try");
+    if (views[view] || !OTHERS[view]) return;
+    OTHERS[view]().then((module) => setViews((all) => ({ ...all, [view]: module.default })), reloadOnce);
+  }, [view]);
 
   if (failure) {
     return html`<p class="error" role="alert">${failure.message}
@@ -30,10 +38,27 @@ function App() {
   if (!served) return html`<p role="status">Asking which networks are served …</p>`;
   const change = (changes) => {
     const next = { ...state, ...changes };
-    setState(next);
-    writeAddress("try", next);
+    setAddress({ view, state: next });
+    writeAddress(view || "try", next);
   };
-  return html`<${Try} models=${served} state=${state} setState=${change} />`;
+  const Shown = views[view] || (OTHERS[view] ? Loading : Try);
+  return html`<${Shown} models=${served} state=${state} setState=${change} />`;
+}
+
+const Loading = () => html`<p role="status">Loading …</p>`;
+
+function markCurrent(view) {
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.getAttribute("href") === `#/${view}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function reloadOnce() {
+  const now = Date.now();
+  if (now - Number(sessionStorage.getItem("reloaded")) < 10_000) return;
+  sessionStorage.setItem("reloaded", now);
+  location.reload();
 }
 
 function offerThemes(button) {

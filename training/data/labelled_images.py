@@ -102,11 +102,16 @@ def list_labelled(source: Path, labels: Sequence[str]) -> LabelledImages:
 
 def _of_folder(folder: Path, labels: Sequence[str]) -> list[ImageFile]:
     classes = list_classes(folder, fewest=1)
-    return [
-        ImageFile(path, _index(name, labels, f"the class folder {folder / name}"))
-        for name, paths in classes.items()
-        for path in paths
-    ]
+    indices = {name: _index(name, labels, f"the class folder {folder / name}") for name in classes}
+    named: dict[int, str] = {}
+    for name, index in indices.items():
+        other = named.setdefault(index, name)
+        if other != name:
+            raise DataError(
+                f"the class folders {other!r} and {name!r} in {folder} are one class, {index}; "
+                "merge them, or rename one"
+            )
+    return [ImageFile(path, indices[name]) for name, paths in classes.items() for path in paths]
 
 
 def _of_csv(path: Path, labels: Sequence[str]) -> list[ImageFile]:
@@ -142,6 +147,11 @@ def _of_row(path: Path, number: int, row: list[str], labels: Sequence[str]) -> I
 
 def _index(name: str, labels: Sequence[str], where: str) -> int:
     """Return the class that a label or an index means."""
+    if labels.count(name) > 1:
+        several = " and ".join(str(k) for k, label in enumerate(labels) if label == name)
+        raise DataError(
+            f"{where}: {name!r} is the label of the classes {several}; name the class by its index"
+        )
     if name in labels:
         return labels.index(name)
     if name.isdecimal() and int(name) < len(labels):

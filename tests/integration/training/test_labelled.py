@@ -210,6 +210,19 @@ def test_an_int8_graph_that_loses_too_much_is_refused_with_the_layers_that_lose_
     assert not (tmp_path / "net-1.2.0").exists()
 
 
+def test_a_label_of_two_classes_is_refused_and_its_index_is_not(tmp_path: Path) -> None:
+    twice = (*"abc", "a")
+    for name, fault in (("a", True), ("3", False)):
+        folder = tmp_path / name
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", SIZE).save(folder / name / "1.png")
+        if fault:
+            with pytest.raises(DataError, match=r"'a' is the label of the classes 0 and 3; name"):
+                list_labelled(folder, twice)
+        else:
+            assert [file.label for file in list_labelled(folder, twice).files] == [3]
+
+
 Fault = Callable[[Path], Path]
 
 
@@ -220,6 +233,13 @@ def _empty(folder: Path) -> Path:
 def _no_label(folder: Path) -> Path:
     (folder / "zebra").mkdir()
     Image.new("RGB", SIZE).save(folder / "zebra" / "1.png")
+    return folder
+
+
+def _one_class_twice(folder: Path) -> Path:
+    for name in ("b", "1"):
+        (folder / name).mkdir()
+        Image.new("RGB", SIZE).save(folder / name / "1.png")
     return folder
 
 
@@ -244,6 +264,7 @@ def _csv(*lines: str) -> Fault:
         (_empty, r"holds no folder of images, and at least 1 are needed"),
         (_no_label, r"'zebra' is none of the network's 7 labels \('a', 'b', 'c', …\) and no index"),
         (_empty_class, "holds no images"),
+        (_one_class_twice, r"the class folders '1' and 'b' in .* are one class, 1; merge them"),
         (lambda folder: folder / "gone.csv", r"gone\.csv does not exist; name a folder"),
         (_csv("path,label"), "names no image"),
         (_csv("gone.png,a"), r"line 1: there is no file .*gone\.png; paths are relative to"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import shutil
 from pathlib import Path
 
 import httpx
@@ -220,6 +222,28 @@ def test_a_server_of_one_network_answers_too(tmp_path: Path, open_page: OpenPage
             page.get_by_label(name).uncheck()
         page.get_by_role("button", name="Example: deer").click()
         assert list(answers_on_screen(page)) == ["keras-baseline"]
+
+
+def test_two_versions_of_a_network_and_labels_of_any_kind_stand_side_by_side(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    source = ROOT / "models" / "artifacts" / "keras-baseline-1.1.0"
+    hostile = "<img src=x onerror=alert(1)>"
+    for version in ("1.1.0", "1.0.0"):
+        copy = tmp_path / "artifacts" / f"keras-baseline-{version}"
+        shutil.copytree(source, copy)
+        manifest = json.loads((copy / "manifest.json").read_text())
+        manifest["version"] = version
+        manifest["labels"][4] = hostile
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+    with serve(tmp_path, tmp_path / "artifacts") as process:
+        page = open_page(f"{process.wait_for('serving')['url']}/#/try")
+        page.get_by_label("keras-baseline@1.0.0", exact=True).check()
+        page.get_by_role("button", name="Example: deer").click()
+        shown = answers_on_screen(page)
+        assert list(shown) == ["keras-baseline", "keras-baseline@1.0.0"]
+        assert shown["keras-baseline"] == shown["keras-baseline@1.0.0"]
+        assert hostile in {label for label, _ in shown["keras-baseline"]}
 
 
 def test_the_documentation_is_drawn_from_the_package(server: str, open_page: OpenPage) -> None:

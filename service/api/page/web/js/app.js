@@ -16,7 +16,7 @@ function App() {
 
   const load = () =>
     getJson("v1/models").then(
-      (list) => (setServed(list.models), setFailure(null)),
+      (list) => (setServed(withCallNames(list.models)), setFailure(null)),
       (error) => setFailure(error),
     );
   useEffect(() => {
@@ -43,6 +43,16 @@ function App() {
   };
   const Shown = views[view] || (OTHERS[view] ? Loading : Try);
   return html`<${Shown} models=${served} state=${state} setState=${change} />`;
+}
+
+// The newest version of a network is asked for by its name, older ones by name@version.
+function withCallNames(models) {
+  const seen = new Set();
+  return models.map((model) => {
+    const newest = !seen.has(model.name);
+    seen.add(model.name);
+    return { ...model, call: newest ? model.name : `${model.name}@${model.version}` };
+  });
 }
 
 const Loading = () => html`<p role="status">Loading …</p>`;

@@ -51,9 +51,9 @@ export default function Try({ models, state, setState }) {
   return html`<section aria-labelledby="try">
     <h2 id="try">Try a picture</h2>
     <fieldset class="models"><legend>Networks that answer</legend>
-      ${models.map((model) => html`<label key=${model.name}>
-        <input type="checkbox" checked=${chosen.includes(model.name)} onChange=${() => toggle(model.name)} />
-        ${model.name}</label>`)}
+      ${models.map(({ call }) => html`<label key=${call}>
+        <input type="checkbox" checked=${chosen.includes(call)} onChange=${() => toggle(call)} />
+        ${call}</label>`)}
     </fieldset>
     <${Intake} onFiles=${take} examples=${html`<div class="examples" role="group" aria-label="Shipped examples: real test images">
       ${EXAMPLES.map((name) => html`<button type="button" key=${name} onClick=${() => example(name)}
@@ -68,12 +68,14 @@ export default function Try({ models, state, setState }) {
 }
 
 function chosenModels(models, stated) {
-  const served = models.map((model) => model.name);
+  const served = models.map((model) => model.call);
   const asked = (stated || "").split(",").filter((name) => served.includes(name));
   if (asked.length) return asked;
   const main = models.find((model) => model.default);
-  const plain = models.filter((model) => !["int8", "unfolded"].includes(model.variant));
-  return [main, ...plain.filter((model) => model !== main)].slice(0, 4).map((model) => model.name);
+  const plain = models.filter(
+    (model) => !["int8", "unfolded"].includes(model.variant) && model.call === model.name,
+  );
+  return [main, ...plain.filter((model) => model !== main)].slice(0, 4).map((model) => model.call);
 }
 
 async function classify(file, names) {
@@ -85,37 +87,38 @@ async function classify(file, names) {
   return {
     models: [{ model: answer.model, predictions: answer.predictions, pixels: null }],
     images: [{ agree: null, js_divergence: null, max_logit_difference: null }],
-    timing_ms: { run: { [answer.model.name]: answer.timing_ms.run } },
+    timing_ms: { run: { [names[0]]: answer.timing_ms.run } },
   };
 }
 
 function inWords(card, answer) {
-  const said = answer.models.map((one) => `${one.model.name} says ${one.predictions[0].label}`);
+  const said = answer.models.map((one, at) => `${card.models[at]} says ${one.predictions[0].label}`);
   return `${card.file.name}: ${said.join(", ")}.`;
 }
 
 function Card({ card }) {
   const { file, truth, answer, error } = card;
   return html`<article class="card" aria-busy=${!answer && !error}>
-    <div class="pictures"><${FilePreview} file=${file} />${answer && seen(answer).map(
+    <div class="pictures"><${FilePreview} file=${file} />${answer && seen(card).map(
       (one) => html`<${PixelPreview} ...${one} />`)}</div>
     <h3>${file.name}${truth && html` <small>it is: ${truth}</small>`}</h3>
     ${!answer && !error && html`<p>Waiting …</p>`}
     ${error && html`<div class="error"><p><strong>${error.title}.</strong> ${error.message}</p>
       ${error.retryAfter && html`<p>Try again in ${error.retryAfter} s.</p>`}</div>`}
     ${answer && html`<p>${agreement(answer)}</p>
-      <div class="answers">${answer.models.map((one) => html`<${Answer} one=${one} ms=${answer.timing_ms.run[one.model.name]} truth=${truth} />`)}</div>`}
+      <div class="answers">${answer.models.map((one, at) => html`<${Answer}
+        name=${card.models[at]} predictions=${one.predictions} ms=${answer.timing_ms.run[card.models[at]]} truth=${truth} />`)}</div>`}
   </article>`;
 }
 
 // Networks of one size and rule see the same: it is shown once.
-function seen(answer) {
+function seen(card) {
   const groups = new Map();
-  for (const { model, pixels } of answer.models) {
+  for (const [at, { pixels }] of card.answer.models.entries()) {
     if (!pixels) continue;
     const key = `${pixels[0].height} ${pixels[0].width} ${pixels[0].data}`;
     const group = groups.get(key) || { pixels: pixels[0], names: [] };
-    group.names.push(model.name);
+    group.names.push(card.models[at]);
     groups.set(key, group);
   }
   return [...groups.values()].map(({ pixels, names }) => ({ pixels, models: names.join(", ") }));
@@ -128,10 +131,10 @@ function agreement(answer) {
   return `${agree ? "All put the same class first." : "They do not agree."} ${apart}`;
 }
 
-function Answer({ one, ms, truth }) {
+function Answer({ name, predictions, ms, truth }) {
   return html`<div class="answer">
-    <h4>${one.model.name} <small>${ms.toFixed(2)} ms</small></h4>
-    <ol>${one.predictions[0].top.map((label) => html`<li class=${label.label === truth ? "true" : ""}>
+    <h4>${name} <small>${ms.toFixed(2)} ms</small></h4>
+    <ol>${predictions[0].top.map((label) => html`<li class=${label.label === truth ? "true" : ""}>
       <span class="label">${label.label}</span>
       <span class="bar"><span style=${{ width: `${100 * label.probability}%` }}></span></span>
       <span class="number">${percent.format(label.probability)}</span></li>`)}</ol>

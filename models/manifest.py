@@ -180,17 +180,31 @@ class TemperatureSibling:
 
 
 @dataclass(frozen=True)
+class TemperatureFit:
+    """The labelled images that a packed network's temperature was fitted on, and not measured."""
+
+    images: int
+    seed: int  # of the choice among the labelled images
+    source: str  # name of the folder or the CSV file
+    accuracy: float
+    loss_before: float
+    loss_after: float
+
+
+@dataclass(frozen=True)
 class TemperatureReport:
     """The temperature that was folded into the last layer: all logits were divided by it.
 
     Fitted on images that siblings held out, never on test images and never on images that a weight
-    was trained on; the geometric mean where there are several.
+    was trained on; the geometric mean where there are several. That of a packed network was fitted
+    on labelled images that were set aside.
     """
 
     temperature: float
     siblings: tuple[TemperatureSibling, ...]
     test_before: TestMetrics  # the same network before
     environment: dict[str, Any]  # commit, versions and hardware of the fit
+    fitted_on: TemperatureFit | None = None  # of a packed network
 
 
 @dataclass(frozen=True)

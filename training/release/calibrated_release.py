@@ -24,7 +24,7 @@ from training.data.cifar10 import Split
 from training.data.selection import select
 from training.errors import ExportError, VerificationError
 from training.evaluation.environment import describe_environment
-from training.evaluation.latency import ROUNDS, measure_latency
+from training.evaluation.latency import measure_latency
 from training.evaluation.metrics import measure
 from training.evaluation.onnx_runner import GraphRunner
 from training.evaluation.temperature import fit_temperature, mean_loss
@@ -56,7 +56,7 @@ def release_calibrated(
     version: str,
     folder: Path,
     *,
-    latency_rounds: int = ROUNDS,
+    latency_rounds: int | None = None,
 ) -> Bundle:
     """Write the artifact NAME-VERSION with its temperature folded in, and return it.
 

@@ -12,6 +12,7 @@ from models.manifest import (
     Manifest,
     PackedFrom,
     QuantizationReport,
+    TemperatureFit,
     TemperatureReport,
 )
 from models.metrics import BestEpoch, Metrics, TestMetrics
@@ -273,15 +274,28 @@ def _temperature(report: TemperatureReport) -> str:
         f"{one.loss_after:.4f} |"
         for one in report.siblings
     )
+    if report.fitted_on:
+        rows = _fitted(report.fitted_on)
+    else:
+        rows = (
+            "It was fitted on training images that these runs of the same recipe held out:\n\n"
+            "| seed | epochs | held out | accuracy on them | temperature | loss before | after |\n"
+            "|---|---|---|---|---|---|---|\n" + rows
+        )
     return (
         "## Temperature\n\n"
         f"All logits are divided by **{report.temperature:.3f}**, in the last layer's weights, so "
         "that the probabilities are right as often as they say. It changes no answer. Before, the "
         f"loss on the test set was {before.loss:.4f} and the expected calibration error "
-        f"{before.expected_calibration_error:.4f}. It was fitted on training images that these "
-        "runs of the same recipe held out:\n\n"
-        "| seed | epochs | held out | accuracy on them | temperature | loss before | after |\n"
-        "|---|---|---|---|---|---|---|\n" + rows
+        f"{before.expected_calibration_error:.4f}. {rows}"
+    )
+
+
+def _fitted(fit: TemperatureFit) -> str:
+    return (
+        f"It was fitted on {fit.images:,} labelled images of `{fit.source}` that were set aside "
+        f"(seed {fit.seed}): accuracy {fit.accuracy:.2%}, loss {fit.loss_before:.4f} before and "
+        f"{fit.loss_after:.4f} after."
     )
 
 

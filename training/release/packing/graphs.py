@@ -79,11 +79,24 @@ def pack_graphs(
     came = _scores_of_the_file(classifier, pipeline, images)
     check_scores(classifier.source, came.shape, len(images), classes)
     proto = served_graph(classifier, pipeline, classes, kind)
-    original = read_proto(proto)
     runner = _checked_runner(classifier, proto, images, scores)
+    graphs = folded_graphs(str(classifier.source), proto, images, golden)
+    _check_packing(classifier, kind, runner.run(images), came, graphs.logits)
+    return graphs
+
+
+def folded_graphs(
+    source: str, proto: onnx.ModelProto, images: NDArray[np.uint8], golden: str
+) -> PackedGraphs:
+    """Return a served graph and its fold, proved on the golden batch and on adversarial inputs.
+
+    Raises:
+        GraphError: onnxruntime or the reference implementation cannot run it.
+        VerificationError: the folded graph is another network.
+    """
+    original, runner = read_proto(proto), GraphRunner(proto.SerializeToString(), "disable_all")
     reference = Reference(original)
     truth = _in_chunks(reference, images)
-    _check_packing(classifier, kind, runner.run(images), came, truth)
     folded = fold_model(original)
     if folded.unchanged:
         return PackedGraphs({"plain": proto}, images, golden, truth, None)
@@ -102,7 +115,7 @@ def pack_graphs(
     )
     if not proof.holds:
         raise VerificationError(
-            f"{classifier.source}: the proof of the fold fails, nothing is packed: {proof}"
+            f"{source}: the proof of the fold fails, nothing is packed: {proof}"
         )
     report = FoldReport(folded_layers(folded.rows, constants=True), proof)
     models: dict[Variant, onnx.ModelProto] = {"folded": served, "unfolded": proto}

@@ -5,7 +5,10 @@ import { html, render, useEffect, useState } from "./html.js";
 import Try from "./views/try.js";
 
 // Loaded when it is asked for; a server that was replaced meanwhile has other files, so once more.
-const OTHERS = { compare: () => import("./views/compare.js") };
+const OTHERS = {
+  compare: () => import("./views/compare.js"),
+  fold: () => import("./views/fold.js"),
+};
 const THEMES = { "": "as the system", light: "light", dark: "dark" };
 
 function App() {

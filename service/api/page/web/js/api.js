@@ -10,10 +10,12 @@ export class ApiError extends Error {
   }
 }
 
-export const getJson = (path, options = {}) => ask(path, options);
+export const getJson = async (path, options = {}) => (await ask(path, options)).json();
 
-export const post = (path, body, type, options = {}) =>
-  ask(path, { ...options, method: "POST", body, headers: { "Content-Type": type } });
+export const getText = async (path, options = {}) => (await ask(path, options)).text();
+
+export const post = async (path, body, type, options = {}) =>
+  (await ask(path, { ...options, method: "POST", body, headers: { "Content-Type": type } })).json();
 
 async function ask(path, options) {
   let answer;
@@ -23,7 +25,7 @@ async function ask(path, options) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, { title: "Unreachable", detail: "The service cannot be reached." }, null);
   }
-  if (answer.ok) return answer.json();
+  if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
   throw new ApiError(answer.status, problem, answer.headers.get("Retry-After"));
 }

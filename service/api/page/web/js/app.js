@@ -8,6 +8,7 @@ import Try from "./views/try.js";
 const OTHERS = {
   compare: () => import("./views/compare.js"),
   fold: () => import("./views/fold.js"),
+  operate: () => import("./views/operate.js"),
 };
 const THEMES = { "": "as the system", light: "light", dark: "dark" };
 

@@ -33,3 +33,40 @@ export function asCsv(columns, rows) {
   };
   return [columns, ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n";
 }
+
+// Samples of Prometheus' text format: [{ name, labels, value }].
+export function parseMetrics(text) {
+  const samples = [];
+  for (const line of text.split("\n")) {
+    const [, name, inside, value] = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line) || [];
+    if (!name) continue;
+    const labels = {};
+    for (const [, key, said] of (inside || "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
+      labels[key] = said.replace(/\\(.)/g, (_, letter) => (letter === "n" ? "\n" : letter));
+    }
+    samples.push({ name, labels, value: Number(value) });
+  }
+  return samples;
+}
+
+export function total(samples, name, wanted = {}) {
+  return samples
+    .filter((one) => one.name === name && Object.entries(wanted).every(([key, said]) => one.labels[key] === said))
+    .reduce((sum, one) => sum + one.value, 0);
+}
+
+// What a counter grew by; null where it shrank, since the service was started again.
+export function growth(before, after, name, wanted) {
+  const grown = total(after, name, wanted) - total(before, name, wanted);
+  return grown < 0 ? null : grown;
+}
+
+// The bound of the histogram's bucket that a share of what came between lies in; null where nothing came.
+export function quantileBound(before, after, name, wanted, share) {
+  const bounds = [...new Set(after.filter((one) => one.name === `${name}_bucket`).map((one) => one.labels.le))];
+  bounds.sort((one, other) => Number(one.replace("+Inf", "Infinity")) - Number(other.replace("+Inf", "Infinity")));
+  const counts = bounds.map((le) => growth(before, after, `${name}_bucket`, { ...wanted, le }));
+  const all = counts.at(-1);
+  if (!all) return null;
+  return Number(bounds[counts.findIndex((count) => count >= share * all)].replace("+Inf", "Infinity"));
+}

@@ -41,7 +41,7 @@ export default function Operate() {
   return html`<section aria-labelledby="operate">
     <h2 id="operate">The service now</h2>
     <p role="status">${inWords(failure, draining, paused, before, after)}</p>
-    <p><button type="button" aria-pressed=${paused} onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Pause"}</button>
+    <p><button type="button" aria-pressed=${paused} onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Pause"}</button>${" "}
       read every 2 seconds from <a href="metrics">metrics</a>, summed over the workers</p>
     ${after && html`<${Figures} rows=${figures(before, after)} />`}
     ${tuning && html`<${Tuning} tuning=${tuning} />`}
@@ -95,7 +95,8 @@ function Figures({ rows }) {
 
 function Tuning({ tuning }) {
   return html`<h3 id="tuning">What was measured at the start, and chosen</h3>
-    <p>${tuning.workers} workers on ${tuning.cpus} processors, ${tuning.provider}: ${tuning.provider_reason}.</p>
+    <p>${tuning.workers === 1 ? "One worker" : `${tuning.workers} workers`} on ${
+    tuning.cpus === 1 ? "one processor" : `${tuning.cpus} processors`}, ${tuning.provider}: ${tuning.provider_reason}.</p>
     <div class="wide" tabindex="0" role="region" aria-labelledby="tuning"><table><thead><tr><th scope="col">network</th>
       <th scope="col">ms of a call</th><th scope="col">ms of an image more</th><th scope="col">images at once</th>
       <th scope="col">in a batch, at most</th></tr></thead>

@@ -53,6 +53,7 @@ from training.release.quantization.layer_errors import LayerError, layer_errors
 
 CALIBRATION_IMAGES = 1000
 CALIBRATION_SEED = 0
+REWRITTEN_SHARE = 0.05  # of the answers: emulation changes one of thousands
 SHOWN_LAYERS = 5  # of those that lose most
 
 
@@ -133,14 +134,22 @@ def too_great_a_loss(
     effect: QuantizationEffect, max_points: float, errors: Sequence[LayerError]
 ) -> str:
     """Return why an int8 graph is no stand-in for its float32 graph, and what may be done."""
+    said = (
+        f"the int8 graph loses {-effect.accuracy_difference_points:.2f} points of accuracy on "
+        f"{effect.test.images:,} images, at most {max_points} are accepted"
+    )
+    if effect.emulation_label_changes > REWRITTEN_SHARE * effect.test.images:
+        return (
+            f"{said}. Run as it is written it answers {effect.emulation_label_changes:,} of them "
+            "differently: onnxruntime's rewriting of the graph is at fault, and not the rounding. "
+            "Keep other layers in float32 or none, or serve float32"
+        )
     worst = sorted(errors, key=lambda error: -error.error)[:SHOWN_LAYERS]
     layers = ", ".join(f"{error.name} {error.error:.1%}" for error in worst)
     return (
-        f"the int8 graph loses {-effect.accuracy_difference_points:.2f} points of accuracy on "
-        f"{effect.test.images:,} images, at most {max_points} are accepted. How far logits are "
-        f"off where one layer alone is rounded: {layers}. Keep the worst in float32, "
-        f"--keep {worst[0].name}, calibrate on more images, accept more with --max-loss, or serve "
-        "float32"
+        f"{said}. How far logits are off where one layer alone is rounded: {layers}. Keep the "
+        f"worst in float32, --keep {worst[0].name}, calibrate on more images, accept more with "
+        "--max-loss, or serve float32"
     )
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 
 from training.release.quantization.effect import compare_logits
+from training.release.quantization.layer_errors import LayerError
+from training.release.quantization.quantized_release import too_great_a_loss
 
 LABELS = np.array([0, 1, 2, 0])
 NAMES = ("a", "b", "c")
@@ -46,3 +48,14 @@ def test_emulation_is_compared_with_the_integer_kernels_and_not_with_float32():
     assert changed.largest_logit_difference == 1
     assert changed.emulation_difference == 6
     assert changed.emulation_label_changes == 1
+
+
+def test_a_loss_names_the_layers_or_the_runtime_that_rewrote_the_graph():
+    wrong = FLOAT32[:, ::-1].copy()
+    layers = [LayerError("first", 0.01), LayerError("second", 0.2)]
+    rounded = too_great_a_loss(effect(wrong), 0.3, layers)
+    assert "one layer alone is rounded: second 20.0%, first 1.0%. Keep the worst" in rounded
+    assert "--keep second," in rounded
+    rewritten = too_great_a_loss(effect(wrong, emulated=FLOAT32), 0.3, layers)
+    assert "Run as it is written it answers 2 of them differently: onnxruntime's" in rewritten
+    assert "--keep" not in rewritten

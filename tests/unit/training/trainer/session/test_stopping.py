@@ -17,8 +17,17 @@ class Report:
         self.seen.append(step)
 
 
+@pytest.fixture
+def heeded():
+    """Signals as a terminal leaves them: nohup ignores SIGHUP, and so does a run under it."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", STOPS)
-def test_a_signal_stops_the_run_at_the_next_step(number):
+def test_a_signal_stops_the_run_at_the_next_step(heeded, number):
     report = Report()
     with interruptible(report) as observer:
         assert not observer.on_step(1, 25, 100, 0.5)
